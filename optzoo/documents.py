@@ -1,0 +1,309 @@
+"""YAML documents with positions: text -> plain values -> a validated pydantic model.
+
+`load_document` reports every mistake of a file at once, each with file, line, column and a caret.
+It is used for recipes, setups and sweeps alike and knows nothing of their meaning.
+
+Bounds: 1 MiB of text, 40 levels of nesting, 20,000 values after aliases are expanded. YAML is read
+as YAML 1.2 would: only `true` and `false` are booleans, and `1e-3` is a number.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+
+Loc = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.?[0-9]*([eE][-+]?[0-9]+)?$")
+_SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf")}
+_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+@dataclass
+class Document:
+    """The values of a YAML file and where each of them stands.
+
+    `keys` and `values` map a path such as `("buffers", "m", "decay")` to the position of the key
+    and of the value.
+    """
+
+    path: str
+    text: str
+    data: Any = None
+    keys: dict[Loc, Location] = field(default_factory=dict)
+    values: dict[Loc, Location] = field(default_factory=dict)
+
+    def location(self, loc: Loc, *, key: bool = False, offset: int = 0, width: int = 0) -> Location:
+        """Return where `loc` stands, or the nearest enclosing place that has a position.
+
+        `offset` and `width` select characters inside a one-line value.
+        """
+        marks = self.keys if key else self.values
+        if loc not in marks:
+            loc = self._known_prefix(loc)
+            marks = self.values if loc in self.values else self.keys
+        mark = marks.get(loc) or Location(self.path, 1, 1, 1, self._line(1))
+        if offset or width:
+            quoted = mark.text[mark.column - 1 : mark.column] in "'\""
+            column = mark.column + offset + (1 if quoted else 0)
+            return Location(mark.path, mark.line, column, width or 1, mark.text)
+        return mark
+
+    def _known_prefix(self, loc: Loc) -> Loc:
+        known: Loc = ()
+        for part in loc:  # pydantic puts the tags of unions between the real keys: skip them
+            if (*known, part) in self.values:
+                known = (*known, part)
+        return known
+
+    def _line(self, number: int) -> str:
+        lines = self.text.splitlines()
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+def read_document(path: str | Path) -> Document:
+    """Read a YAML file into plain values with positions.
+
+    Raises InputError when it cannot be read, is too large, or is not the YAML described above.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                Diagnostic(
+                    "too-large",
+                    f"{path}: {size:,} bytes; a recipe or setup has at most {MAX_BYTES:,}",
+                    hint="is this the right file?",
+                )
+            )
+        text = path.read_text(encoding="utf-8")
+    except IsADirectoryError:
+        raise InputError(Diagnostic("unreadable", f"{path}: is a directory, not a file")) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            Diagnostic("unreadable", f"{path}: not UTF-8 text (byte {error.start})")
+        ) from None
+    except OSError as error:
+        raise InputError(
+            Diagnostic("unreadable", f"{path}: cannot be read: {error.strerror or error}")
+        ) from None
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, path: str) -> Document:
+    """Parse YAML text; see `read_document`."""
+    document = Document(path, text)
+    if len(text.encode()) > MAX_BYTES:
+        raise InputError(Diagnostic("too-large", f"{path}: more than {MAX_BYTES:,} bytes"))
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # a state machine: no recursion
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise InputError(
+                        Diagnostic(
+                            "too-deep",
+                            f"nested more than {MAX_DEPTH} levels deep",
+                            _mark_location(document, event.start_mark),
+                        )
+                    )
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        location = _mark_location(document, mark) if mark else None
+        message = f"not valid YAML: {error.problem or error.context}"
+        raise InputError(Diagnostic("bad-yaml", message, location)) from None
+    except yaml.YAMLError as error:
+        raise InputError(Diagnostic("bad-yaml", f"{path}: not valid YAML: {error}")) from None
+    if root is None:
+        raise InputError(Diagnostic("empty", f"{path}: the file is empty"))
+    document.data = _Builder(document).build(root, ())
+    return document
+
+
+def load_document(path: str | Path, model: type[M], *, what: str = "file") -> tuple[M, Document]:
+    """Read and validate a YAML file; every mistake is reported in one InputError."""
+    document = read_document(path)
+    return validate_document(document, model, what=what), document
+
+
+def validate_document(document: Document, model: type[M], *, what: str = "file") -> M:
+    """Validate the values of a document; every mistake is reported in one InputError."""
+    if not isinstance(document.data, dict):
+        raise InputError(
+            Diagnostic(
+                "not-a-mapping",
+                f"a {what} is a mapping of keys to values",
+                document.location(()),
+                hint=f"known keys: {', '.join(_field_names(model))}",
+            )
+        )
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise InputError(*_diagnostics(error, document, model)) from None
+
+
+def _mark_location(document: Document, mark: Any, width: int = 1) -> Location:
+    line = document._line(mark.line + 1)
+    return Location(document.path, mark.line + 1, mark.column + 1, width, line)
+
+
+class _Builder:
+    """Turn a composed YAML node into plain values, noting where each one stands."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.count = 0
+        self.active: set[int] = set()
+
+    def build(self, node: yaml.Node, loc: Loc) -> Any:
+        self.count += 1
+        where = self._locate(node)
+        if self.count > MAX_VALUES:
+            message = f"more than {MAX_VALUES:,} values once aliases are expanded"
+            raise InputError(Diagnostic("too-large", message, where))
+        self.document.values[loc] = where
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, where)
+        if id(node) in self.active:
+            raise InputError(Diagnostic("bad-yaml", "an alias refers to itself", where))
+        self.active.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            result: Any = [self.build(item, (*loc, i)) for i, item in enumerate(node.value)]
+        else:
+            assert isinstance(node, yaml.MappingNode)
+            result = self._mapping(node, loc)
+        self.active.discard(id(node))
+        return result
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            where = self._locate(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise InputError(Diagnostic("bad-yaml", "a key must be a word", where))
+            key = key_node.value
+            if key in result:
+                message = f"the key `{key}` appears twice"
+                raise InputError(Diagnostic("duplicate-key", message, where))
+            self.document.keys[(*loc, key)] = where
+            result[key] = self.build(value_node, (*loc, key))
+        return result
+
+    def _locate(self, node: yaml.Node) -> Location:
+        start, end = node.start_mark, node.end_mark
+        same_line = start.line == end.line
+        width = end.column - start.column if same_line else 1
+        return _mark_location(self.document, start, max(1, width))
+
+    def _scalar(self, node: yaml.ScalarNode, where: Location) -> Any:
+        text = node.value
+        if node.style is not None:  # quoted or block text stays text
+            return text
+        if text.lower() in _WORDS:
+            return _WORDS[text.lower()]
+        if text.lower() in _SPECIAL:
+            return _SPECIAL[text.lower()]
+        if _INT.match(text):
+            return int(text.replace("_", ""))
+        if _FLOAT.match(text) and any(c.isdigit() for c in text):
+            return float(text.replace("_", ""))
+        return text
+
+
+def _diagnostics(
+    error: ValidationError, document: Document, model: type[BaseModel]
+) -> list[Diagnostic]:
+    found: dict[tuple[str, Loc], Diagnostic] = {}
+    for item in error.errors():
+        loc: Loc = tuple(item["loc"])
+        kind = item["type"]
+        name = str(loc[-1]) if loc else ""
+        if kind == "extra_forbidden":
+            siblings = _keys_at(model, loc[:-1])
+            message = f"`{name}` is not a key of {_place(loc[:-1])}"
+            hint = did_you_mean(name, siblings, what="known keys")
+            diagnostic = Diagnostic("unknown-key", message, document.location(loc, key=True), hint)
+        elif kind == "missing":
+            message = f"{_place(loc[:-1])} lacks the key `{name}`"
+            parent = document._known_prefix(loc[:-1])
+            diagnostic = Diagnostic(
+                "missing-key", message, document.location(parent, key=parent in document.keys)
+            )
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+            message, _, hint_text = text.partition("\nhint: ")
+            known = document._known_prefix(loc)
+            label = ".".join(str(part) for part in known)
+            if label and label not in message:
+                message = f"`{label}`: {message[0].lower()}{message[1:]}"
+            diagnostic = Diagnostic(
+                "bad-value", message, document.location(loc), hint_text or None
+            )
+        key = (diagnostic.code, document._known_prefix(loc) if kind != "missing" else loc)
+        if key in found:  # the branches of a union each complain: one message is enough
+            continue
+        found[key] = diagnostic
+    order = sorted(
+        found.values(), key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0)
+    )
+    return order
+
+
+def _place(loc: Loc) -> str:
+    return f"`{'.'.join(str(part) for part in loc)}`" if loc else "the file"
+
+
+def _field_names(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _keys_at(model: type[BaseModel], loc: Loc) -> list[str]:
+    """Return the keys that may stand at `loc`, following fields, dicts, lists and unions."""
+    current: list[Any] = [model]
+    for part in loc:
+        following: list[Any] = []
+        for kind in current:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                for name, info in kind.model_fields.items():
+                    if part in (name, info.alias):
+                        following += _alternatives(info.annotation)
+                continue
+            arguments = typing.get_args(kind)
+            if typing.get_origin(kind) in (dict, list) and arguments:
+                following += _alternatives(arguments[-1])
+        current = following or current  # the tag of a union: stay where we are
+    names: list[str] = []
+    for kind in current:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += _field_names(kind)
+    return names
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return [a for arg in typing.get_args(annotation) for a in _alternatives(arg)]
+    if origin is typing.Annotated:
+        return _alternatives(typing.get_args(annotation)[0])
+    return [annotation]

@@ -1,0 +1,95 @@
+"""The exception tree and the way a mistake is shown.
+
+    OptzooError
+      InputError     the user's input is at fault: recipe, setup, flag, checkpoint, data   exit 2
+      RunError       the input was fine and the run failed: a non-finite loss, a full disk exit 1
+
+An error carries one or more `Diagnostic`s. Each names the file, line and column where it can, says
+what is wrong with the user's own words in backticks, shows the line with a caret and, after a blank
+line, what to do. Nothing here depends on colour.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a text file. Lines and columns count from 1."""
+
+    path: str
+    line: int
+    column: int = 1
+    width: int = 1
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One mistake: a stable `code` (`unknown-name`), a message, where it is, and a hint."""
+
+    code: str
+    message: str
+    location: Location | None = None
+    hint: str | None = None
+
+    def render(self) -> str:
+        """Return the text a person reads, without a trailing line feed."""
+        if self.location is None:
+            lines = [f"error: {self.message}"]
+        else:
+            lines = [f"error: {self.location}: {self.message}"]
+            if self.location.text:
+                gutter = f"{self.location.line:5d}"
+                caret = " " * (self.location.column - 1) + "^" * max(1, self.location.width)
+                lines.append(f"{gutter} | {self.location.text}")
+                lines.append(f"{' ' * len(gutter)} | {caret}")
+        if self.hint:
+            lines += ["", f"hint: {self.hint}"]
+        return "\n".join(lines)
+
+
+class OptzooError(Exception):
+    """Base of every error that optzoo raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, *diagnostics: Diagnostic | str, hint: str | None = None) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(
+            d if isinstance(d, Diagnostic) else Diagnostic("error", d, hint=hint)
+            for d in diagnostics
+        )
+        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+
+class InputError(OptzooError, ValueError):
+    """What the user gave is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class RunError(OptzooError, RuntimeError):
+    """A run with good input failed; what was saved before is still there."""
+
+    exit_code = 1
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word most like `word`, or None when none is close."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str], *, what: str = "known names") -> str:
+    """Return a hint: the nearest known word, or the list of all of them."""
+    names = sorted(known)
+    match = nearest(word, names)
+    if match is not None:
+        return f"did you mean `{match}`?"
+    return f"{what}: {', '.join(names)}" if names else f"there are no {what} here"
