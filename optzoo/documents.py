@@ -257,17 +257,14 @@ def _diagnostics(
             label = ".".join(str(part) for part in known)
             if label and label not in message:
                 message = f"`{label}`: {message[0].lower()}{message[1:]}"
-            diagnostic = Diagnostic(
-                "bad-value", message, document.location(loc), hint_text or None
-            )
+            diagnostic = Diagnostic("bad-value", message, document.location(loc), hint_text or None)
         key = (diagnostic.code, document._known_prefix(loc) if kind != "missing" else loc)
         if key in found:  # the branches of a union each complain: one message is enough
             continue
         found[key] = diagnostic
-    order = sorted(
+    return sorted(
         found.values(), key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0)
     )
-    return order
 
 
 def _place(loc: Loc) -> str:

@@ -1,0 +1,65 @@
+"""Engines: interpreters that train. The interface they share, and the table that names them.
+
+An engine receives a batch of parameters that share a clock, a device and a dtype, with this
+step's gradients and the buffers, and updates parameters and buffers in place. Adding an engine is
+one file and one row of `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.program.expressions import Name
+from optzoo.program.ir import Program
+
+
+@dataclass
+class Batch:
+    """Parameters that take one step together.
+
+    Element i of every list belongs to parameter i and has its shape. `params` and `buffers` are in
+    the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
+    narrower and are never written.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    buffers: dict[str, list[Tensor]]
+
+
+class Engine(Protocol):
+    """Runs one program on torch tensors."""
+
+    def __init__(self, program: Program) -> None: ...
+
+    def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
+        """Update the parameters and the buffers of a batch in place."""
+        ...
+
+    def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
+        """Return new tensors that hold a view; `batch.grads` is not used."""
+        ...
+
+
+ENGINES = {
+    "foreach": "optzoo.interpreters.foreach:ForeachEngine",
+    "reference": "optzoo.reference_engine:ReferenceEngine",
+}
+"""Engines by name: module and class."""
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Return an engine by name; `auto` chooses. Raises InputError for an unknown one."""
+    chosen = "foreach" if name == "auto" else name
+    if chosen not in ENGINES:
+        hint = did_you_mean(name, [*ENGINES, "auto"], what="engines")
+        raise InputError(Diagnostic("unknown-name", f"`{name}` is not an engine", hint=hint))
+    module, _, attribute = ENGINES[chosen].partition(":")
+    engine: type[Engine] = getattr(importlib.import_module(module), attribute)
+    return engine

@@ -1,0 +1,1 @@
+"""Interpreters: each gives programs one meaning and knows nothing of the others."""

@@ -1,0 +1,117 @@
+"""The eager engine: torch multi-tensor operations on every device.
+
+A tensor value is the list over the parameters of a batch, element i shaped like parameter i;
+nothing crosses from one element to another, and `norm` reduces within one. Temporaries have the
+dtype of the parameters (float32 or float64), and each store rounds once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from optzoo.engine import Batch
+from optzoo.program.domain import evaluate, run_step
+from optzoo.program.expressions import Name
+from optzoo.program.ir import PARAM, Program
+from optzoo.program.numbers import SCALAR_RULES
+
+Value = float | list[Tensor]
+
+
+def _sub(a: Value, b: Value) -> Value:
+    if isinstance(a, list):
+        return torch._foreach_sub(a, b)
+    assert isinstance(b, list)
+    return torch._foreach_add(torch._foreach_neg(b), a)
+
+
+def _div(a: Value, b: Value) -> Value:
+    if isinstance(a, list):
+        return torch._foreach_div(a, b)
+    assert isinstance(b, list)
+    return torch._foreach_mul(torch._foreach_reciprocal(b), a)
+
+
+def _commutative(function: Callable[..., list[Tensor]]) -> Callable[[Value, Value], Value]:
+    def apply(a: Value, b: Value) -> Value:
+        return function(a, b) if isinstance(a, list) else function(b, a)
+
+    return apply
+
+
+def _fold(function: Callable[[Value, Value], Value]) -> Callable[..., Value]:
+    def apply(*args: Value) -> Value:
+        result, *rest = args
+        for arg in rest:
+            result = function(result, arg)
+        return result
+
+    return apply
+
+
+_minimum = _commutative(lambda a, b: torch._foreach_clamp_max(a, b))
+_maximum = _commutative(lambda a, b: torch._foreach_clamp_min(a, b))
+
+_RULES: dict[str, Callable[..., Value]] = {
+    "add": _commutative(lambda a, b: torch._foreach_add(a, b)),
+    "sub": _sub,
+    "mul": _commutative(lambda a, b: torch._foreach_mul(a, b)),
+    "div": _div,
+    "neg": lambda a: torch._foreach_neg(a),
+    "square": lambda a: torch._foreach_mul(a, a),
+    "sqrt": lambda a: torch._foreach_sqrt(a),
+    "abs": lambda a: torch._foreach_abs(a),
+    "sign": lambda a: torch._foreach_sign(a),
+    "min": _fold(_minimum),
+    "max": _fold(_maximum),
+    "norm": lambda a: list(torch._foreach_norm(a)),
+}
+
+
+class ForeachDomain:
+    """Floats and lists of tensors; see the module docstring."""
+
+    def number(self, value: Fraction) -> Value:
+        """Return the nearest float64."""
+        return float(value)
+
+    def apply(self, op: str, args: Sequence[Value]) -> Value:
+        """Apply an operation to numbers on the host, or to lists of tensors."""
+        if not any(isinstance(arg, list) for arg in args):
+            return SCALAR_RULES[op](*args)
+        if op in ("min", "max"):  # numbers meet first, so that a fold starts with a tensor
+            args = sorted(args, key=lambda arg: not isinstance(arg, list))
+        return _RULES[op](*args)
+
+
+class ForeachEngine:
+    """Run a program with torch's multi-tensor operations."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.domain = ForeachDomain()
+
+    def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
+        """Update the parameters and the buffers of a batch in place."""
+        dtype = batch.params[0].dtype
+        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in batch.grads]
+        values: dict[Name, Value] = dict(scalars)
+        buffers: dict[str, Value] = dict(batch.buffers)
+        param, kept = run_step(self.program, self.domain, values, batch.params, grads, buffers)
+        assert isinstance(param, list)
+        for name, new in kept.items():
+            assert isinstance(new, list)
+            torch._foreach_copy_(batch.buffers[name], new)
+        torch._foreach_copy_(batch.params, param)
+
+    def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
+        """Return new tensors that hold a view."""
+        names: dict[Name, Value] = {**values, **{Name(n): b for n, b in batch.buffers.items()}}
+        names[PARAM] = batch.params
+        result = evaluate(self.program.view(view).expr, self.domain, names)
+        assert isinstance(result, list)
+        return [r.clone() if r is p else r for r, p in zip(result, batch.params, strict=True)]

@@ -1,0 +1,413 @@
+"""RecipeOptimizer: a recipe as a `torch.optim.Optimizer`.
+
+It owns parameter groups, per-parameter clocks, buffers, the point the parameters show, and what is
+saved. All arithmetic is the program's, run by an engine.
+
+Invariants: `param.grad` is read, never written or kept. State is created with the optimizer, in
+float32 (float64 for float64 parameters). A bfloat16 or float16 parameter is a rounded view of a
+float32 copy kept in the state as `master`, so that updates smaller than its last bit add up instead
+of vanishing. Between steps the parameters hold the training point unless `eval()` was called.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from optzoo import optimizer_state
+from optzoo.clocks import Clock, split_by_clock
+from optzoo.engine import Batch, Engine, engine_class
+from optzoo.errors import Diagnostic, InputError, RunError, nearest
+from optzoo.program.domain import initial_memory, kept_memory, run_scalars
+from optzoo.program.expressions import Name
+from optzoo.program.ir import Program
+from optzoo.program.numbers import FloatDomain
+from optzoo.program.passes import specialise
+from optzoo.zoo import Recipe
+
+MASTER, SAVED = "master", "train_point"
+FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program")
+"""Keys of a parameter group that are not hyperparameters."""
+
+_FLOATS = FloatDomain()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program specialised for one group's hyperparameters, and the engine that runs it."""
+
+    program: Program
+    engine: Engine
+
+
+class RecipeOptimizer(Optimizer):
+    """A recipe as a torch optimizer; made by `Recipe.build`."""
+
+    def __init__(
+        self,
+        params: Any,
+        recipe: Recipe,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        lr: Any = None,
+    ) -> None:
+        self.recipe = recipe
+        self.engine_name = engine
+        self._engine_class = engine_class(engine)
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._clocks: dict[Tensor, Clock] = {}
+        self._shown = "train"
+        if total_steps is not None and total_steps < 1:
+            raise InputError(
+                Diagnostic("bad-value", f"`total_steps={total_steps}`: must be at least 1")
+            )
+        defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
+        if lr is not None:
+            defaults["lr"] = lr  # a tensor stays a tensor
+        fixed = {
+            "lr0": None,
+            "total_steps": total_steps,
+            "mode": "train",
+            "recipe": recipe.name,
+            "program": recipe.program().digest,
+        }
+        super().__init__(params, {**defaults, **fixed})
+
+    # ------------------------------------------------------------------ groups and state
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its own hyperparameters override the recipe's.
+
+        Raises InputError for a misspelt or illegal hyperparameter and for parameters that are not
+        real floating-point tensors.
+        """
+        knobs = self.recipe.hyperparameters
+        for key in param_group:
+            if key in knobs or key in FIXED_KEYS or key in ("params", "param_names", "name"):
+                continue
+            if (match := nearest(key, knobs)) is not None:
+                raise InputError(
+                    Diagnostic(
+                        "unknown-name",
+                        f"`{key}` is not a hyperparameter of {self.recipe.name}",
+                        hint=f"did you mean `{match}`?",
+                    )
+                )
+        own = {k: v for k, v in param_group.items() if k in knobs}
+        self.recipe.with_overrides(
+            {k: v if isinstance(v, str) else float(v) for k, v in own.items()}
+        )
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group["lr0"] is None:
+            group["lr0"] = float(group["lr"])
+        program = self._plan(group).program
+        if program.uses_total_steps and group["total_steps"] is None:
+            self.param_groups.pop()
+            users = ", ".join(f"`{n}`" for n, v in knobs.items() if v.default == "T") or "it"
+            raise InputError(
+                Diagnostic(
+                    "missing-total-steps",
+                    f"{self.recipe.name} needs to know how many steps the run has",
+                    hint=f"pass `total_steps=...` to build(), or give {users} a number",
+                )
+            )
+        clock = Clock(0, initial_memory(program, _FLOATS))
+        for param in group["params"]:
+            self._check_param(param)
+            self._clocks[param] = clock
+            self._create_state(param, program)
+
+    def _check_param(self, param: Tensor) -> None:
+        if param.is_complex() or not param.is_floating_point():
+            raise InputError(
+                Diagnostic(
+                    "bad-param",
+                    f"a parameter has dtype {param.dtype}; optzoo trains real floating point",
+                    hint="pass `torch.view_as_real(p)` for complex parameters",
+                )
+            )
+
+    def _create_state(self, param: Tensor, program: Program) -> None:
+        state = self.state[param]
+        wide = torch.float64 if param.dtype == torch.float64 else torch.float32
+        if param.dtype != wide and MASTER not in state:
+            state[MASTER] = param.detach().to(wide)
+        for buffer in program.tensor_states:
+            if buffer.name not in state:
+                fill = float(buffer.init) if isinstance(buffer.init, Fraction) else 0.0
+                state[buffer.name] = torch.full_like(
+                    param, fill, dtype=wide, memory_format=torch.preserve_format
+                )
+
+    def _plan(self, group: Mapping[str, Any]) -> Plan:
+        """Return the program and engine for a group's hyperparameters as they are now."""
+        knobs = self.recipe.hyperparameters
+        key = tuple(
+            value if isinstance(value, str) else value == 0
+            for value in (group[name] for name in knobs if name != "lr")
+        )
+        plan = self._plans.get(key)
+        if plan is None:
+            values = {name: group[name] for name in knobs if name != "lr"}
+            program = self.recipe.program(**values)
+            zeros = [name for name, v in values.items() if not isinstance(v, str) and v == 0]
+            program = specialise(program, zeros)
+            plan = self._plans[key] = Plan(program, self._engine_class(program))
+        return plan
+
+    def _inputs(self, group: Mapping[str, Any], program: Program, t: int) -> dict[str, float]:
+        inputs = {hyper.name: float(group[hyper.name]) for hyper in program.hypers}
+        inputs["lr0"] = group["lr0"]
+        inputs["T"] = float(group["total_steps"] or 0)
+        inputs["t"] = float(t)
+        return inputs
+
+    # ------------------------------------------------------------------ the step
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step with the gradients at the training point.
+
+        Parameters without a gradient are left alone and their clocks stand still. Raises RunError
+        while the parameters show another point than the training point, and InputError for sparse
+        or complex gradients.
+        """
+        if self._shown != "train":
+            raise RunError(
+                f"step() while the parameters hold the view `{self._shown}`",
+                hint="call `optimizer.train()` first, or leave the `evaluation()` block",
+            )
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._step_group(group, params)
+        return loss
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        plan = self._plan(group)
+        for param in params:
+            _check_grad(param)
+        for clock, members in split_by_clock(params, self._clocks, group["params"]):
+            self._meet_program(plan.program, clock, members)
+            clock.t += 1
+            inputs = self._inputs(group, plan.program, clock.t)
+            scalars = run_scalars(plan.program, _FLOATS, inputs, clock.memory)
+            for batch_params in _alike(members):
+                self._step_batch(plan, clock, batch_params, scalars)
+            clock.memory = kept_memory(plan.program, scalars)
+
+    def _step_batch(
+        self, plan: Plan, clock: Clock, params: list[Tensor], scalars: Mapping[Name, float]
+    ) -> None:
+        if clock.t == 1:
+            for state in plan.program.tensor_states:
+                if isinstance(state.init, str):
+                    for p in params:
+                        first = p.grad if state.init == "grad" else p
+                        assert first is not None
+                        self.state[p][state.name].copy_(first)
+        batch = self._batch(plan.program, params)
+        batch.grads = [p.grad for p in params if p.grad is not None]
+        is_narrow = MASTER in self.state[params[0]]
+        if is_narrow:
+            for p, master in zip(params, batch.params, strict=True):
+                # someone may have loaded weights into p: then p is right and the copy is stale
+                torch.where(master.to(p.dtype) == p, master, p.to(master.dtype), out=master)
+        plan.engine.step(batch, scalars)
+        if is_narrow:
+            torch._foreach_copy_(params, batch.params)
+
+    def _batch(self, program: Program, params: list[Tensor]) -> Batch:
+        wide = [self.state[p].get(MASTER, p) for p in params]
+        buffers = {s.name: [self.state[p][s.name] for p in params] for s in program.tensor_states}
+        return Batch(wide, [], buffers)
+
+    def _meet_program(self, program: Program, clock: Clock, params: list[Tensor]) -> None:
+        """Create what a program needs and its predecessor did not: a hyperparameter left 0."""
+        missing = {s.name for s in program.tensor_states if s.name not in self.state[params[0]]}
+        if missing:
+            names = ", ".join(f"`{name}`" for name in sorted(missing))
+            warnings.warn(
+                f"{self.recipe.name}: a hyperparameter that was 0 has changed, and {names} "
+                "starts from zero now",
+                stacklevel=4,
+            )
+            for param in params:
+                self._create_state(param, program)
+        for name, value in initial_memory(program, _FLOATS).items():
+            clock.memory.setdefault(name, value)
+
+    # ------------------------------------------------------------------ views
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The points that can be read: `train`, `eval`, then the observers."""
+        return tuple(view.name for view in self.recipe.program().views)
+
+    @property
+    def mode(self) -> str:
+        """The view that the parameters hold now; `train` between steps."""
+        return self._shown
+
+    @contextmanager
+    def evaluation(self, view: str = "eval") -> Iterator[None]:
+        """Let the parameters hold a view inside the block; leaving restores them bit for bit.
+
+        Raises InputError for an unknown view.
+        """
+        before = self._shown
+        self._show(view)
+        try:
+            yield
+        finally:
+            self._show(before)
+
+    def eval(self, view: str = "eval") -> None:
+        """Let the parameters hold a view until `train()`. Calling it again changes nothing."""
+        self._show(view)
+
+    def train(self, mode: bool = True) -> None:
+        """Let the parameters hold the training point again; `train(False)` is `eval()`."""
+        self._show("train" if mode else "eval")
+
+    @torch.no_grad()
+    def _show(self, view: str) -> None:
+        if view not in self.views:
+            known = ", ".join(self.views)
+            raise InputError(
+                Diagnostic("unknown-name", f"`{view}` is not a view", hint=f"views: {known}")
+            )
+        if view == self._shown:
+            return
+        for group in self.param_groups:
+            for param in group["params"]:
+                saved = self.state[param].pop(SAVED, None)
+                if saved is not None:
+                    param.copy_(saved)
+            if view != "train":
+                self._show_group(group, view)
+            group["mode"] = view
+        self._shown = view
+
+    def _show_group(self, group: dict[str, Any], view: str) -> None:
+        plan = self._plan(group)
+        if plan.program.view(view).expr == plan.program.view("train").expr:
+            return
+        by_clock: dict[int, list[Tensor]] = {}
+        for param in group["params"]:
+            by_clock.setdefault(id(self._clocks[param]), []).append(param)
+        for members in by_clock.values():
+            clock = self._clocks[members[0]]
+            values: dict[Name, float] = {
+                Name(name): value
+                for name, value in {
+                    **self._inputs(group, plan.program, clock.t),
+                    **initial_memory(plan.program, _FLOATS),
+                    **clock.memory,
+                }.items()
+            }
+            for params in _alike(members):
+                points = plan.engine.view(view, self._batch(plan.program, params), values)
+                for param, point in zip(params, points, strict=True):
+                    self.state[param][SAVED] = param.detach().clone()
+                    param.copy_(point)
+
+    # ------------------------------------------------------------------ saving and loading
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state: tensors by buffer name, groups, and the recipe's identity.
+
+        Scalars are 0-d float64 tensors. Saving never changes the next update.
+        """
+        self._write_clocks()
+        saved = super().state_dict()
+        saved["optzoo"] = optimizer_state.identity(self.recipe, self._shown)
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore a state saved by `state_dict`; every tensor keeps the dtype it was saved in.
+
+        The view that was shown is restored too. Raises InputError, with a readable difference,
+        for the state of another recipe, of other parameters, or of no optzoo optimizer.
+        """
+        optimizer_state.check(self, state_dict)
+        core = {k: v for k, v in state_dict.items() if k in ("state", "param_groups")}
+        super().load_state_dict(core)
+        optimizer_state.restore_dtypes(self, state_dict)
+        self._read_clocks()
+
+    def _write_clocks(self) -> None:
+        written: dict[int, dict[str, Tensor]] = {}
+        for param, clock in self._clocks.items():
+            if id(clock) not in written:
+                written[id(clock)] = clock.tensors()
+            self.state[param].update(written[id(clock)])
+
+    def _read_clocks(self) -> None:
+        """Take the clocks from the state; parameters that show the same time share one."""
+        self._clocks = {}
+        for group in self.param_groups:
+            program = self._plan(group).program
+            shared: dict[tuple[float, ...], Clock] = {}
+            for param in group["params"]:
+                state = self.state[param]
+                memory = initial_memory(program, _FLOATS)
+                memory |= {name: float(state[name]) for name in memory if name in state}
+                clock = Clock(int(state.get("step", 0)), memory)
+                self._clocks[param] = shared.setdefault(clock.key(), clock)
+                self._create_state(param, program)
+        self._shown = self.param_groups[0]["mode"] if self.param_groups else "train"
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._write_clocks()
+        base: dict[str, Any] = super().__getstate__()
+        return {**base, "recipe": self.recipe, "engine_name": self.engine_name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "recipe" in state:  # a copy, not a load
+            self._engine_class = engine_class(self.engine_name)
+            self._plans = {}
+            self._read_clocks()
+
+    def __repr__(self) -> str:
+        sizes = [len(group["params"]) for group in self.param_groups]
+        return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
+
+
+def _check_grad(param: Tensor) -> None:
+    grad = param.grad
+    assert grad is not None
+    if grad.layout != torch.strided or grad.is_complex():
+        kind = "complex" if grad.is_complex() else "sparse"
+        hint = "use `nn.Embedding(..., sparse=False)`" if kind == "sparse" else None
+        message = f"a gradient is {kind}; optzoo needs dense real gradients"
+        raise InputError(Diagnostic("bad-grad", message, hint=hint))
+
+
+def _alike(params: list[Tensor]) -> list[list[Tensor]]:
+    """Split parameters by device and dtype."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for param in params:
+        groups.setdefault((param.device, param.dtype), []).append(param)
+    return list(groups.values())

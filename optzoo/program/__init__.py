@@ -1,0 +1,1 @@
+"""The program layer: expressions, the IR, its checker, passes, and the domain protocol."""

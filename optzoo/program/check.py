@@ -1,0 +1,253 @@
+"""The checker: what a program must satisfy before any interpreter sees it.
+
+It refuses unbound and rebound names, sort errors, unused lines and buffers, `param` not assigned
+exactly once, `.prev` of a name without state, `norm` among the scalars, views that are not linear,
+and division by something that can be zero on the declared intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from optzoo.errors import did_you_mean
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
+from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
+from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM, Line, Loc, Program
+from optzoo.program.ops import OPS
+
+Sort = Literal["scalar", "tensor"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a program. `span` is a place inside the text at `source`."""
+
+    code: str
+    message: str
+    source: Loc = ()
+    span: tuple[int, int] = (0, 0)
+    hint: str | None = None
+
+
+def check_program(program: Program) -> list[Fault]:
+    """Return everything wrong with a program; an empty list means that it is well formed."""
+    faults = _check_names(program)
+    if faults:
+        return faults
+    faults = _check_sorts(program)
+    if faults:
+        return faults
+    return [*_check_views(program), *_check_use(program), *_check_division(program)]
+
+
+def sorts_of(program: Program) -> dict[Name, Sort]:
+    """Return the sort of every name that can be read."""
+    sorts: dict[Name, Sort] = {Name(h.name): "scalar" for h in program.hypers}
+    sorts |= {Name(name): "scalar" for name in CLOCK_INPUTS}
+    sorts |= {GRAD: "tensor", PARAM.prev: "tensor"}
+    sorts |= {Name(state.name, "prev"): state.sort for state in program.states}
+    sorts |= {line.target: "scalar" for line in program.scalars}
+    sorts |= {line.target: "tensor" for line in program.step}
+    return sorts
+
+
+def _check_names(program: Program) -> list[Fault]:
+    faults: list[Fault] = []
+    known = sorts_of(program)
+    bound = {name for name in known if name.when == "prev"}
+    bound |= {Name(h.name) for h in program.hypers} | {Name(n) for n in CLOCK_INPUTS} | {GRAD}
+    for line in program.lines:
+        for name in names_in(line.expr):
+            if name not in bound:
+                faults.append(_unbound(name, known, line))
+        if line.target in bound:
+            message = f"`{line.target}` is assigned twice"
+            faults.append(Fault("rebound-name", message, line.source))
+        bound.add(line.target)
+    if PARAM not in {line.target for line in program.step}:
+        faults.append(Fault("no-param", "the step never assigns `param`"))
+    for state in program.states:
+        if Name(state.name) not in bound:
+            message = f"`{state.name}.prev` is read, but `{state.name}` is never assigned"
+            faults.append(Fault("unbound-name", message))
+    for view in program.views:
+        for name in names_in(view.expr):
+            if name not in bound:
+                faults.append(_unbound(name, known, Line(Name(view.name), view.expr, view.source)))
+    return faults
+
+
+def _unbound(name: Name, known: dict[Name, Sort], line: Line) -> Fault:
+    hint = did_you_mean(str(name), [str(n) for n in known])
+    if name in known:
+        message = f"`{name}` is read before it is assigned"
+    else:
+        message = f"`{name}` is not a name of this program"
+    return Fault("unknown-name", message, line.source, name.span, hint)
+
+
+def _check_sorts(program: Program) -> list[Fault]:
+    faults: list[Fault] = []
+    sorts = sorts_of(program)
+
+    def sort(expr: Expr, line: Line) -> Sort:
+        if isinstance(expr, Num):
+            return "scalar"
+        if isinstance(expr, Name):
+            return sorts[expr]
+        op = OPS[expr.op]
+        result: Sort = "scalar"
+        for arg in expr.args:
+            if sort(arg, line) == "tensor":
+                result = "tensor"
+        allowed = op.on_tensors if result == "tensor" else op.on_scalars
+        if not allowed:
+            wanted = "numbers" if result == "tensor" else "a tensor"
+            message = f"`{op.symbol or op.name}` takes {wanted}, not a {result}"
+            faults.append(Fault("sort-mismatch", message, line.source, expr.span))
+        return result
+
+    for line in program.scalars:
+        if sort(line.expr, line) == "tensor":
+            message = f"`{line.target}` is a number, but its expression is a tensor"
+            hint = "numbers are made of hyperparameters, t, T, lr and other scalars; tensors go "
+            faults.append(Fault("sort-mismatch", message, line.source, hint=hint + "in `signals`"))
+    for line in program.step:
+        sort(line.expr, line)
+    return faults
+
+
+def _check_views(program: Program) -> list[Fault]:
+    sorts = sorts_of(program)
+    faults = []
+    readable = {h.name for h in program.hypers} | {s.name for s in program.states}
+    readable |= {"param", "t", "T", "lr0"}
+    for view in program.views:
+        for name in names_in(view.expr):
+            if name.when != "now" or name.id not in readable:
+                message = f"the view `{view.name}` reads `{name}`, which is not kept between steps"
+                faults.append(Fault("not-kept", message, view.source, name.span))
+        if not is_linear(view.expr, sorts):
+            message = f"the view `{view.name}` is not linear in `param` and the buffers"
+            hint = "write `param` plus or minus coefficients times buffers"
+            faults.append(Fault("not-linear", message, view.source, hint=hint))
+    return faults
+
+
+def is_linear(expr: Expr, sorts: dict[Name, Sort]) -> bool:
+    """Whether an expression is a sum of scalar coefficients times tensors."""
+
+    def is_scalar(e: Expr) -> bool:
+        return all(sorts[name] == "scalar" for name in names_in(e))
+
+    if isinstance(expr, Name):
+        return sorts[expr] == "tensor"
+    if isinstance(expr, Num):
+        return expr.value == 0
+    match expr.op:
+        case "add" | "sub" | "neg":
+            return all(is_linear(arg, sorts) for arg in expr.args)
+        case "mul":
+            a, b = expr.args
+            return (is_scalar(a) and is_linear(b, sorts)) or (is_linear(a, sorts) and is_scalar(b))
+        case "div":
+            return is_linear(expr.args[0], sorts) and is_scalar(expr.args[1])
+    return False
+
+
+def _check_use(program: Program) -> list[Fault]:
+    faults = []
+    read = set(program.names())
+    stored = {state.name for state in program.states}
+    for line in program.lines:
+        name = line.target
+        used = name in read or name == PARAM or (name.id in stored and name.prev in read)
+        if not used:
+            message = f"`{name}` is computed but never used"
+            hint = "use it in `update`, or remove it"
+            faults.append(Fault("unused-name", message, line.source, hint=hint))
+    for state in program.tensor_states:
+        others = [
+            line
+            for line in program.step
+            if line.target.id != state.name
+            and any(name.id == state.name for name in names_in(line.expr))
+        ]
+        viewed = any(n.id == state.name for v in program.views for n in names_in(v.expr))
+        if not others and not viewed:
+            source = next((ln.source for ln in program.step if ln.target.id == state.name), ())
+            message = f"the buffer `{state.name}` never reaches `param` or a view"
+            hint = "give it a weight in `update`, or remove it"
+            faults.append(Fault("unused-buffer", message, source, hint=hint))
+    return faults
+
+
+# ------------------------------------------------------------------ division by zero
+
+_UNIT = Interval(0.0, 1.0)
+_UNIT_OPEN = Interval(0.0, 1.0, False, True)
+_NONNEGATIVE = Interval(0.0, float("inf"), False, True)
+_POSITIVE = Interval(0.0, float("inf"), True, True)
+_INVARIANTS = (_UNIT_OPEN, _UNIT, _POSITIVE, _NONNEGATIVE, EVERYTHING)
+
+
+def intervals_of(program: Program) -> dict[Name, Interval]:
+    """Return an interval for every name, over all steps and all legal hyperparameters.
+
+    What a state may hold is the tightest of a few candidates that its first value satisfies and
+    that every step preserves.
+    """
+    inputs: dict[Name, Interval] = {Name(h.name): h.interval for h in program.hypers}
+    inputs[Name("t")] = Interval(1.0, float("inf"), False, True)
+    inputs[Name("T")] = Interval(1.0, float("inf"), False, True)
+    inputs[Name("lr0")] = inputs.get(Name("lr"), _NONNEGATIVE)
+    inputs |= {GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
+    rank = {s.name: 0 for s in program.states}
+    while True:
+        values = dict(inputs)
+        for state in program.states:
+            values[Name(state.name, "prev")] = _INVARIANTS[rank[state.name]]
+        for line in program.lines:
+            values[line.target] = _interval(line.expr, values)
+        loosened = False
+        for state in program.states:
+            invariant = _INVARIANTS[rank[state.name]]
+            starts = isinstance(state.init, Fraction) and float(state.init) in invariant
+            if not (starts and invariant.includes(values[Name(state.name)])):
+                if rank[state.name] < len(_INVARIANTS) - 1:
+                    rank[state.name] += 1
+                    loosened = True
+        if not loosened:
+            return values
+
+
+def _interval(expr: Expr, values: dict[Name, Interval]) -> Interval:
+    if isinstance(expr, Num):
+        return point(float(expr.value))
+    if isinstance(expr, Name):
+        return values[expr]
+    if expr.op == "mul" and expr.args[0] == expr.args[1]:
+        return apply_interval("square", [_interval(expr.args[0], values)])
+    return apply_interval(expr.op, [_interval(arg, values) for arg in expr.args])
+
+
+def _check_division(program: Program) -> list[Fault]:
+    faults = []
+    values = intervals_of(program)
+    for line in program.lines:
+        for node in walk(line.expr):
+            if not (isinstance(node, Call) and node.op == "div"):
+                continue
+            divisor = node.args[1]
+            interval = _interval(divisor, values)
+            if 0 in interval:
+                text = format_expression(divisor)
+                message = f"division by `{text}`, which can be 0: it lies in {interval}"
+                span = divisor.span if isinstance(divisor, Name | Call) else (0, 0)
+                hint = (
+                    "narrow an interval under `hyperparameters`, add an eps, or use `ratio(a, b)`"
+                )
+                faults.append(Fault("zero-division", message, line.source, span, hint))
+    return faults

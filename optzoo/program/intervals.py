@@ -1,0 +1,246 @@
+"""Interval arithmetic with open and closed ends: can this expression be zero?
+
+Every rule returns an interval that contains all values of the operation, never less; the checker
+uses it to refuse a division by something that may be zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_INF = math.inf
+
+
+@dataclass(frozen=True)
+class Interval:
+    """All numbers from `low` to `high`; an open end is not included."""
+
+    low: float
+    high: float
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low or (value == self.low and not self.low_open)
+        below = value < self.high or (value == self.high and not self.high_open)
+        return above and below
+
+    def __str__(self) -> str:
+        left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
+        return f"{left}{_text(self.low)}, {_text(self.high)}{right}"
+
+    def includes(self, other: Interval) -> bool:
+        """Whether every number of `other` is in this one."""
+        low = self.low < other.low or (
+            self.low == other.low and (other.low_open or not self.low_open)
+        )
+        high = self.high > other.high or (
+            self.high == other.high and (other.high_open or not self.high_open)
+        )
+        return low and high
+
+    def hull(self, other: Interval) -> Interval:
+        """The smallest interval around both."""
+        low, low_open = min((self.low, self.low_open), (other.low, other.low_open))
+        high, closed = max((self.high, not self.high_open), (other.high, not other.high_open))
+        return Interval(low, high, low_open, not closed)
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+
+
+EVERYTHING = Interval(-_INF, _INF, True, True)
+_PATTERN = re.compile(r"\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])\s*$")
+
+
+def parse_interval(text: str) -> Interval:
+    """Parse `[0, 1)`, `(0, inf)`. Raises ValueError with what is wrong."""
+    match = _PATTERN.match(text)
+    if match is None:
+        raise ValueError(f"`{text}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`")
+    left, low_text, high_text, right = match.groups()
+    try:
+        low, high = float(low_text), float(high_text)
+    except ValueError:
+        raise ValueError(f"`{text}`: the ends of an interval are numbers or inf") from None
+    if math.isnan(low) or math.isnan(high) or low > high:
+        raise ValueError(f"`{text}`: the first end must not be above the second")
+    return Interval(low, high, left == "(" or low == -_INF, right == ")" or high == _INF)
+
+
+def point(value: float) -> Interval:
+    """The interval that holds one number."""
+    return Interval(value, value)
+
+
+def apply_interval(op: str, args: Sequence[Interval]) -> Interval:
+    """Return an interval that contains every value of `op` on `args`."""
+    return _RULES[op](*args)
+
+
+def _ends(a: Interval) -> tuple[tuple[float, bool], tuple[float, bool]]:
+    return (a.low, a.low_open), (a.high, a.high_open)
+
+
+def _add(a: Interval, b: Interval) -> Interval:
+    return Interval(
+        a.low + b.low, a.high + b.high, a.low_open or b.low_open, a.high_open or b.high_open
+    )
+
+
+def _neg(a: Interval) -> Interval:
+    return Interval(-a.high, -a.low, a.high_open, a.low_open)
+
+
+def _sub(a: Interval, b: Interval) -> Interval:
+    return _add(a, _neg(b))
+
+
+def _mul(a: Interval, b: Interval) -> Interval:
+    products: list[tuple[float, bool]] = []
+    for x, x_open in _ends(a):
+        for y, y_open in _ends(b):
+            if x == 0 or y == 0:
+                # zero is reached as soon as one factor reaches it
+                closed = (x == 0 and not x_open) or (y == 0 and not y_open)
+                products.append((0.0, not closed))
+            else:
+                products.append((x * y, x_open or y_open))
+    low = min(products)
+    high = max(products, key=lambda p: (p[0], not p[1]))
+    return Interval(low[0], high[0], low[1], high[1])
+
+
+def _reciprocal(b: Interval) -> Interval:
+    if 0 in b or b.low < 0 < b.high:
+        return EVERYTHING
+    if b.low >= 0:
+        high = _INF if b.low == 0 else 1 / b.low
+        low = 0.0 if b.high == _INF else 1 / b.high
+        return Interval(low, high, b.high_open, b.low_open or b.low == 0)
+    return _neg(_reciprocal(_neg(b)))
+
+
+def _div(a: Interval, b: Interval) -> Interval:
+    if 0 in b:
+        return EVERYTHING
+    return _mul(a, _reciprocal(b))
+
+
+def _ratio(a: Interval, b: Interval) -> Interval:
+    nonzero = b
+    if b.low == 0:
+        nonzero = Interval(0.0, b.high, True, b.high_open)
+    return point(0.0).hull(_div(a, nonzero))
+
+
+def _square(a: Interval) -> Interval:
+    magnitude = _abs(a)
+    return Interval(magnitude.low**2, magnitude.high**2, magnitude.low_open, magnitude.high_open)
+
+
+def _abs(a: Interval) -> Interval:
+    if a.low >= 0:
+        return a
+    if a.high <= 0:
+        return _neg(a)
+    high, closed = max((-a.low, not a.low_open), (a.high, not a.high_open))
+    return Interval(0.0, high, False, not closed)
+
+
+def _sqrt(a: Interval) -> Interval:
+    low = math.sqrt(max(0.0, a.low))
+    high = math.sqrt(max(0.0, a.high)) if math.isfinite(a.high) else a.high
+    return Interval(low, high, a.low_open and a.low >= 0, a.high_open)
+
+
+def _min(*args: Interval) -> Interval:
+    low, low_open = min(_ends(a)[0] for a in args)
+    high, high_open = min((a.high, not a.high_open) for a in args)
+    return Interval(low, high, low_open, not high_open)
+
+
+def _max(*args: Interval) -> Interval:
+    return _neg(_min(*(_neg(a) for a in args)))
+
+
+def _monotone(function: object, a: Interval) -> Interval:
+    assert callable(function)
+    return Interval(function(a.low), function(a.high), a.low_open, a.high_open)
+
+
+def _exp(a: Interval) -> Interval:
+    def exp(x: float) -> float:
+        return math.exp(x) if x < 700 else _INF
+
+    low_open = a.low_open or a.low == -_INF
+    return Interval(exp(a.low), exp(a.high), low_open, a.high_open)
+
+
+def _log(a: Interval) -> Interval:
+    def log(x: float) -> float:
+        return math.log(x) if x > 0 else -_INF
+
+    return _monotone(lambda x: x if x == _INF else log(x), a)
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return base**exponent
+    except (OverflowError, ZeroDivisionError):
+        return _INF
+
+
+def _pow(a: Interval, b: Interval) -> Interval:
+    if a.low < 0:
+        return _square(a) if b == point(2.0) else EVERYTHING
+    # x**y is monotone in x and in y, so its extremes are at the corners; a corner is reached only
+    # if both ends are, except that 1**y, x**0 and 0**y are reached wherever they can be formed.
+    corners = [(_power(x, y), x_open or y_open) for x, x_open in _ends(a) for y, y_open in _ends(b)]
+    low = min(corners)
+    high = max(corners, key=lambda corner: (corner[0], not corner[1]))
+    result = Interval(low[0], high[0], low[1], high[1])
+    if 0 in b or 1 in a:
+        result = result.hull(point(1.0))
+    if 0 in a and b.high > 0:
+        result = result.hull(point(0.0))
+    return result
+
+
+def _half_life(a: Interval, b: Interval, _: Interval) -> Interval:
+    return a.hull(b)
+
+
+def _sign(a: Interval) -> Interval:
+    return Interval(-1.0 if a.low < 0 else 0.0, 1.0 if a.high > 0 else 0.0)
+
+
+def _positive(a: Interval) -> Interval:
+    return Interval(1.0 if a.low > 0 or (a.low == 0 and a.low_open) else 0.0, 1.0)
+
+
+_RULES = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "pow": _pow,
+    "square": _square,
+    "sqrt": _sqrt,
+    "abs": _abs,
+    "sign": _sign,
+    "min": _min,
+    "max": _max,
+    "exp": _exp,
+    "log": _log,
+    "cospi": lambda a: Interval(-1.0, 1.0),
+    "ratio": _ratio,
+    "positive": _positive,
+    "half_life": _half_life,
+    "norm": lambda a: Interval(0.0, _INF, False, True),
+}

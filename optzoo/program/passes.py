@@ -1,0 +1,115 @@
+"""Passes: program to program, value preserved.
+
+`specialise` folds hyperparameters that are exactly 0 and drops what no longer matters, so that
+AdEMAMix at beta1 = 0 has no fast buffer and weight decay 0 costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from optzoo.program.expressions import ONE, ZERO, Call, Expr, Name, names_in, substitute
+from optzoo.program.ir import PARAM, Line, Program, State
+
+KEPT = frozenset({"lr"})
+"""Hyperparameters that are never folded: the learning rate is 0 at times, and moves."""
+
+
+def specialise(program: Program, zeros: Collection[str]) -> Program:
+    """Return the program for hyperparameters that are exactly 0, smaller where that allows."""
+    gone = set(zeros) - KEPT
+    known: dict[Name, Expr] = {Name(name): ZERO for name in gone}
+
+    def fold(expr: Expr) -> Expr:
+        return _simplify(substitute(expr, known.get))
+
+    def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+        folded = []
+        for line in lines:
+            expr = fold(line.expr)
+            is_copy = isinstance(expr, Name) and expr.when == "now"
+            if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
+                known[line.target] = expr
+            folded.append(Line(line.target, expr, line.source))
+        return tuple(folded)
+
+    scalars, step = fold_block(program.scalars), fold_block(program.step)
+    stored = {state.name for state in program.states}
+    views = tuple(
+        replace(
+            view,
+            expr=_simplify(
+                substitute(view.expr, lambda n: None if n.id in stored else known.get(n))
+            ),
+        )
+        for view in program.views
+    )
+    hypers = tuple(h for h in program.hypers if h.name not in gone)
+    return drop_unused(replace(program, hypers=hypers, scalars=scalars, step=step, views=views))
+
+
+def drop_unused(program: Program) -> Program:
+    """Remove lines and states that reach neither `param` nor a view."""
+    lines = {line.target: line for line in program.lines}
+    needed: set[Name] = set()
+    stack: list[Name] = [PARAM, *(n for view in program.views for n in names_in(view.expr))]
+    while stack:
+        name = stack.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        if name.when == "prev" and name != PARAM.prev:
+            stack.append(Name(name.id))
+        elif name in lines:
+            stack.extend(names_in(lines[name].expr))
+    states: tuple[State, ...] = tuple(
+        s for s in program.states if Name(s.name, "prev") in needed or _is_viewed(program, s)
+    )
+    return replace(
+        program,
+        states=states,
+        scalars=tuple(line for line in program.scalars if line.target in needed),
+        step=tuple(line for line in program.step if line.target in needed),
+    )
+
+
+def _is_viewed(program: Program, state: State) -> bool:
+    return any(n.id == state.name for view in program.views for n in names_in(view.expr))
+
+
+def _simplify(expr: Expr) -> Expr:
+    """Remove additions of 0 and multiplications by 0 and 1, bottom up."""
+    if not isinstance(expr, Call):
+        return expr
+    args = tuple(_simplify(arg) for arg in expr.args)
+    match expr.op, args:
+        case "add", (a, b):
+            if a == ZERO:
+                return b
+            if b == ZERO:
+                return a
+        case "sub", (a, b):
+            if b == ZERO:
+                return a
+            if a == ZERO:
+                return Call("neg", (b,))
+        case "mul", (a, b):
+            if ZERO in (a, b):
+                return ZERO
+            if a == ONE:
+                return b
+            if b == ONE:
+                return a
+        case "div", (a, b):
+            if a == ZERO:
+                return ZERO
+            if b == ONE:
+                return a
+        case "pow", (a, b):
+            if a == ZERO and b == Name("t"):  # t counts from 1
+                return ZERO
+        case (("neg" | "square" | "sqrt" | "abs" | "sign" | "norm"), (a,)):
+            if a == ZERO:
+                return ZERO
+    return Call(expr.op, args, expr.span)

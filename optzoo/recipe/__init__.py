@@ -1,0 +1,1 @@
+"""The recipe language: schema, names, and lowering to programs."""

@@ -1,0 +1,435 @@
+"""Lowering: a recipe becomes a program, one function per section.
+
+Everything a recipe can say is turned into straight-line assignments here, and nowhere else. The
+averaging rule follows the canonical storage b = x_old - z_new (docs/recipes.md, "Averaging").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+
+from optzoo.program.check import Fault, check_program
+from optzoo.program.expressions import (
+    ONE,
+    Call,
+    Expr,
+    Name,
+    Num,
+    add,
+    call,
+    div,
+    mul,
+    names_in,
+    num,
+    one_minus,
+    sub,
+    substitute,
+)
+from optzoo.program.intervals import parse_interval
+from optzoo.program.ir import GRAD, PARAM, Hyper, Line, Loc, Program, State, View
+from optzoo.recipe.names import mix_name
+from optzoo.recipe.order import LoweringError, ordered
+from optzoo.recipe.schedules import lower_scalar
+from optzoo.recipe.schema import (
+    AveragingSpec,
+    PreconditionerSpec,
+    RecipeSpec,
+    RmsSpec,
+    RunningSpec,
+    SignalSpec,
+    UpdateSpec,
+)
+
+LR, T = Name("lr"), Name("t")
+IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
+
+
+def lower_recipe(spec: RecipeSpec, values: Mapping[str, Expr] | None = None) -> Program:
+    """Lower a recipe whose names have been checked; `values` replaces hyperparameter defaults.
+
+    A hyperparameter whose value is a number stays a hyperparameter of the program; one whose
+    value is an expression becomes a scalar. Raises LoweringError with all faults found.
+    """
+    program = _Lowering(spec, dict(values or {})).run()
+    faults = check_program(program)
+    if faults:
+        raise LoweringError(faults)
+    return program
+
+
+def constant_value(expr: Expr) -> Fraction | None:
+    """Return the number that a literal expression is, or None."""
+    if isinstance(expr, Num):
+        return expr.value
+    if isinstance(expr, Call) and expr.op == "neg":
+        inner = constant_value(expr.args[0])
+        return None if inner is None else -inner
+    return None
+
+
+class _Lowering:
+    def __init__(self, spec: RecipeSpec, values: dict[str, Expr]) -> None:
+        self.spec = spec
+        self.values = {
+            name: values.get(name, h.default) for name, h in spec.hyperparameters.items()
+        }
+        self.hypers: list[Hyper] = []
+        self.scalars: dict[Name, Line] = {}
+        self.step: dict[Name, Line] = {}
+        self.inits: dict[str, Fraction | str] = {}
+        self.views: list[View] = []
+        pre = spec.preconditioner
+        self.pre = PreconditionerSpec(sign=True) if pre == "sign" else pre
+        self.rms = self.pre.rms if isinstance(self.pre, PreconditionerSpec) else None
+        self.taken = {*spec.hyperparameters, *spec.scalars, *spec.signals, *spec.buffers}
+        self.taken |= {s.buffer for s in (self.rms, spec.averaging) if s is not None}
+        self.grad: Name = GRAD
+
+    def run(self) -> Program:
+        self.lower_hyperparameters()
+        for name, scalar in self.spec.scalars.items():
+            self.add_scalar(name, lower_scalar(name, scalar), ("scalars", name))
+            if isinstance(scalar, RunningSpec):
+                start = scalar.start if scalar.start is not None else (scalar.product is not None)
+                self.inits[name] = Fraction(repr(float(start)))
+        self.lower_coupled_decay()
+        self.lower_signals()
+        self.lower_buffers()
+        base = self.lower_update()
+        step = self.lower_weight_decay(base)
+        self.lower_averaging(step)
+        self.lower_observers()
+        self.lower_evaluate()
+        return self.assemble()
+
+    # -------------------------------------------------------------- small tools
+
+    def fresh(self, name: str) -> Name:
+        """Return a name nobody uses yet, as close to `name` as possible."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return Name(name)
+
+    def add_scalar(self, name: str, expr: Expr, source: Loc) -> Name:
+        target = Name(name)
+        self.scalars[target] = Line(target, expr, source)
+        return target
+
+    def add_line(self, target: Name, expr: Expr, source: Loc) -> Name:
+        self.step[target] = Line(target, expr, source)
+        return target
+
+    def tensor(self, expr: Expr) -> Expr:
+        """Read a recipe's tensor expression: `param` is the point on entry, `grad` as decayed."""
+
+        def replace(name: Name) -> Expr | None:
+            if name.id == "param":
+                return PARAM.prev
+            if name.id == "grad":
+                return Name(self.grad.id, name.when)
+            return None
+
+        return substitute(expr, replace)
+
+    def is_fixed(self, expr: Expr) -> bool:
+        """Whether an expression is made of numbers and plain hyperparameters other than lr."""
+        fixed = {h.name for h in self.hypers} - {"lr"}
+        return all(n.id in fixed and n.when != "prev" for n in names_in(expr))
+
+    def named(self, expr: Expr, name: str, source: Loc) -> Name:
+        """Return a name for a tensor expression, adding a line unless it is one already."""
+        if isinstance(expr, Name):
+            return expr
+        return self.add_line(self.fresh(name), expr, source)
+
+    # -------------------------------------------------------------- sections
+
+    def lower_hyperparameters(self) -> None:
+        for name, hyper in self.spec.hyperparameters.items():
+            value = constant_value(self.values[name])
+            if value is None:
+                source: Loc = ("hyperparameters", name, "default")
+                self.add_scalar(name, self.values[name], source)
+            else:
+                self.hypers.append(Hyper(name, value, hyper.interval, hyper.doc))
+        if "lr" not in self.spec.hyperparameters:
+            self.hypers.append(IMPLICIT_LR)
+
+    def lower_coupled_decay(self) -> None:
+        decay = self.spec.weight_decay
+        if decay is None or decay.kind != "coupled":
+            return
+        source: Loc = ("weight_decay",)
+        decayed = add(GRAD, mul(decay.amount, self.point(decay.at)))
+        self.grad = self.add_line(self.fresh("g"), decayed, source)
+
+    def point(self, at: str) -> Expr:
+        """Return the point that decays, as it is on entry to the step."""
+        if at == "param" or self.spec.averaging is None:
+            return PARAM.prev
+        rule = self.spec.averaging
+        beta = rule.beta if rule.beta is not None else num(0)
+        old = mul(one_minus(self.average_weight().prev), Name(rule.buffer, "prev"))
+        if at == "base":
+            return sub(PARAM.prev, mul(beta, old))
+        return add(PARAM.prev, mul(one_minus(beta), old))
+
+    def lower_signals(self) -> None:
+        for name, signal in self.spec.signals.items():
+            source: Loc = ("signals", name)
+            if isinstance(signal, SignalSpec):
+                raw = self.tensor(signal.input)
+                expr = self.clipped(raw, name, signal.clip_norm, signal.clip_value, source)
+            else:
+                expr = self.tensor(signal)
+            self.add_line(Name(name), expr, source)
+
+    def clipped(
+        self, expr: Expr, name: str, norm: Expr | None, value: Expr | None, source: Loc
+    ) -> Expr:
+        """Clip each tensor to an L2 norm, then each element to a magnitude."""
+        if norm is not None:
+            raw = self.named(expr, f"{name}_raw", source)
+            expr = div(raw, call("max", ONE, div(call("norm", raw), norm)))
+        if value is not None:
+            expr = call("max", call("neg", value), call("min", value, expr))
+        return expr
+
+    def lower_buffers(self) -> None:
+        for name, buffer in self.spec.buffers.items():
+            old, fed = Name(name, "prev"), self.tensor(buffer.input)
+            expr = add(mul(buffer.decay, old), mul(buffer.gain, fed))
+            self.add_line(Name(name), expr, ("buffers", name))
+            self.inits[name] = _init(buffer.init)
+        self.inits[self.grad.id] = _init(self.spec.grad_prev_init)
+        if self.spec.order == "precondition_first" and isinstance(self.pre, PreconditionerSpec):
+            fed = self.pre.input if self.pre.input is not None else GRAD
+            expr = self.precondition(self.tensor(fed))
+            self.add_line(Name("preconditioned"), expr, ("preconditioner",))
+
+    def precondition(self, expr: Expr) -> Expr:
+        """Apply the preconditioner to a tensor."""
+        assert isinstance(self.pre, PreconditionerSpec)
+        source: Loc = ("preconditioner",)
+        if self.rms is None:
+            result: Expr = call("sign", expr)
+        else:
+            divisor = self.rms_divisor(self.rms)
+            gate = self.rms.gate
+            if gate is None:
+                result = div(expr, divisor)
+            else:
+                raw = self.named(expr, "raw", source)
+                result = add(mul(gate, div(raw, divisor)), mul(one_minus(gate), raw))
+        return self.clipped(result, "preconditioned", None, self.pre.clip_value, source)
+
+    def rms_divisor(self, rms: RmsSpec) -> Expr:
+        source: Loc = ("preconditioner", "rms")
+        buffer = Name(rms.buffer)
+        squared = call("square", self.tensor(rms.of if rms.of is not None else GRAD))
+        gain = rms.gain if rms.gain is not None else one_minus(rms.decay)
+        self.add_line(buffer, add(mul(rms.decay, buffer.prev), mul(gain, squared)), source)
+        self.inits[buffer.id] = _init(rms.init)
+        if rms.read == "prev" and rms.debias:
+            message = "debiasing needs this step's value: with `read: prev` set `debias: false`"
+            raise LoweringError([Fault("bad-value", message, (*source, "debias"))])
+        scale = self.debias_scale(rms, source) if rms.debias else ONE
+        mean: Expr = buffer if rms.read == "new" else buffer.prev
+        if rms.eps_place == "before_debias":
+            return mul(call("sqrt", scale), add(call("sqrt", mean), rms.eps))
+        mean = mul(scale, mean)
+        if rms.mix is not None:
+            mean = add(mul(rms.mix, mean), mul(one_minus(rms.mix), squared))
+        if rms.eps_place == "inside_sqrt":
+            return call("sqrt", add(mean, rms.eps))
+        if rms.eps_place == "max":
+            return call("max", call("sqrt", mean), rms.eps)
+        return add(call("sqrt", mean), rms.eps)
+
+    def debias_scale(self, rms: RmsSpec, source: Loc) -> Name:
+        """Return 1 over the mass that the running mean has gathered.
+
+        For a fixed decay that is 1 - decay**t; for a scheduled one, 1 minus the running product.
+        """
+        if rms.gain is not None:
+            mass = self.fresh(f"{rms.buffer}_mass")
+            self.add_scalar(mass.id, add(mul(rms.decay, mass.prev), rms.gain), source)
+            gathered: Expr = mass
+        elif self.is_fixed(rms.decay):
+            gathered = one_minus(call("pow", rms.decay, T))
+        else:
+            product = self.fresh(f"{rms.buffer}_left")
+            self.add_scalar(product.id, mul(product.prev, rms.decay), source)
+            self.inits[product.id] = Fraction(1)
+            gathered = one_minus(product)
+        scale = self.fresh(f"{rms.buffer}_debias")
+        return self.add_scalar(scale.id, div(ONE, gathered), source)
+
+    def lower_update(self) -> Expr:
+        """Return the step before decay: scale times the direction."""
+        update = self.spec.update
+        spec = update if isinstance(update, UpdateSpec) else UpdateSpec(mix=update)
+        source: Loc = ("update",)
+        direction = self.tensor(_mixed(spec.mix))
+        if self.spec.order == "momentum_first" and isinstance(self.pre, PreconditionerSpec):
+            direction = self.precondition(direction)
+        direction = self.clipped(direction, "u", spec.clip_norm, spec.clip_value, source)
+        return mul(spec.scale if spec.scale is not None else LR, self.named(direction, "u", source))
+
+    def lower_weight_decay(self, base: Expr) -> Expr:
+        """Return the whole step, decay included: param := param.prev - step."""
+        decay = self.spec.weight_decay
+        if decay is None or decay.kind == "coupled":
+            return base
+        rate = mul(LR, decay.amount) if decay.times_lr else decay.amount
+        match decay.kind:
+            case "after":
+                return add(mul(one_minus(rate), base), mul(rate, PARAM.prev))
+            case "proximal":
+                return div(add(base, mul(rate, PARAM.prev)), add(ONE, rate))
+        point = self.point(decay.at)
+        if decay.times_lr and isinstance(base, Call) and base.args[0] == LR:
+            return mul(LR, add(base.args[1], mul(decay.amount, point)))
+        return add(base, mul(rate, point))
+
+    def average_weight(self) -> Name:
+        """Return the scalar that is the averaging weight c, adding it on first use."""
+        rule = self.spec.averaging
+        assert rule is not None
+        if isinstance(rule.weight, Name) and rule.weight.id in self.spec.scalars:
+            return Name(rule.weight.id)
+        if not hasattr(self, "_weight"):
+            self._weight = self.fresh("c")
+            self.add_scalar(self._weight.id, rule.weight, ("averaging", "weight"))
+        return self._weight
+
+    def lower_averaging(self, step: Expr) -> None:
+        rule = self.spec.averaging
+        source: Loc = ("averaging",)
+        if rule is None:
+            self.add_line(PARAM, sub(PARAM.prev, step), ("update",))
+            return
+        s = self.named(step, "s", ("update",))
+        b, c = Name(rule.buffer), self.average_weight()
+        self.add_line(b, add(mul(one_minus(c.prev), b.prev), s), source)
+        move, self.average = self.averaged_move(rule, s, b, c)
+        self.add_line(PARAM, sub(PARAM.prev, move), source)
+
+    def averaged_move(self, rule: AveragingSpec, s: Name, b: Name, c: Name) -> tuple[Expr, Expr]:
+        """Return the move of the gradient point y, and the average x as a readout."""
+        if rule.beta is None:
+            return s, add(PARAM, mul(one_minus(c), b))
+        if self.is_fixed(rule.beta):
+            beta: Expr = rule.beta
+            pull: Expr = mul(mul(beta, c), b)
+            move = add(pull, mul(one_minus(beta), s))
+        else:  # beta moves: what formed the current point is the previous beta
+            if isinstance(rule.beta, Name) and rule.beta.id in self.spec.scalars:
+                name = Name(rule.beta.id)
+            else:
+                name = self.fresh("beta_y")
+                self.add_scalar(name.id, rule.beta, ("averaging", "beta"))
+            beta = name
+            kept = add(mul(one_minus(name.prev), s), mul(name.prev, b))
+            move = sub(kept, mul(mul(beta, one_minus(c)), b))
+        return move, add(PARAM, mul(mul(one_minus(beta), one_minus(c)), b))
+
+    def lower_observers(self) -> None:
+        for name, observer in self.spec.observers.items():
+            source: Loc = ("observers", name)
+            word = re.sub(r"\W", "_", name)
+            c, b = self.fresh(f"{word}_weight"), self.fresh(f"{word}_offset")
+            self.add_scalar(c.id, observer.weight, source)
+            moved = sub(PARAM.prev, PARAM)
+            self.add_line(b, add(mul(one_minus(c.prev), b.prev), moved), source)
+            self.views.append(View(name, add(PARAM, mul(one_minus(c), b)), source))
+
+    def lower_evaluate(self) -> None:
+        evaluate = self.spec.evaluate
+        if evaluate == Name("average") or (evaluate is None and self.spec.averaging is not None):
+            expr: Expr = self.average
+        else:
+            expr = evaluate if evaluate is not None else PARAM
+        self.views[:0] = [View("train", PARAM), View("eval", expr, ("evaluate",))]
+
+    # -------------------------------------------------------------- putting it together
+
+    def assemble(self) -> Program:
+        self.expand_next()
+        scalars, step = ordered(self.scalars), ordered(self.step)
+        read = {n for line in (*scalars, *step) for n in names_in(line.expr)}
+        viewed = {n for view in self.views for n in names_in(view.expr)}
+        given = {h.name for h in self.hypers} | {"param", "t", "T", "lr0"}
+        kept = {n.id for n in read if n.when == "prev"} - {"param"}
+        kept |= {n.id for n in viewed if n.id not in given}
+        is_scalar: Callable[[str], bool] = lambda name: (  # noqa: E731
+            Name(name) in self.scalars or name in given
+        )
+        states = [
+            State(name, "scalar" if is_scalar(name) else "tensor", self.init_of(name))
+            for name in self.state_order(kept)
+        ]
+        return Program(
+            self.spec.name, tuple(self.hypers), tuple(states), scalars, step, tuple(self.views)
+        )
+
+    def init_of(self, name: str) -> Fraction:
+        init = self.inits.get(name, Fraction(0))
+        return init  # type: ignore[return-value]  # a number, or `grad` or `param`
+
+    def state_order(self, kept: set[str]) -> list[str]:
+        order = [n.id for n in self.scalars] + [n.id for n in self.step]
+        return [n for n in order if n in kept] + sorted(kept - set(order))
+
+    def expand_next(self) -> None:
+        """Give every `x.next` a line: the expression of x at t + 1."""
+        pending = [n for n in self.all_reads() if n.when == "next"]
+        while pending:
+            name = pending.pop()
+            if name in self.scalars:
+                continue
+            line = self.scalars.get(Name(name.id))
+            if line is None:  # a plain hyperparameter is the same at every step
+                self.scalars[name] = Line(name, Name(name.id), ())
+                continue
+            expr = substitute(line.expr, self.at_next)
+            self.scalars[name] = Line(name, expr, line.source)
+            pending += [n for n in names_in(expr) if n.when == "next"]
+
+    def at_next(self, name: Name) -> Expr | None:
+        if name.when != "now" or name == LR or name.id in ("lr0",):
+            message = f"a next value needs a pure function of `t`, and this one reads `{name}`"
+            raise LoweringError([Fault("no-next", message, ("scalars", name.id))])
+        if name == T:
+            return add(T, ONE)
+        return Name(name.id, "next") if name in self.scalars else None
+
+    def all_reads(self) -> list[Name]:
+        lines = [*self.scalars.values(), *self.step.values()]
+        return [n for line in lines for n in names_in(line.expr)] + [
+            n for view in self.views for n in names_in(view.expr)
+        ]
+
+
+def _init(init: float | str) -> Fraction | str:
+    if isinstance(init, str):
+        return Fraction(0) if init == "zeros" else init
+    return Fraction(repr(float(init)))
+
+
+def _mixed(mix: Expr | dict[str, Expr]) -> Expr:
+    """Return the weighted sum that `mix` stands for."""
+    if not isinstance(mix, dict):
+        return mix
+    total: Expr | None = None
+    for key, weight in mix.items():
+        name = mix_name(key)
+        assert name is not None  # checked by names.check_names
+        term = mul(weight, name)
+        total = term if total is None else add(total, term)
+    if total is None:
+        raise LoweringError([Fault("bad-value", "`mix` is empty", ("update", "mix"))])
+    return total

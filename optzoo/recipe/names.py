@@ -1,0 +1,214 @@
+"""Names: what every name in a recipe's expressions refers to, and what is wrong with it.
+
+Walks the sections of a recipe and reports all unknown names, tensors where a number is wanted,
+and misuses of `.prev` and `.next`, each at the very characters at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from optzoo.errors import did_you_mean
+from optzoo.program.check import Fault, Sort
+from optzoo.program.expressions import Expr, Name, names_in, parse_expression
+from optzoo.program.ir import CLOCK_INPUTS, Loc
+from optzoo.recipe.schema import (
+    PreconditionerSpec,
+    RecipeSpec,
+    RunningSpec,
+    ScheduleSpec,
+    Section,
+    SignalSpec,
+    UpdateSpec,
+)
+
+Wanted = Literal["scalar", "tensor", "view", "pure"]
+"""What may stand in an expression: numbers; tensors too; a view; pure functions of t."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """An expression of a recipe, where it stands, and what may stand in it."""
+
+    loc: Loc
+    expr: Expr
+    wanted: Wanted
+
+
+@dataclass
+class Scope:
+    """The names a recipe defines, by sort."""
+
+    hyperparameters: set[str] = field(default_factory=set)
+    scalars: set[str] = field(default_factory=set)
+    tensors: set[str] = field(default_factory=set)
+
+    def sort(self, name: str) -> Sort | None:
+        """Return the sort of a name, or None when the recipe does not define it."""
+        if name in self.hyperparameters or name in self.scalars or name in CLOCK_INPUTS:
+            return "scalar"
+        return "tensor" if name in self.tensors else None
+
+    @property
+    def all(self) -> set[str]:
+        """Every name that an expression may mention."""
+        return self.hyperparameters | self.scalars | self.tensors | set(CLOCK_INPUTS)
+
+
+def scope_of(spec: RecipeSpec) -> Scope:
+    """Collect the names a recipe defines."""
+    scope = Scope(set(spec.hyperparameters) | {"lr"}, set(spec.scalars))
+    scope.tensors = {"grad", "param", *spec.buffers, *spec.signals}
+    if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
+        scope.tensors.add(spec.preconditioner.rms.buffer)
+    if spec.order == "precondition_first":
+        scope.tensors.add("preconditioned")
+    if spec.averaging is not None:
+        scope.tensors.add(spec.averaging.buffer)
+    return scope
+
+
+def uses_of(spec: RecipeSpec) -> Iterator[Use]:
+    """Yield every expression of a recipe."""
+    for name, hyper in spec.hyperparameters.items():
+        yield Use(("hyperparameters", name, "default"), hyper.default, "pure")
+    for name, scalar in spec.scalars.items():
+        if isinstance(scalar, ScheduleSpec | RunningSpec):
+            yield from _fields(scalar, ("scalars", name), "scalar")
+        else:
+            yield Use(("scalars", name), scalar, "scalar")
+    for name, signal in spec.signals.items():
+        if isinstance(signal, SignalSpec):
+            yield from _fields(signal, ("signals", name), "scalar", tensors=("input",))
+        else:
+            yield Use(("signals", name), signal, "tensor")
+    for name, buffer in spec.buffers.items():
+        yield from _fields(buffer, ("buffers", name), "scalar", tensors=("input",))
+    pre = spec.preconditioner
+    if isinstance(pre, PreconditionerSpec):
+        yield from _fields(pre, ("preconditioner",), "scalar", tensors=("input",))
+        if pre.rms is not None:
+            yield from _fields(pre.rms, ("preconditioner", "rms"), "scalar", tensors=("of",))
+    yield from _update_uses(spec.update)
+    for section in ("weight_decay", "averaging"):
+        value = getattr(spec, section)
+        if value is not None:
+            yield from _fields(value, (section,), "scalar")
+    for name, observer in spec.observers.items():
+        yield from _fields(observer, ("observers", name), "scalar")
+    if spec.evaluate is not None and spec.evaluate != Name("average"):
+        yield Use(("evaluate",), spec.evaluate, "view")
+
+
+def _update_uses(update: Expr | UpdateSpec) -> Iterator[Use]:
+    if not isinstance(update, UpdateSpec):
+        yield Use(("update",), update, "tensor")
+        return
+    if isinstance(update.mix, dict):
+        for key, weight in update.mix.items():
+            yield Use(("update", "mix", key), weight, "scalar")
+    else:
+        yield Use(("update", "mix"), update.mix, "tensor")
+    yield from _fields(update, ("update",), "scalar", skip=("mix",))
+
+
+def _fields(
+    section: Section,
+    loc: Loc,
+    wanted: Wanted,
+    *,
+    tensors: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+) -> Iterator[Use]:
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if key not in skip and isinstance(value, Expr):
+            yield Use((*loc, key), value, "tensor" if key in tensors else wanted)
+
+
+def check_names(spec: RecipeSpec) -> list[Fault]:
+    """Return everything wrong with the names of a recipe."""
+    scope = scope_of(spec)
+    faults = _check_definitions(spec)
+    if isinstance(spec.update, UpdateSpec) and isinstance(spec.update.mix, dict):
+        faults += _check_mix_keys(spec.update.mix, scope)
+    for use in uses_of(spec):
+        for name in names_in(use.expr):
+            fault = _check_name(name, use, scope)
+            if fault is not None:
+                faults.append(fault)
+    if spec.evaluate == Name("average") and spec.averaging is None:
+        hint = "add `averaging: {weight: 1/t}`, or leave `evaluate` out"
+        faults.append(
+            Fault("unknown-name", "there is no `averaging` to evaluate", ("evaluate",), hint=hint)
+        )
+    if spec.weight_decay is not None and spec.weight_decay.at != "param" and not spec.averaging:
+        message = f"decay at `{spec.weight_decay.at}` needs an `averaging` section"
+        faults.append(Fault("unknown-name", message, ("weight_decay", "at")))
+    return faults
+
+
+def _check_definitions(spec: RecipeSpec) -> list[Fault]:
+    faults, seen = [], {}
+    sections = ("hyperparameters", "scalars", "signals", "buffers")
+    pairs = [(s, name) for s in sections for name in getattr(spec, s)]
+    if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
+        pairs.append(("preconditioner", spec.preconditioner.rms.buffer))
+    if spec.averaging is not None:
+        pairs.append(("averaging", spec.averaging.buffer))
+    for section, name in pairs:
+        if name in seen:
+            message = f"`{name}` is already defined under `{seen[name]}`"
+            faults.append(Fault("rebound-name", message, (section, name)))
+        seen.setdefault(name, section)
+    return faults
+
+
+def _check_mix_keys(mix: dict[str, Expr], scope: Scope) -> list[Fault]:
+    faults = []
+    for key in mix:
+        name = mix_name(key)
+        if name is None or scope.sort(name.id) != "tensor" or name.when == "next":
+            message = f"`{key}` is not a buffer, a signal or `grad`"
+            hint = did_you_mean(key, scope.tensors, what="tensors")
+            faults.append(Fault("unknown-name", message, ("update", "mix", key), hint=hint))
+    return faults
+
+
+def mix_name(key: str) -> Name | None:
+    """Return the name that a key of `mix` stands for, or None."""
+    try:
+        expr = parse_expression(key)
+    except ValueError:
+        return None
+    return expr if isinstance(expr, Name) else None
+
+
+def _check_name(name: Name, use: Use, scope: Scope) -> Fault | None:
+    sort = scope.sort(name.id)
+    if sort is None:
+        message = f"`{name.id}` is not a hyperparameter, scalar, buffer or signal of this recipe"
+        if name.id == "preconditioned":
+            hint = "it exists with `order: precondition_first` and a preconditioner"
+        else:
+            hint = did_you_mean(name.id, scope.all)
+        return Fault("unknown-name", message, use.loc, name.span, hint)
+    if sort == "tensor" and use.wanted in ("scalar", "pure"):
+        message = f"`{name}` is a tensor, and a number is wanted here"
+        hint = "numbers are made of hyperparameters, `t`, `T`, `lr` and scalars"
+        return Fault("sort-mismatch", message, use.loc, name.span, hint)
+    if use.wanted == "pure" and (name.id not in {*scope.hyperparameters, "t", "T"}):
+        message = f"a default may read hyperparameters, `t` and `T`, not `{name}`"
+        return Fault("sort-mismatch", message, use.loc, name.span)
+    if name.when == "next" and (sort == "tensor" or name.id in (*CLOCK_INPUTS, "lr")):
+        message = f"`{name}`: only a scalar made of `t`, `T` and hyperparameters has a next value"
+        return Fault("no-next", message, use.loc, name.span)
+    if name.when == "prev" and name.id in CLOCK_INPUTS:
+        hint = "write `t - 1`" if name.id == "t" else f"write `{name.id}`"
+        return Fault("no-prev", f"`{name}` has no previous value", use.loc, name.span, hint)
+    if use.wanted == "view" and name.when != "now":
+        message = f"`{name}`: between steps a buffer has one value"
+        return Fault("no-prev", message, use.loc, name.span, f"write `{name.id}`")
+    return None

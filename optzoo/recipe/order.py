@@ -1,0 +1,48 @@
+"""Ordering: put assignments so that each name is assigned before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from optzoo.program.check import Fault
+from optzoo.program.expressions import Name, names_in
+from optzoo.program.ir import Line
+
+
+class LoweringError(Exception):
+    """A recipe that has no program; carries every fault found."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = tuple(faults)
+
+
+def ordered(lines: Mapping[Name, Line]) -> tuple[Line, ...]:
+    """Order lines by what they read, keeping the given order where it is free.
+
+    Raises LoweringError when names depend on one another in a circle.
+    """
+    result: list[Line] = []
+    done: set[Name] = set()
+    for start in lines:
+        # (name, rest of its reads): an explicit stack, so that depth is no limit
+        path: list[Name] = [start]
+        while path:
+            name = path[-1]
+            unmet = [n for n in names_in(lines[name].expr) if n in lines and n not in done]
+            if name in done or not unmet:
+                path.pop()
+                if name not in done:
+                    done.add(name)
+                    result.append(lines[name])
+                continue
+            if unmet[0] in path:
+                raise LoweringError([_circle([*path[path.index(unmet[0]) :], unmet[0]], lines)])
+            path.append(unmet[0])
+    return tuple(result)
+
+
+def _circle(path: Sequence[Name], lines: Mapping[Name, Line]) -> Fault:
+    chain = " -> ".join(f"`{name}`" for name in path)
+    hint = f"let one of them read a previous value, such as `{path[0].id}.prev`"
+    return Fault("cycle", f"these need one another: {chain}", lines[path[0]].source, hint=hint)

@@ -1,0 +1,63 @@
+"""The reference as an engine: torch tensors in, Python float64 arithmetic, torch tensors out.
+
+For comparing other engines with the definition; it is as slow as it is plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from optzoo.engine import Batch
+from optzoo.interpreters.reference import ReferenceDomain, Value
+from optzoo.program.domain import evaluate, run_step
+from optzoo.program.expressions import Name
+from optzoo.program.ir import PARAM, Program
+
+
+def _elements(tensor: Tensor) -> Value:
+    values: list[float] = tensor.detach().reshape(-1).to(torch.float64).tolist()
+    return tuple(values)
+
+
+def _tensor(value: Value, like: Tensor) -> Tensor:
+    assert isinstance(value, tuple)
+    flat = torch.tensor([float(x) for x in value], dtype=torch.float64)
+    return flat.reshape(like.shape).to(like.device, like.dtype)
+
+
+class ReferenceEngine:
+    """Run a program with the reference interpreter; each store rounds once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.domain = ReferenceDomain()
+
+    def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
+        """Update the parameters and the buffers of a batch in place."""
+        for i, (param, grad) in enumerate(zip(batch.params, batch.grads, strict=True)):
+            buffers = {name: _elements(tensors[i]) for name, tensors in batch.buffers.items()}
+            new, kept = run_step(
+                self.program,
+                self.domain,
+                dict(scalars),
+                _elements(param),
+                _elements(grad),
+                buffers,
+            )
+            param.copy_(_tensor(new, param))
+            for name, value in kept.items():
+                batch.buffers[name][i].copy_(_tensor(value, param))
+
+    def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
+        """Return new tensors that hold a view."""
+        result = []
+        for i, param in enumerate(batch.params):
+            names: dict[Name, Value] = dict(values)
+            names |= {Name(name): _elements(t[i]) for name, t in batch.buffers.items()}
+            names[PARAM] = _elements(param)
+            expr = self.program.view(view).expr
+            result.append(_tensor(evaluate(expr, self.domain, names), param))
+        return result

@@ -1,0 +1,269 @@
+"""Recipes as people hold them: loaded, checked, overridden, shown, and built into optimizers.
+
+`Recipe` ties the validated YAML, its positions and its overrides together. It imports torch only
+when an optimizer is built.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from optzoo.catalog import find_file
+from optzoo.documents import Document, load_document, parse_document, validate_document
+from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
+from optzoo.observers import parse_observer
+from optzoo.program.check import Fault
+from optzoo.program.expressions import (
+    Expr,
+    ExpressionError,
+    format_expression,
+    format_number,
+    names_in,
+    parse_expression,
+)
+from optzoo.program.intervals import Interval
+from optzoo.program.ir import Loc, Program
+from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
+from optzoo.recipe.names import check_names
+from optzoo.recipe.order import LoweringError
+from optzoo.recipe.schema import ObserverSpec, RecipeSpec, TrainingSpec
+
+if TYPE_CHECKING:
+    from optzoo.optimizer import RecipeOptimizer
+
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A knob of a recipe: its value here, the interval it must lie in, one line of doc.
+
+    `default` is a float, or the text of an expression in other knobs, `t` and `T`.
+    """
+
+    name: str
+    default: float | str
+    interval: Interval
+    doc: str
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Load a shipped recipe by name, or a recipe file by path, and check it completely.
+
+    Raises InputError with every mistake of the file, each with line, column and a hint.
+    """
+    path = find_file(name_or_path)
+    spec, document = load_document(path, RecipeSpec, what="recipe")
+    return _checked(spec, document)
+
+
+def parse_recipe(text: str, path: str = "<recipe>") -> Recipe:
+    """Load a recipe from YAML text; `path` is what errors call it."""
+    document = parse_document(text, path)
+    return _checked(validate_document(document, RecipeSpec, what="recipe"), document)
+
+
+def _checked(spec: RecipeSpec, document: Document) -> Recipe:
+    faults = check_names(spec)
+    if faults:
+        raise _input_error(faults, document)
+    recipe = Recipe(spec, document)
+    for name, hyper in spec.hyperparameters.items():
+        value = constant_value(hyper.default)
+        if value is not None and float(value) not in hyper.interval:
+            message = f"`{name}`: the default {format_number(value)} is outside {hyper.interval}"
+            loc: Loc = ("hyperparameters", name, "default")
+            raise _input_error([Fault("out-of-range", message, loc)], document)
+    recipe.program()
+    return recipe
+
+
+def _input_error(faults: Sequence[Fault], document: Document) -> InputError:
+    return InputError(*(_diagnostic(fault, document) for fault in faults))
+
+
+def _diagnostic(fault: Fault, document: Document) -> Diagnostic:
+    offset, width = fault.span
+    value: Any = document.data
+    for part in fault.source:
+        known = isinstance(value, dict | list) and (part in value or isinstance(part, int))
+        value = value[part] if known else None
+    if not isinstance(value, str):
+        offset, width = 0, 0
+    location: Location = document.location(fault.source, offset=offset, width=width)
+    return Diagnostic(fault.code, fault.message, location, fault.hint)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe with its overrides. Immutable: `with_*` return another one."""
+
+    spec: RecipeSpec
+    document: Document = field(repr=False, compare=False)
+    overrides: Mapping[str, Expr] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.spec.name
+
+    @property
+    def text(self) -> str:
+        """The YAML source, comments included, without overrides."""
+        return self.document.text
+
+    @property
+    def training(self) -> TrainingSpec:
+        """What the recipe asks of a trainer."""
+        return self.spec.training
+
+    @cached_property
+    def hyperparameters(self) -> dict[str, Hyperparameter]:
+        """The knobs by name, overrides included; `lr` always exists."""
+        knobs = {}
+        for name, h in self.spec.hyperparameters.items():
+            value = _plain(self.overrides.get(name, h.default))
+            knobs[name] = Hyperparameter(name, value, h.interval, h.doc)
+        if "lr" not in knobs:
+            value = _plain(self.overrides.get("lr", parse_expression(1)))
+            interval, doc = IMPLICIT_LR.interval, IMPLICIT_LR.doc
+            knobs["lr"] = Hyperparameter("lr", value, interval, doc)
+        return knobs
+
+    def program(self, **values: Value) -> Program:
+        """Lower the recipe to its checked program, with further overrides if given.
+
+        Raises InputError when the program cannot be formed.
+        """
+        recipe = self.with_overrides(values) if values else self
+        return recipe._program
+
+    @cached_property
+    def _program(self) -> Program:
+        try:
+            program = lower_recipe(self.spec, self.overrides)
+        except LoweringError as error:
+            raise _input_error(error.faults, self.document) from None
+        lr = self.overrides.get("lr")
+        if lr is not None and "lr" not in self.spec.hyperparameters:
+            program = program.with_values({"lr": constant_value(lr) or Fraction(0)})
+        return program
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what the recipe does, hyperparameter values included."""
+        return hashlib.sha256(self.program().text().encode()).hexdigest()
+
+    def with_overrides(self, values: Mapping[str, Value]) -> Recipe:
+        """Return the recipe with other hyperparameter values.
+
+        A value is a number, or the text of an expression in other knobs, `t` and `T`. Raises
+        InputError for an unknown name or a value outside its interval.
+        """
+        if not values:
+            return self
+        knobs = self.hyperparameters
+        faults: list[Diagnostic] = []
+        parsed: dict[str, Expr] = {}
+        for name, value in values.items():
+            if name not in knobs:
+                hint = did_you_mean(name, knobs, what="hyperparameters")
+                message = f"`{name}` is not a hyperparameter of {self.name}"
+                faults.append(Diagnostic("unknown-name", message, hint=hint))
+                continue
+            try:
+                parsed[name] = _parse_value(name, value, knobs)
+            except ExpressionError as error:
+                message = f"`{name}={value}`: {error.message}"
+                faults.append(Diagnostic("bad-value", message, hint=error.hint))
+        if faults:
+            raise InputError(*faults)
+        return replace(self, overrides={**self.overrides, **parsed})
+
+    def with_observers(self, observers: Sequence[str]) -> Recipe:
+        """Return the recipe with averages riding along, such as `tail:0.1` and `ema:0.999`.
+
+        Raises InputError for one that is not understood or asked for twice.
+        """
+        if not observers:
+            return self
+        added: dict[str, ObserverSpec] = dict(self.spec.observers)
+        for text in observers:
+            if text in added:
+                raise InputError(Diagnostic("rebound-name", f"the observer `{text}` appears twice"))
+            added[text] = ObserverSpec(weight=parse_observer(text))
+        return replace(self, spec=self.spec.model_copy(update={"observers": added}))
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML with its overrides and observers written in."""
+        data = copy.deepcopy(self.document.data)
+        for name in self.overrides:
+            knob = self.hyperparameters[name]
+            entry = data["hyperparameters"].setdefault(
+                name, {"in": str(knob.interval), "doc": knob.doc}
+            )
+            entry["default"] = knob.default
+        if self.spec.observers:
+            data["observers"] = {
+                name: {"weight": format_expression(observer.weight)}
+                for name, observer in self.spec.observers.items()
+            }
+        return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+
+    def build(
+        self,
+        params: Any,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        **hyperparameters: Any,
+    ) -> RecipeOptimizer:
+        """Return a `torch.optim.Optimizer` that trains `params` by this recipe.
+
+        `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
+        which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
+        need it. Raises InputError for an unknown or illegal hyperparameter, or a missing `T`.
+        """
+        from optzoo.optimizer import RecipeOptimizer
+
+        lr = hyperparameters.get("lr")
+        plain = {k: v for k, v in hyperparameters.items() if k != "lr"}
+        recipe = self.with_observers(observers).with_overrides(plain)
+        if lr is not None:
+            recipe = recipe.with_overrides({"lr": float(lr)})
+        return RecipeOptimizer(params, recipe, total_steps=total_steps, engine=engine, lr=lr)
+
+
+def _plain(expr: Expr) -> float | str:
+    value = constant_value(expr)
+    return format_expression(expr) if value is None else float(value)
+
+
+def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -> Expr:
+    expr = parse_expression(value)
+    number = constant_value(expr)
+    if number is not None:
+        if float(number) not in knobs[name].interval:
+            raise ExpressionError(
+                f"outside {knobs[name].interval}", hint=f"`{name}`: {knobs[name].doc}"
+            )
+        return expr
+    if name == "lr":
+        raise ExpressionError(
+            "the learning rate is a number; a torch scheduler or the setup moves it"
+        )
+    for used in names_in(expr):
+        if used.when != "now" or (used.id not in knobs and used.id not in ("t", "T")):
+            hint = did_you_mean(used.id, [*knobs, "t", "T"])
+            raise ExpressionError(f"a value may read hyperparameters, t and T, not `{used}`", hint=hint)
+    return expr
