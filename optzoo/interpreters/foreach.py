@@ -19,26 +19,27 @@ from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
 from optzoo.program.numbers import SCALAR_RULES
 
-Value = float | list[Tensor]
+Tensors = list[Tensor] | tuple[Tensor, ...]
+Value = float | Tensors
 
 
 def _sub(a: Value, b: Value) -> Value:
-    if isinstance(a, list):
+    if isinstance(a, list | tuple):
         return torch._foreach_sub(a, b)
-    assert isinstance(b, list)
+    assert isinstance(b, list | tuple)
     return torch._foreach_add(torch._foreach_neg(b), a)
 
 
 def _div(a: Value, b: Value) -> Value:
-    if isinstance(a, list):
+    if isinstance(a, list | tuple):
         return torch._foreach_div(a, b)
-    assert isinstance(b, list)
+    assert isinstance(b, list | tuple)
     return torch._foreach_mul(torch._foreach_reciprocal(b), a)
 
 
-def _commutative(function: Callable[..., list[Tensor]]) -> Callable[[Value, Value], Value]:
+def _commutative(function: Callable[..., Value]) -> Callable[[Value, Value], Value]:
     def apply(a: Value, b: Value) -> Value:
-        return function(a, b) if isinstance(a, list) else function(b, a)
+        return function(a, b) if isinstance(a, list | tuple) else function(b, a)
 
     return apply
 
@@ -81,10 +82,10 @@ class ForeachDomain:
 
     def apply(self, op: str, args: Sequence[Value]) -> Value:
         """Apply an operation to numbers on the host, or to lists of tensors."""
-        if not any(isinstance(arg, list) for arg in args):
+        if not any(isinstance(arg, list | tuple) for arg in args):
             return SCALAR_RULES[op](*args)
         if op in ("min", "max"):  # numbers meet first, so that a fold starts with a tensor
-            args = sorted(args, key=lambda arg: not isinstance(arg, list))
+            args = sorted(args, key=lambda arg: not isinstance(arg, list | tuple))
         return _RULES[op](*args)
 
 
@@ -102,9 +103,9 @@ class ForeachEngine:
         values: dict[Name, Value] = dict(scalars)
         buffers: dict[str, Value] = dict(batch.buffers)
         param, kept = run_step(self.program, self.domain, values, batch.params, grads, buffers)
-        assert isinstance(param, list)
+        assert isinstance(param, list | tuple)
         for name, new in kept.items():
-            assert isinstance(new, list)
+            assert isinstance(new, list | tuple)
             torch._foreach_copy_(batch.buffers[name], new)
         torch._foreach_copy_(batch.params, param)
 
@@ -113,5 +114,5 @@ class ForeachEngine:
         names: dict[Name, Value] = {**values, **{Name(n): b for n, b in batch.buffers.items()}}
         names[PARAM] = batch.params
         result = evaluate(self.program.view(view).expr, self.domain, names)
-        assert isinstance(result, list)
+        assert isinstance(result, list | tuple)
         return [r.clone() if r is p else r for r, p in zip(result, batch.params, strict=True)]
