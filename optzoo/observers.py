@@ -1,8 +1,8 @@
 """Observers by name: the short texts that ask for an average riding along with a run.
 
-    tail:0.1     mean of the last tenth of the iterates:  weight min(1, 1/(0.1 t))
-    ema:0.999    exponential average, unbiased from the first step:  weight (1 - d)/(1 - d**t)
-    uniform      mean of all iterates:  weight 1/t
+tail:0.1     mean of the last tenth of the iterates:  weight min(1, 1/(0.1 t))
+ema:0.999    exponential average, unbiased from the first step:  weight (1 - d)/(1 - d**t)
+uniform      mean of all iterates:  weight 1/t
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
+from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.order import LoweringError
@@ -146,6 +147,11 @@ class Recipe:
         """
         recipe = self.with_overrides(values) if values else self
         return recipe._program
+
+    def trained_program(self) -> Program:
+        """Return the program as it trains at these hyperparameters: what is 0 is folded away."""
+        knobs = self.hyperparameters
+        return specialise(self.program(), [n for n, h in knobs.items() if h.default == 0])
 
     @cached_property
     def _program(self) -> Program:
@@ -265,5 +271,7 @@ def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -
     for used in names_in(expr):
         if used.when != "now" or (used.id not in knobs and used.id not in ("t", "T")):
             hint = did_you_mean(used.id, [*knobs, "t", "T"])
-            raise ExpressionError(f"a value may read hyperparameters, t and T, not `{used}`", hint=hint)
+            raise ExpressionError(
+                f"a value may read hyperparameters, t and T, not `{used}`", hint=hint
+            )
     return expr

@@ -132,7 +132,7 @@ class ReferenceRun:
                 else:
                     fill = self.domain.number(state.init)
                     assert not isinstance(fill, tuple)
-                    self.buffers[state.name] = (fill,) * len(gradient)
+                    self.buffers[state.name] = (fill,) * len(grad)
         scalars = run_scalars(self.program, self.domain, self.inputs, self.memory)
         self.param, self.buffers = run_step(
             self.program, self.domain, scalars, self.param, gradient, self.buffers

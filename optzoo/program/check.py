@@ -215,10 +215,10 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
         for state in program.states:
             invariant = _INVARIANTS[rank[state.name]]
             starts = isinstance(state.init, Fraction) and float(state.init) in invariant
-            if not (starts and invariant.includes(values[Name(state.name)])):
-                if rank[state.name] < len(_INVARIANTS) - 1:
-                    rank[state.name] += 1
-                    loosened = True
+            holds = starts and invariant.includes(values[Name(state.name)])
+            if not holds and invariant != EVERYTHING:
+                rank[state.name] += 1
+                loosened = True
         if not loosened:
             return values
 

@@ -3,7 +3,8 @@
 The text form is a small part of Python's, read with `ast` and a whitelist; nothing is ever
 evaluated by Python. Numbers are exact decimals (`Fraction`). Printing and parsing are inverse.
 
-    expr ::= NUMBER | NAME | NAME.prev | NAME.next | expr (+ - * / **) expr | -expr | FUNCTION(expr, ...)
+    expr ::= NUMBER | NAME | NAME.prev | NAME.next
+           | expr (+ - * / **) expr | -expr | FUNCTION(expr, ...)
 """
 
 from __future__ import annotations

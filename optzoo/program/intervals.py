@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _INF = math.inf
@@ -168,8 +168,7 @@ def _max(*args: Interval) -> Interval:
     return _neg(_min(*(_neg(a) for a in args)))
 
 
-def _monotone(function: object, a: Interval) -> Interval:
-    assert callable(function)
+def _monotone(function: Callable[[float], float], a: Interval) -> Interval:
     return Interval(function(a.low), function(a.high), a.low_open, a.high_open)
 
 
@@ -190,7 +189,7 @@ def _log(a: Interval) -> Interval:
 
 def _power(base: float, exponent: float) -> float:
     try:
-        return base**exponent
+        return float(base**exponent)
     except (OverflowError, ZeroDivisionError):
         return _INF
 
@@ -223,7 +222,7 @@ def _positive(a: Interval) -> Interval:
     return Interval(1.0 if a.low > 0 or (a.low == 0 and a.low_open) else 0.0, 1.0)
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., Interval]] = {
     "add": _add,
     "sub": _sub,
     "mul": _mul,

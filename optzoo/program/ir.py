@@ -49,6 +49,9 @@ class Hyper:
     doc: str = ""
 
 
+Init = Fraction | Literal["grad", "param"]
+
+
 @dataclass(frozen=True)
 class State:
     """What a step leaves for the next: the value of the name `name` at the end of the step.
@@ -59,7 +62,7 @@ class State:
 
     name: str
     sort: Literal["scalar", "tensor"]
-    init: Fraction | Literal["grad", "param"] = Fraction(0)
+    init: Init = Fraction(0)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Literal
 
 from optzoo.program.check import Fault, check_program
 from optzoo.program.expressions import (
@@ -28,7 +29,7 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.intervals import parse_interval
-from optzoo.program.ir import GRAD, PARAM, Hyper, Line, Loc, Program, State, View
+from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
 from optzoo.recipe.names import mix_name
 from optzoo.recipe.order import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
@@ -72,13 +73,14 @@ def constant_value(expr: Expr) -> Fraction | None:
 class _Lowering:
     def __init__(self, spec: RecipeSpec, values: dict[str, Expr]) -> None:
         self.spec = spec
-        self.values = {
-            name: values.get(name, h.default) for name, h in spec.hyperparameters.items()
+        self.values: dict[str, Expr] = {
+            name: values[name] if name in values else h.default
+            for name, h in spec.hyperparameters.items()
         }
         self.hypers: list[Hyper] = []
         self.scalars: dict[Name, Line] = {}
         self.step: dict[Name, Line] = {}
-        self.inits: dict[str, Fraction | str] = {}
+        self.inits: dict[str, Init] = {}
         self.views: list[View] = []
         pre = spec.preconditioner
         self.pre = PreconditionerSpec(sign=True) if pre == "sign" else pre
@@ -376,9 +378,8 @@ class _Lowering:
             self.spec.name, tuple(self.hypers), tuple(states), scalars, step, tuple(self.views)
         )
 
-    def init_of(self, name: str) -> Fraction:
-        init = self.inits.get(name, Fraction(0))
-        return init  # type: ignore[return-value]  # a number, or `grad` or `param`
+    def init_of(self, name: str) -> Init:
+        return self.inits.get(name, Fraction(0))
 
     def state_order(self, kept: set[str]) -> list[str]:
         order = [n.id for n in self.scalars] + [n.id for n in self.step]
@@ -414,7 +415,7 @@ class _Lowering:
         ]
 
 
-def _init(init: float | str) -> Fraction | str:
+def _init(init: float | Literal["zeros", "grad", "param"]) -> Init:
     if isinstance(init, str):
         return Fraction(0) if init == "zeros" else init
     return Fraction(repr(float(init)))

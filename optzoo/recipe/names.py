@@ -151,7 +151,8 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
 
 
 def _check_definitions(spec: RecipeSpec) -> list[Fault]:
-    faults, seen = [], {}
+    faults: list[Fault] = []
+    seen: dict[str, str] = {}
     sections = ("hyperparameters", "scalars", "signals", "buffers")
     pairs = [(s, name) for s in sections for name in getattr(spec, s)]
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:

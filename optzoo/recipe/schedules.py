@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from optzoo.program.expressions import ONE, Expr, Name, add, call, div, mul, num, one_minus, sub
+from optzoo.program.expressions import (
+    ONE,
+    ZERO,
+    Expr,
+    Name,
+    add,
+    call,
+    div,
+    mul,
+    num,
+    one_minus,
+    sub,
+)
 from optzoo.recipe.schema import RunningSpec, ScheduleSpec
 
 T = Name("t")
@@ -18,26 +30,31 @@ def lower_scalar(name: str, spec: Expr | ScheduleSpec | RunningSpec) -> Expr:
 
 
 def _schedule(spec: ScheduleSpec) -> Expr:
-    fraction = call("min", ONE, div(T, spec.over)) if spec.over is not None else ONE
-    start, end = spec.start, spec.end
+    def given(key: str) -> Expr:
+        value: Expr | None = getattr(spec, key)
+        assert value is not None  # ScheduleSpec checks the keys of each schedule
+        return value
+
     match spec.schedule:
         case "constant":
-            result = spec.value
-        case "linear":
-            result = add(start, mul(sub(end, start), fraction)) if start != num(0) else None
-            result = result if result is not None else mul(end, fraction)
+            return given("value")
+        case "power":
+            return call("pow", T, given("exponent"))
+        case "inverse_time":
+            return div(given("k"), add(given("k"), T))
+        case "one_minus_inverse_time":
+            return call("max", ZERO, one_minus(div(given("k"), T)))
+    start, end = given("start"), given("end")
+    fraction = call("min", ONE, div(T, given("over")))
+    match spec.schedule:
         case "half_life":
-            result = call("half_life", start, end, fraction)
+            return call("half_life", start, end, fraction)
         case "cosine":
             rest = div(add(ONE, call("cospi", fraction)), num(2))
-            result = add(end, mul(sub(start, end), rest))
-        case "power":
-            result = call("pow", T, spec.exponent)
-        case "inverse_time":
-            result = div(spec.k, add(spec.k, T))
-        case "one_minus_inverse_time":
-            result = call("max", num(0), one_minus(div(spec.k, T)))
-    return result
+            return add(end, mul(sub(start, end), rest))
+    if start == ZERO:
+        return mul(end, fraction)
+    return add(start, mul(sub(end, start), fraction))
 
 
 def _running(name: str, spec: RunningSpec) -> Expr:
@@ -48,4 +65,6 @@ def _running(name: str, spec: RunningSpec) -> Expr:
         return mul(prev, spec.product)
     if spec.max is not None:
         return call("max", prev, spec.max)
-    return spec.expr
+    assert spec.expr is not None  # RunningSpec checks that one is given
+    recurrence: Expr = spec.expr
+    return recurrence

@@ -176,7 +176,7 @@ class RunningSpec(Section):
     sum: Expression | None = None
     product: Expression | None = None
     max: Expression | None = None
-    start: float | None = Field(None, description="what `.prev` is at the first step")
+    start: float | None = Field(default=None, description="what `.prev` is at the first step")
 
     @model_validator(mode="after")
     def _one(self) -> RunningSpec:
@@ -208,8 +208,12 @@ class SignalSpec(Section):
     """A named tensor of this step, optionally clipped."""
 
     input: Expression
-    clip_norm: Expression | None = Field(None, description="largest L2 norm of each whole tensor")
-    clip_value: Expression | None = Field(None, description="largest magnitude of each element")
+    clip_norm: Expression | None = Field(
+        default=None, description="largest L2 norm of each whole tensor"
+    )
+    clip_value: Expression | None = Field(
+        default=None, description="largest magnitude of each element"
+    )
 
 
 class BufferSpec(Section):
@@ -219,28 +223,33 @@ class BufferSpec(Section):
     decay: Expression
     gain: Expression = Field(description="1 makes a sum, `1 - decay` makes an average")
     init: float | Literal["zeros", "grad", "param"] = Field(
-        "zeros", description="the previous value at the first step"
+        default="zeros", description="the previous value at the first step"
     )
 
 
 class RmsSpec(Section):
     """Divide by the root of a running mean of squares."""
 
-    of: Expression | None = Field(None, description="what is squared; the gradient if left out")
+    of: Expression | None = Field(
+        default=None, description="what is squared; the gradient if left out"
+    )
     decay: Expression
-    gain: Expression | None = Field(None, description="`1 - decay` if left out")
-    debias: bool = Field(True, description="divide the mean by the mass it has gathered so far")
+    gain: Expression | None = Field(default=None, description="`1 - decay` if left out")
+    debias: bool = Field(
+        default=True, description="divide the mean by the mass it has gathered so far"
+    )
     eps: Expression = Field(description="keeps the divisor away from 0")
     eps_place: Literal["after_sqrt", "before_debias", "inside_sqrt", "max"] = "after_sqrt"
     read: Literal["new", "prev"] = Field("new", description="the value after or before this step")
     mix: Expression | None = Field(
-        None, description="weight of the mean; the rest is this step's square (QHAdam)"
+        default=None, description="weight of the mean; the rest is this step's square (QHAdam)"
     )
     gate: Expression | None = Field(
-        None, description="weight of the preconditioned value; the rest is the raw one (RAdam)"
+        default=None,
+        description="weight of the preconditioned value; the rest is the raw one (RAdam)",
     )
-    init: float = Field(0.0, description="the mean of squares before the first step")
-    buffer: Identifier = Field("v", description="name of the buffer")
+    init: float = Field(default=0.0, description="the mean of squares before the first step")
+    buffer: Identifier = Field(default="v", description="name of the buffer")
 
 
 class PreconditionerSpec(Section):
@@ -249,9 +258,11 @@ class PreconditionerSpec(Section):
     rms: RmsSpec | None = None
     sign: Literal[True] | None = None
     input: Expression | None = Field(
-        None, description="what `preconditioned` is made of; the gradient if left out"
+        default=None, description="what `preconditioned` is made of; the gradient if left out"
     )
-    clip_value: Expression | None = Field(None, description="largest magnitude of each element")
+    clip_value: Expression | None = Field(
+        default=None, description="largest magnitude of each element"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> PreconditionerSpec:
@@ -267,7 +278,7 @@ class UpdateSpec(Section):
         Annotated[Expression, Tag("word")] | Annotated[dict[str, Expression], Tag("mapping")],
         Discriminator(_mapping_kind),
     ] = Field(description="weights by name, or a sum")
-    scale: Expression | None = Field(None, description="`lr` if left out")
+    scale: Expression | None = Field(default=None, description="`lr` if left out")
     clip_norm: Expression | None = None
     clip_value: Expression | None = None
 
@@ -281,7 +292,8 @@ class WeightDecaySpec(Section):
         "updated point shrinks by the factor 1 - rate; proximal: it is divided by 1 + rate"
     )
     at: Literal["param", "base", "average"] = Field(
-        "param", description="the point that decays; base and average exist with `averaging`"
+        default="param",
+        description="the point that decays; base and average exist with `averaging`",
     )
     times_lr: bool = True
 
@@ -299,8 +311,8 @@ class AveragingSpec(Section):
     """
 
     weight: Expression = Field(description="c: weight of the newest iterate")
-    beta: Expression | None = Field(None, description="interpolation of the gradient point")
-    buffer: Identifier = Field("b", description="name of the buffer b = x_old - z_new")
+    beta: Expression | None = Field(default=None, description="interpolation of the gradient point")
+    buffer: Identifier = Field(default="b", description="name of the buffer b = x_old - z_new")
 
 
 class ObserverSpec(Section):
@@ -321,7 +333,7 @@ class RecipeSpec(Section):
     name: Identifier
     version: Literal[1]
     summary: str = Field(min_length=1, description="one sentence: what it is")
-    family: str = Field("", description="for `optzoo list`")
+    family: str = Field(default="", description="for `optzoo list`")
     reference: str = Field(min_length=1, description="paper, section, equation")
     notes: list[str] = Field(
         default_factory=list, description="one reading of an ambiguous line each"
@@ -337,7 +349,7 @@ class RecipeSpec(Section):
     ] = Field(default_factory=dict)
     buffers: dict[Identifier, BufferSpec] = Field(default_factory=dict)
     grad_prev_init: Literal["zeros", "grad"] = Field(
-        "zeros", description="what `grad.prev` is at the first step"
+        default="zeros", description="what `grad.prev` is at the first step"
     )
     preconditioner: Annotated[
         Annotated[Literal["none", "sign"], Tag("word")]
@@ -353,6 +365,6 @@ class RecipeSpec(Section):
     averaging: AveragingSpec | None = None
     observers: dict[Identifier, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(
-        None, description="`param`, `average`, or `param` plus coefficients times buffers"
+        default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)

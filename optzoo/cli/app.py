@@ -1,0 +1,50 @@
+"""The table of commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from optzoo.cli.recipes import list_recipes, new, schema, show, validate
+
+HELP = """Deep-learning optimizers as data.
+
+A recipe (YAML) becomes a torch optimizer, its accelerated-SGD coefficients, and a training run.
+
+Try: optzoo train recipes/ademamix.yaml
+"""
+
+app = typer.Typer(
+    name="optzoo",
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from optzoo import __version__
+
+        typer.echo(f"optzoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("list")(list_recipes)
+app.command("show")(show)
+app.command("validate")(validate)
+app.command("schema")(schema)
+app.command("new")(new)

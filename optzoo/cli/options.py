@@ -1,0 +1,43 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from optzoo.errors import Diagnostic, InputError
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="a shipped name (`optzoo list`) or a YAML file")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="override a hyperparameter; repeatable"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for programs to read")]
+
+
+def read_settings(settings: Sequence[str] | None) -> dict[str, float | str]:
+    """Return `NAME=VALUE` texts as a mapping; numbers become numbers.
+
+    Raises InputError for a text without `=` and for a name given twice.
+    """
+    values: dict[str, float | str] = {}
+    for text in settings or ():
+        name, equals, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        if not (equals and name and value):
+            raise InputError(Diagnostic("bad-value", f"`--set {text}`: write `--set NAME=VALUE`"))
+        if name in values:
+            raise InputError(Diagnostic("bad-value", f"`--set {name}=...` is given twice"))
+        values[name] = _number(value)
+    return values
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,147 @@
+"""Commands about recipe files: list, show, validate, schema, new."""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.errors import Diagnostic, InputError, OptzooError
+
+
+class SchemaKind(StrEnum):
+    """What `optzoo schema` describes."""
+
+    recipe = "recipe"
+    setup = "setup"
+
+
+def list_recipes(as_json: JsonOption = False) -> None:
+    """List the shipped recipes.
+
+    Example: optzoo list
+    """
+    from optzoo.catalog import shipped
+    from optzoo.summary import summarise
+    from optzoo.zoo import load_recipe
+
+    rows = [summarise(load_recipe(path)) for path in shipped().values()]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = list(rows[0])
+    widths = {c: max(len(c), *(len(str(row[c])) for row in rows)) for c in columns}
+    for row in [{c: c.replace("_", " ") for c in columns}, *rows]:
+        line = "  ".join(str(row[c]).ljust(widths[c]) for c in columns)
+        typer.echo(line.rstrip())
+
+
+def show(
+    recipe: RecipeArgument,
+    settings: SetOption = None,
+    program: Annotated[
+        bool, typer.Option("--program", help="print the checked program it becomes")
+    ] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="print the YAML with --set written in")
+    ] = False,
+) -> None:
+    """Print a recipe: its YAML, or the program it becomes.
+
+    Example: optzoo show ademamix --program --set beta1=0
+    """
+    from optzoo.zoo import load_recipe
+
+    loaded = load_recipe(recipe).with_overrides(read_settings(settings))
+    if program:
+        typer.echo(loaded.trained_program().text())
+    elif resolved or settings:
+        typer.echo(loaded.to_yaml(), nl=False)
+    else:
+        typer.echo(loaded.text, nl=False)
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names or YAML files")],
+) -> None:
+    """Check recipes completely; every mistake is shown with its line.
+
+    Example: optzoo validate recipes/*.yaml
+    """
+    from optzoo.zoo import load_recipe
+
+    failed: list[OptzooError] = []
+    for file in files:
+        try:
+            loaded = load_recipe(file)
+        except InputError as error:
+            failed.append(error)
+            continue
+        buffers = len(loaded.program().tensor_states)
+        typer.echo(f"ok  {file}: {loaded.name}, buffers: {buffers}")
+    if failed:
+        raise InputError(*(d for error in failed for d in error.diagnostics))
+
+
+def schema(
+    kind: Annotated[SchemaKind, typer.Argument(help="which kind of YAML file")] = SchemaKind.recipe,
+) -> None:
+    """Print the JSON Schema of a recipe or setup, for editors.
+
+    Example: optzoo schema > recipe.schema.json
+    """
+    if kind is SchemaKind.setup:
+        from optzoo.train.setup import Setup as Model
+    else:
+        from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
+
+    document = Model.model_json_schema(by_alias=True)
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
+    typer.echo(json.dumps(document, indent=2))
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="name of the new recipe")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="RECIPE", help="the recipe to start from")
+    ] = "adamw",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file to write; NAME.yaml if left out")
+    ] = None,
+) -> None:
+    """Start a recipe file of your own from another recipe.
+
+    Example: optzoo new my_adam --from adamw
+    """
+    from optzoo.recipe.schema import IDENTIFIER
+    from optzoo.zoo import load_recipe, parse_recipe
+
+    if not IDENTIFIER.match(name):
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                f"`{name}` is not a name: use letters, digits and `_`, a letter first",
+                hint="for example `optzoo new my_adam --from adamw`",
+            )
+        )
+    path = output or Path(f"{name}.yaml")
+    text = load_recipe(source).text
+    text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
+    parse_recipe(text, str(path))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        message = f"`{path}` exists already"
+        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
+    except OSError as error:
+        message = f"`{path}` cannot be written: {error.strerror}"
+        raise InputError(Diagnostic("unwritable", message)) from None
+    typer.echo(f"wrote {path}", err=True)
+    typer.echo(f"next: optzoo validate {path} && optzoo train {path}", err=True)
