@@ -238,45 +238,70 @@ def _diagnostics(
     for item in error.errors():
         loc: Loc = tuple(item["loc"])
         kind = item["type"]
-        name = str(loc[-1]) if loc else ""
         if kind == "extra_forbidden":
-            siblings = _keys_at(model, loc[:-1])
-            message = f"`{name}` is not a key of {_place(loc[:-1])}"
-            hint = did_you_mean(name, siblings, what="known keys")
-            diagnostic = Diagnostic("unknown-key", message, document.location(loc, key=True), hint)
+            diagnostic = _unknown_key(loc, document, model)
         elif kind == "missing":
-            message = f"{_place(loc[:-1])} lacks the key `{name}`"
-            parent = document._known_prefix(loc[:-1])
-            diagnostic = Diagnostic(
-                "missing-key", message, document.location(parent, key=parent in document.keys)
-            )
+            diagnostic = _missing_key(loc, document, model)
         else:
-            text = item["msg"].removeprefix("Value error, ")
-            message, _, hint_text = text.partition("\nhint: ")
-            known = document._known_prefix(loc)
-            label = ".".join(str(part) for part in known)
-            if label and label not in message:
-                message = f"`{label}`: {message[0].lower()}{message[1:]}"
-            diagnostic = Diagnostic("bad-value", message, document.location(loc), hint_text or None)
-        key = (diagnostic.code, document._known_prefix(loc) if kind != "missing" else loc)
-        if key in found:  # the branches of a union each complain: one message is enough
-            continue
-        found[key] = diagnostic
+            diagnostic = _bad_value(loc, dict(item), document)
+        # the branches of a union each complain: one message per place is enough
+        found.setdefault(
+            (diagnostic.code, loc if kind == "missing" else _known(loc, document)), diagnostic
+        )
     return sorted(
         found.values(), key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0)
     )
+
+
+def _known(loc: Loc, document: Document) -> Loc:
+    return document._known_prefix(loc)
+
+
+def _unknown_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagnostic:
+    name = str(loc[-1])
+    message = f"`{name}` is not a key of {_place(_known(loc[:-1], document))}"
+    hint = did_you_mean(name, _fields_at(model, loc[:-1]), what="known keys")
+    return Diagnostic("unknown-key", message, document.location(loc, key=True), hint)
+
+
+def _missing_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagnostic:
+    name = str(loc[-1])
+    parent = _known(loc[:-1], document)
+    message = f"{_place(parent)} lacks the key `{name}`"
+    doc = _fields_at(model, loc[:-1]).get(name)
+    hint = f"`{name}`: {doc}" if doc else None
+    where = document.location(parent, key=parent in document.keys)
+    return Diagnostic("missing-key", message, where, hint)
+
+
+def _bad_value(loc: Loc, item: dict[str, Any], document: Document) -> Diagnostic:
+    context = item.get("ctx") or {}
+    text = str(item["msg"]).removeprefix("Value error, ")
+    message, _, hint = text.partition("\nhint: ")
+    if item["type"] == "literal_error":
+        message = f"`{item['input']}` is not allowed here"
+        hint = f"write {context['expected']}"
+    is_key = bool(loc) and loc[-1] == "[key]"
+    known = _known(loc, document)
+    label = ".".join(str(part) for part in known)
+    if label and label not in message and not is_key:
+        message = f"`{label}`: {message[0].lower()}{message[1:]}"
+    where = document.location(
+        known, key=is_key, offset=context.get("offset", 0), width=context.get("width", 0)
+    )
+    return Diagnostic("bad-value", message, where, hint or context.get("hint"))
 
 
 def _place(loc: Loc) -> str:
     return f"`{'.'.join(str(part) for part in loc)}`" if loc else "the file"
 
 
-def _field_names(model: type[BaseModel]) -> list[str]:
-    return [info.alias or name for name, info in model.model_fields.items()]
+def _field_names(model: type[BaseModel]) -> dict[str, str | None]:
+    return {info.alias or name: info.description for name, info in model.model_fields.items()}
 
 
-def _keys_at(model: type[BaseModel], loc: Loc) -> list[str]:
-    """Return the keys that may stand at `loc`, following fields, dicts, lists and unions."""
+def _fields_at(model: type[BaseModel], loc: Loc) -> dict[str, str | None]:
+    """Return the keys that may stand at `loc` with their docs, through dicts, lists and unions."""
     current: list[Any] = [model]
     for part in loc:
         following: list[Any] = []
@@ -290,10 +315,10 @@ def _keys_at(model: type[BaseModel], loc: Loc) -> list[str]:
             if typing.get_origin(kind) in (dict, list) and arguments:
                 following += _alternatives(arguments[-1])
         current = following or current  # the tag of a union: stay where we are
-    names: list[str] = []
+    names: dict[str, str | None] = {}
     for kind in current:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names += _field_names(kind)
+            names |= _field_names(kind)
     return names
 
 

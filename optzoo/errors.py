@@ -16,6 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+MAX_SHOWN = 100
+"""Characters of a source line that a message shows."""
+
+
 @dataclass(frozen=True)
 class Location:
     """A place in a text file. Lines and columns count from 1."""
@@ -46,13 +50,23 @@ class Diagnostic:
         else:
             lines = [f"error: {self.location}: {self.message}"]
             if self.location.text:
+                text, column, width = _window(self.location)
                 gutter = f"{self.location.line:5d}"
-                caret = " " * (self.location.column - 1) + "^" * max(1, self.location.width)
-                lines.append(f"{gutter} | {self.location.text}")
-                lines.append(f"{' ' * len(gutter)} | {caret}")
+                lines.append(f"{gutter} | {text}")
+                lines.append(f"{' ' * len(gutter)} | {' ' * column}{'^' * width}")
         if self.hint:
             lines += ["", f"hint: {self.hint}"]
         return "\n".join(lines)
+
+
+def _window(location: Location) -> tuple[str, int, int]:
+    """Return the part of a line to show, where the caret starts in it, and how wide it is."""
+    text, column = location.text, location.column - 1
+    start = max(0, column - MAX_SHOWN // 2) if len(text) > MAX_SHOWN else 0
+    shown = text[start : start + MAX_SHOWN]
+    lead, tail = "..." if start else "", "..." if start + MAX_SHOWN < len(text) else ""
+    width = min(max(1, location.width), max(1, start + len(shown) - column))
+    return lead + shown + tail, column - start + len(lead), width
 
 
 class OptzooError(Exception):

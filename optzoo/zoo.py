@@ -100,7 +100,9 @@ def _diagnostic(fault: Fault, document: Document) -> Diagnostic:
         value = value[part] if known else None
     if not isinstance(value, str):
         offset, width = 0, 0
-    location: Location = document.location(fault.source, offset=offset, width=width)
+    location: Location = document.location(
+        fault.source, key=fault.at_key, offset=offset, width=width
+    )
     return Diagnostic(fault.code, fault.message, location, fault.hint)
 
 

@@ -22,13 +22,17 @@ Sort = Literal["scalar", "tensor"]
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a program. `span` is a place inside the text at `source`."""
+    """One thing wrong with a program.
+
+    `span` is a place inside the text at `source`; `at_key` points at the key there instead.
+    """
 
     code: str
     message: str
     source: Loc = ()
     span: tuple[int, int] = (0, 0)
     hint: str | None = None
+    at_key: bool = False
 
 
 def check_program(program: Program) -> list[Fault]:

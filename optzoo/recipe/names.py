@@ -162,7 +162,7 @@ def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     for section, name in pairs:
         if name in seen:
             message = f"`{name}` is already defined under `{seen[name]}`"
-            faults.append(Fault("rebound-name", message, (section, name)))
+            faults.append(Fault("rebound-name", message, (section, name), at_key=True))
         seen.setdefault(name, section)
     return faults
 
@@ -174,7 +174,8 @@ def _check_mix_keys(mix: dict[str, Expr], scope: Scope) -> list[Fault]:
         if name is None or scope.sort(name.id) != "tensor" or name.when == "next":
             message = f"`{key}` is not a buffer, a signal or `grad`"
             hint = did_you_mean(key, scope.tensors, what="tensors")
-            faults.append(Fault("unknown-name", message, ("update", "mix", key), hint=hint))
+            loc: Loc = ("update", "mix", key)
+            faults.append(Fault("unknown-name", message, loc, hint=hint, at_key=True))
     return faults
 
 

@@ -188,20 +188,20 @@ class RunningSpec(Section):
 
 def _scalar_kind(value: Any) -> str:
     if isinstance(value, ScheduleSpec) or (isinstance(value, dict) and "schedule" in value):
-        return "schedule"
-    return "running" if isinstance(value, dict | RunningSpec) else "expression"
+        return "[schedule]"
+    return "[running]" if isinstance(value, dict | RunningSpec) else "[expression]"
 
 
 ScalarSpec = Annotated[
-    Annotated[Expression, Tag("expression")]
-    | Annotated[ScheduleSpec, Tag("schedule")]
-    | Annotated[RunningSpec, Tag("running")],
+    Annotated[Expression, Tag("[expression]")]
+    | Annotated[ScheduleSpec, Tag("[schedule]")]
+    | Annotated[RunningSpec, Tag("[running]")],
     Discriminator(_scalar_kind),
 ]
 
 
 def _mapping_kind(value: Any) -> str:
-    return "mapping" if isinstance(value, dict | Section) else "word"
+    return "[mapping]" if isinstance(value, dict | Section) else "[word]"
 
 
 class SignalSpec(Section):
@@ -275,7 +275,7 @@ class UpdateSpec(Section):
     """The direction of the step: a mix of buffers and gradient, times `scale`."""
 
     mix: Annotated[
-        Annotated[Expression, Tag("word")] | Annotated[dict[str, Expression], Tag("mapping")],
+        Annotated[Expression, Tag("[word]")] | Annotated[dict[str, Expression], Tag("[mapping]")],
         Discriminator(_mapping_kind),
     ] = Field(description="weights by name, or a sum")
     scale: Expression | None = Field(default=None, description="`lr` if left out")
@@ -331,7 +331,7 @@ class RecipeSpec(Section):
     """A whole recipe."""
 
     name: Identifier
-    version: Literal[1]
+    version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
     summary: str = Field(min_length=1, description="one sentence: what it is")
     family: str = Field(default="", description="for `optzoo list`")
     reference: str = Field(min_length=1, description="paper, section, equation")
@@ -343,7 +343,7 @@ class RecipeSpec(Section):
     signals: dict[
         Identifier,
         Annotated[
-            Annotated[Expression, Tag("word")] | Annotated[SignalSpec, Tag("mapping")],
+            Annotated[Expression, Tag("[word]")] | Annotated[SignalSpec, Tag("[mapping]")],
             Discriminator(_mapping_kind),
         ],
     ] = Field(default_factory=dict)
@@ -352,13 +352,13 @@ class RecipeSpec(Section):
         default="zeros", description="what `grad.prev` is at the first step"
     )
     preconditioner: Annotated[
-        Annotated[Literal["none", "sign"], Tag("word")]
-        | Annotated[PreconditionerSpec, Tag("mapping")],
+        Annotated[Literal["none", "sign"], Tag("[word]")]
+        | Annotated[PreconditionerSpec, Tag("[mapping]")],
         Discriminator(_mapping_kind),
     ] = "none"
     order: Literal["momentum_first", "precondition_first"] = "momentum_first"
     update: Annotated[
-        Annotated[Expression, Tag("word")] | Annotated[UpdateSpec, Tag("mapping")],
+        Annotated[Expression, Tag("[word]")] | Annotated[UpdateSpec, Tag("[mapping]")],
         Discriminator(_mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
@@ -368,3 +368,13 @@ class RecipeSpec(Section):
         default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
+
+    @field_validator("version")
+    @classmethod
+    def _readable(cls, version: int) -> int:
+        if not 1 <= version <= RECIPE_VERSION:
+            raise ValueError(
+                f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}\n"
+                "hint: a newer optzoo may be needed: pip install --upgrade optzoo"
+            )
+        return version
