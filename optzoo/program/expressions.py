@@ -145,7 +145,7 @@ def parse_expression(source: str | int | float) -> Expr:
         offset = getattr(error, "offset", None) or 1
         reason = error.msg if isinstance(error, SyntaxError) else "not an expression"
         raise ExpressionError(
-            f"not an expression: {reason}", min(offset, len(source)) - 1
+            f"not an expression: {reason}", max(0, min(offset, len(source)) - 1)
         ) from None
     lead = len(source) - len(source.lstrip())
     return _Parser(lead).parse(tree.body, 0)

@@ -116,7 +116,7 @@ def _mul(a: Interval, b: Interval) -> Interval:
 
 
 def _reciprocal(b: Interval) -> Interval:
-    if 0 in b or b.low < 0 < b.high:
+    if 0 in b or b.low < 0 < b.high or b.low == b.high == 0:
         return EVERYTHING
     if b.low >= 0:
         high = _INF if b.low == 0 else 1 / b.low

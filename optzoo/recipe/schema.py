@@ -92,6 +92,15 @@ def _check_identifier(name: str) -> str:
     return name
 
 
+def _check_observer_name(name: str) -> str:
+    if not re.match(r"[A-Za-z][\w.:-]*$", name) or name in ("train", "eval"):
+        raise ValueError(
+            f"`{name}` cannot name an observer: use letters, digits and `_.:-`, a letter first"
+        )
+    return name
+
+
+ObserverName = Annotated[str, BeforeValidator(lambda v: _check_observer_name(str(v)))]
 Identifier = Annotated[str, BeforeValidator(lambda v: _check_identifier(str(v)))]
 
 
@@ -363,7 +372,7 @@ class RecipeSpec(Section):
     ]
     weight_decay: WeightDecaySpec | None = None
     averaging: AveragingSpec | None = None
-    observers: dict[Identifier, ObserverSpec] = Field(default_factory=dict)
+    observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(
         default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )

@@ -1,0 +1,126 @@
+"""The rules of the house, as tests: who may import whom, and how large a room may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import optzoo
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "optzoo"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+HEAVY = {"torch", "numpy", "sympy", "typer", "rich", "matplotlib", "datasets", "pandas"}
+PROGRAM_LAYER = ["errors.py", "documents.py", "observers.py", "program", "recipe"]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Yield the modules a file imports, except those only for type checkers."""
+
+    def visit(nodes: list[ast.stmt]) -> Iterator[str]:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                yield node.module or ""
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                yield from visit(node.orelse)
+            elif not (top_level_only and isinstance(node, ast.FunctionDef)):
+                for child in ("body", "orelse", "finalbody", "handlers"):
+                    yield from visit(getattr(node, child, []))
+
+    yield from visit(ast.parse(path.read_text()).body)
+
+
+def layer(name: str) -> list[Path]:
+    path = PACKAGE / name
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+@pytest.mark.parametrize("path", [p for n in PROGRAM_LAYER for p in layer(n)], ids=module_name)
+def test_the_program_layer_imports_nothing_heavy(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & HEAVY
+    allowed = ("optzoo.errors", "optzoo.documents", "optzoo.program", "optzoo.recipe")
+    ours = {n for n in imports(path) if n.startswith("optzoo.") and n.count(".") == 1}
+    assert ours <= set(allowed), f"{path.name} imports {sorted(ours - set(allowed))}"
+
+
+def test_the_program_knows_nothing_of_recipes() -> None:
+    for path in layer("program"):
+        assert not any(name.startswith("optzoo.recipe") for name in imports(path)), path
+
+
+def test_interpreters_do_not_import_one_another() -> None:
+    for path in layer("interpreters"):
+        others = {n for n in imports(path) if n.startswith("optzoo.interpreters")}
+        assert not {n for n in others if not n.startswith(module_name(path))}, path
+
+
+def test_interpreters_sit_on_the_program_layer_only() -> None:
+    allowed = ("optzoo.program", "optzoo.errors", "optzoo.engine", "optzoo.interpreters")
+    for path in layer("interpreters"):
+        ours = {n for n in imports(path) if n.startswith("optzoo.")}
+        assert all(n.startswith(allowed) for n in ours), (path, sorted(ours))
+
+
+def test_the_command_line_is_light_at_the_top() -> None:
+    for path in layer("cli"):
+        roots = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+        assert not roots & (HEAVY - {"typer"}), path
+
+
+def test_nothing_is_evaluated() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                is_compiler = path.match("interpreters/compiled*.py")
+                assert is_compiler or node.func.id not in ("eval", "exec", "compile"), path
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    long = {module_name(p): len(p.read_text().splitlines()) for p in FILES}
+    assert {name: size for name, size in long.items() if size > 450} == {}
+
+
+@pytest.mark.parametrize("word", ["utils", "common", "misc", "helpers", "manager"])
+def test_modules_are_named_for_what_they_hold(word: str) -> None:
+    assert not [p for p in FILES if word in p.stem]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["list"], ["validate", "ademamix"], ["show", "lion", "--program"]],
+    ids=" ".join,
+)
+def test_light_commands_do_not_import_torch(command: list[str]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['optzoo', *{command!r}]\n"
+        "from optzoo.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "assert not {'torch', 'numpy', 'sympy', 'datasets'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_public_surface_is_complete_and_sorted() -> None:
+    assert list(optzoo.__all__) == sorted(optzoo.__all__)
+    for name in optzoo.__all__:
+        assert getattr(optzoo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        optzoo.nonsense  # noqa: B018

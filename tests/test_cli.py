@@ -1,0 +1,96 @@
+"""The commands about recipe files, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import optzoo
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "optzoo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_help_names_every_command_and_examples() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for verb in ("list", "show", "validate", "schema", "new", "train", "eval"):
+        assert f"\n  {verb} " in done.stdout
+    assert "optzoo train recipes/ademamix.yaml" in done.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"optzoo {optzoo.__version__}\n"
+
+
+def test_list_shows_each_shipped_recipe() -> None:
+    rows = json.loads(run("list", "--json").stdout)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["ademamix"]["bytes"] == 12
+    assert by_name["lion"]["bytes"] == 4
+    assert by_name["laprop"]["order"] == "precondition_first"
+    lines = run("list").stdout.splitlines()
+    assert len(lines) == len(rows) + 1
+
+
+def test_show() -> None:
+    assert run("show", "lion").stdout == optzoo.load_recipe("lion").text
+    program = run("show", "ademamix", "--program", "--set", "beta1=0").stdout
+    assert program.startswith("program ademamix (")
+    assert "m1" not in program
+    resolved = run("show", "ademamix", "--set", "alpha=5").stdout
+    assert optzoo.parse_recipe(resolved).hyperparameters["alpha"].default == 5.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "lionn"), "did you mean `lion`?"),
+        (("show", "lion", "--set", "beta3=1"), "`beta3` is not a hyperparameter of lion"),
+        (("show", "lion", "--set", "beta1"), "write `--set NAME=VALUE`"),
+        (("show", "lion", "--set", "beta1=2"), "outside [0, 1]"),
+        (("show", "lion", "--set", "lr=1", "--set", "lr=2"), "is given twice"),
+        (("new", "2fast"), "is not a name"),
+        (("frobnicate",), "No such command"),
+    ],
+)
+def test_bad_input_exits_2(arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_new_writes_a_recipe_that_validates(tmp_path: Path) -> None:
+    done = run("new", "my_adam", "--from", "ademamix", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    recipe = optzoo.load_recipe(tmp_path / "my_adam.yaml")
+    assert recipe.name == "my_adam"
+    assert recipe.text.startswith("# optzoo train my_adam.yaml\n")
+    again = run("new", "my_adam", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+    assert recipe.text == (tmp_path / "my_adam.yaml").read_text()
+
+
+def test_schema_accepts_the_shape_of_every_recipe() -> None:
+    schema = json.loads(run("schema").stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert set(schema["required"]) >= {"name", "version", "hyperparameters", "update"}
+    assert schema["additionalProperties"] is False
+    hyper = schema["$defs"]["HyperparameterSpec"]
+    assert set(hyper["properties"]) == {"default", "in", "doc"}
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m optzoo list | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("name")
+    assert done.stderr == ""
