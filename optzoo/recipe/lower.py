@@ -1,7 +1,7 @@
 """Lowering: a recipe becomes a program, one function per section.
 
 Everything a recipe can say is turned into straight-line assignments here, and nowhere else. The
-averaging rule follows the canonical storage b = x_old - z_new (docs/recipes.md, "Averaging").
+averaging rule follows the canonical storage b = x_old - z_new (docs/language.md, "Averaging").
 """
 
 from __future__ import annotations
