@@ -153,14 +153,18 @@ class RecipeOptimizer(Optimizer):
         """Return the program and engine for a group's hyperparameters as they are now."""
         knobs = self.recipe.hyperparameters
         key = tuple(
-            value if isinstance(value, str) else value == 0
+            value if isinstance(value, str) else float(value) == 0
             for value in (group[name] for name in knobs if name != "lr")
         )
         plan = self._plans.get(key)
         if plan is None:
-            values = {name: group[name] for name in knobs if name != "lr"}
+            values = {
+                name: value if isinstance(value := group[name], str) else float(value)
+                for name in knobs
+                if name != "lr"
+            }
             program = self.recipe.program(**values)
-            zeros = [name for name, v in values.items() if not isinstance(v, str) and v == 0]
+            zeros = [name for name, value in values.items() if value == 0]
             program = specialise(program, zeros)
             plan = self._plans[key] = Plan(program, self._engine_class(program))
         return plan
