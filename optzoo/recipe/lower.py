@@ -364,11 +364,12 @@ class _Lowering:
         scalars, step = ordered(self.scalars), ordered(self.step)
         read = {n for line in (*scalars, *step) for n in names_in(line.expr)}
         viewed = {n for view in self.views for n in names_in(view.expr)}
-        given = {h.name for h in self.hypers} | {"param", "t", "T", "lr0"}
+        # between steps a scheduler may move lr: a view reads the lr of the last step, as a state
+        given = {h.name for h in self.hypers if h.name != "lr"} | {"param", "t", "T", "lr0"}
         kept = {n.id for n in read if n.when == "prev"} - {"param"}
         kept |= {n.id for n in viewed if n.id not in given}
         is_scalar: Callable[[str], bool] = lambda name: (  # noqa: E731
-            Name(name) in self.scalars or name in given
+            Name(name) in self.scalars or name in given or name == "lr"
         )
         states = [
             State(name, "scalar" if is_scalar(name) else "tensor", self.init_of(name))

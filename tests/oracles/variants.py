@@ -1,0 +1,120 @@
+"""Oracles of the second readings: recipes that differ from another in one line.
+
+`VARIANTS` maps a recipe's name to its oracle and lively settings, as `ORACLES` and `LIVELY` do for
+the table of the design. Where the authors' package has an option, its default is the recipe of the
+plain name; so `nadam` and `adopt` decay coupled here, and the oracles `ORACLES` holds under these
+names, which decay decoupled, are those of `nadamw` and `adopt_decoupled`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .adam_family import Adan, Mars, NAdam
+from .ademamix import AcceleratedAdamW, SimplifiedAdEMAMix
+from .averaged import ScheduleFreeAdamW
+from .base import Array, Oracle
+from .normalised_first import Adopt
+from .settings import LIVELY
+
+
+class NAdamCoupled(NAdam):
+    """torch.optim.NAdam with its default decoupled_weight_decay=False."""
+
+    def update(self, g: Array, lr: float) -> None:
+        decay, self.h.weight_decay = self.h.weight_decay, 0.0
+        super().update(g + decay * self.w, lr)  # grad.add(param, alpha=weight_decay)
+        self.h.weight_decay = decay
+
+
+class AdoptCoupled(Adopt):
+    """ADOPT with its default decouple=False: the decay is in the gradient from step 0 on."""
+
+    def update(self, g: Array, lr: float) -> None:
+        decay, self.h.weight_decay = self.h.weight_decay, 0.0
+        super().update(g + decay * self.w, lr)
+        self.h.weight_decay = decay
+
+
+class AdanNoProx(Adan):
+    """Adan with no_prox=True: the weights shrink before the step, by 1 - lr*wd."""
+
+    def update(self, g: Array, lr: float) -> None:
+        decay, self.h.weight_decay = self.h.weight_decay, 0.0
+        self.w = self.w * (1 - lr * decay)
+        super().update(g, lr)
+        self.h.weight_decay = decay
+
+
+class MarsPaper(Mars):
+    """MARS-AdamW with x_0 = x_1 (Yuan et al. 2024, Algorithm 2): c_1 is the gradient."""
+
+    def update(self, g: Array, lr: float) -> None:
+        if self.t == 1:
+            self.g_prev = g
+        super().update(g, lr)
+
+
+class SimplifiedAdEMAMixDebiased(SimplifiedAdEMAMix):
+    """bias_correction1=True: m1 and alpha g are both divided by num_sum."""
+
+    def numerator(self, mixed: Array) -> Array:
+        return mixed / self.num_sum
+
+
+class ScheduleFreeAdamWDecayAtZ(ScheduleFreeAdamW):
+    """AdamWScheduleFreeReference with decay_at_z=True: z, not y, decays before the step."""
+
+    def update(self, g: Array, lr: float) -> None:
+        h = self.h
+        self.v = h.beta2 * self.v + (1 - h.beta2) * g * g
+        n = g / (np.sqrt(self.v / (1 - h.beta2**self.t)) + h.eps)
+        self.move(n + h.weight_decay * self.z, lr)
+
+
+class ScheduleFreeAdamWInnerMomentum(ScheduleFreeAdamW):
+    """The inner_momentum option at the head of schedule_free (2026-05): Adam's numerator inside."""
+
+    defaults = {**ScheduleFreeAdamW.defaults, "inner_momentum": 0.9}
+
+    def begin(self, w0: Array) -> None:
+        super().begin(w0)
+        self.exp_avg = np.zeros_like(w0)
+
+    def update(self, g: Array, lr: float) -> None:
+        h = self.h
+        self.exp_avg = h.inner_momentum * self.exp_avg + (1 - h.inner_momentum) * g
+        self.v = h.beta2 * self.v + (1 - h.beta2) * g * g
+        m_hat = self.exp_avg / (1 - h.inner_momentum**self.t)
+        n = m_hat / (np.sqrt(self.v / (1 - h.beta2**self.t)) + h.eps)
+        self.move(n + h.weight_decay * self.y, lr)
+
+
+class AcceleratedAdamWLiteral(AcceleratedAdamW):
+    """Algorithm 3 with line 7 as printed: c = max(1 - 1/t, 1 - 1/(delta t))."""
+
+    def update(self, g: Array, lr: float) -> None:
+        before = self.w_avg
+        super().update(g, lr)
+        c = max(1 - 1 / self.t, 1 - 1 / (self.h.delta * self.t))
+        self.w_avg = c * before + (1 - c) * self.w
+
+
+VARIANTS: dict[str, tuple[type[Oracle], dict[str, float]]] = {
+    "nadam": (NAdamCoupled, LIVELY["nadam"]),
+    "nadamw": (NAdam, LIVELY["nadam"]),
+    "adopt": (AdoptCoupled, LIVELY["adopt"]),
+    "adopt_decoupled": (Adopt, LIVELY["adopt"]),
+    "adan_no_prox": (AdanNoProx, LIVELY["adan"]),
+    "mars_paper": (MarsPaper, LIVELY["mars"]),
+    "simplified_ademamix_debiased": (SimplifiedAdEMAMixDebiased, LIVELY["simplified_ademamix"]),
+    "schedule_free_adamw_decay_at_z": (
+        ScheduleFreeAdamWDecayAtZ,
+        LIVELY["schedule_free_adamw"],
+    ),
+    "schedule_free_adamw_inner_momentum": (
+        ScheduleFreeAdamWInnerMomentum,
+        {**LIVELY["schedule_free_adamw"], "inner_momentum": 0.7},
+    ),
+    "accelerated_adamw_literal": (AcceleratedAdamWLiteral, LIVELY["accelerated_adamw"]),
+}

@@ -1,0 +1,126 @@
+"""The problem of the exactness tests: random gradients on tensors of every kind, and the oracles.
+
+Gradients do not depend on the parameters, so that one list of them serves a recipe, its oracle and
+every mutant. Nothing here compares: see test_recipes.py and test_mutants.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from oracles import LIVELY, ORACLES
+from oracles.base import Array, Oracle
+from oracles.variants import VARIANTS
+
+import optzoo
+from optzoo.catalog import recipes_dir
+
+STEPS = 50
+TOTAL_STEPS = 40
+"""T: schedules over the whole run end before the last step, so that their end is seen too."""
+
+SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (4, 5), (2, 3, 2, 2), (0,))
+LATE = 1
+"""This parameter has no gradient at the steps of `ABSENT`: its clock starts late and pauses."""
+ABSENT = frozenset({*range(1, 8), 20, 21, 33})
+
+EXACT = 1e-12
+
+
+def recipe_paths() -> list[Path]:
+    """Return every shipped recipe, wherever it lies under recipes/."""
+    root = recipes_dir()
+    other = {"setups", "sweeps"}
+    paths = root.rglob("*.yaml")
+    return sorted(p for p in paths if not other & set(p.relative_to(root).parts[:-1]))
+
+
+RECIPES = [path.stem for path in recipe_paths()]
+
+
+def oracle_class(name: str) -> type[Oracle]:
+    """Return the oracle of a shipped recipe."""
+    return VARIANTS[name][0] if name in VARIANTS else ORACLES[name]
+
+
+def settings_of(name: str, kind: str, total_steps: int = TOTAL_STEPS) -> dict[str, float]:
+    """Return all hyperparameters of a recipe: its `default` ones, or the oracle's `lively` ones."""
+    if kind == "lively":
+        return dict(VARIANTS[name][1] if name in VARIANTS else LIVELY[name])
+    spec = optzoo.load_recipe(name).spec.hyperparameters
+    knobs = optzoo.load_recipe(name).hyperparameters
+    values = {key: knobs[key].default for key in spec}
+    return {key: float(total_steps) if v == "T" else float(v) for key, v in values.items()}
+
+
+def make_oracle(name: str, w0: Array, total_steps: int, settings: dict[str, float]) -> Oracle:
+    """Make the oracle of a recipe at its first gradient."""
+    oracle = oracle_class(name)
+    own = {key: value for key, value in settings.items() if key != "lr"}
+    if "lr0" in oracle.defaults:
+        own["lr0"] = settings["lr"]
+    return oracle(w0, total_steps, **own)
+
+
+def starts(seed: int = 0) -> list[Array]:
+    """Return the parameters before the first step."""
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape)) for shape in SHAPES]
+
+
+def gradients(seed: int = 1, steps: int = STEPS) -> Iterator[list[Array | None]]:
+    """Yield the gradients of each step, None where a parameter has none.
+
+    Sizes come and go, so that a clip by the norm acts at some steps and not at others.
+    """
+    rng = np.random.default_rng(seed)
+    for step in range(1, steps + 1):
+        size = (1.0, 0.05, 3.0)[step // 4 % 3]
+        grads = [np.asarray(size * rng.normal(size=shape)) for shape in SHAPES]
+        yield [None if i == LATE and step in ABSENT else g for i, g in enumerate(grads)]
+
+
+def lr_factor(schedule: str, step: int) -> float:
+    """Return the factor on lr at a step, counted from 0 as torch's LambdaLR counts."""
+    if schedule == "constant":
+        return 1.0
+    ramp = 0.5 + 0.5 * math.cos(math.pi * step / STEPS)
+    if schedule == "from_zero":  # warmup from lr = 0, and one step of 0 in the middle
+        return 0.0 if step == 30 else min(1.0, step / 5) * ramp
+    assert schedule == "cosine"
+    return ramp
+
+
+def expected(
+    name: str, settings: dict[str, float], schedule: str
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    """Yield the oracle's training and evaluation points after each step."""
+    points = starts()
+    oracles: list[Oracle | None] = [None] * len(points)
+    for step, grads in enumerate(gradients()):
+        lr = settings["lr"] * lr_factor(schedule, step) if "lr" in settings else 1.0
+        for i, grad in enumerate(grads):
+            if grad is None:
+                continue
+            if oracles[i] is None:
+                oracles[i] = make_oracle(name, points[i], TOTAL_STEPS, settings)
+            oracles[i].step(grad, lr)
+        train = [p if o is None else o.train_point() for p, o in zip(points, oracles, strict=True)]
+        evaluated = [
+            p if o is None else o.eval_point() for p, o in zip(points, oracles, strict=True)
+        ]
+        yield train, evaluated
+
+
+def largest_error(found: list[Array], wanted: list[Array]) -> float:
+    """Return the largest difference, relative to the size of the wanted tensor or to 1."""
+    worst = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        assert a.shape == b.shape
+        if a.size:
+            error = np.abs(a - b).max() / max(1.0, np.abs(b).max())
+            worst = max(worst, math.inf if np.isnan(error) else float(error))
+    return worst

@@ -1,0 +1,209 @@
+"""Every shipped recipe beside its oracle: fifty steps of random gradients in float64, to 1e-12.
+
+Parameters of rank 0 to 4 and an empty one; weight decay, learning-rate schedules and a parameter
+that joins late and pauses. Training point and evaluation point are compared after every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oracles import ORACLES
+from oracles.base import Array
+from oracles.variants import VARIANTS
+from problems import (
+    EXACT,
+    RECIPES,
+    STEPS,
+    TOTAL_STEPS,
+    expected,
+    gradients,
+    largest_error,
+    lr_factor,
+    make_oracle,
+    oracle_class,
+    settings_of,
+    starts,
+)
+from torch.optim.lr_scheduler import LambdaLR
+
+import optzoo
+from optzoo.catalog import shipped
+
+SLOW_ENGINE = ("adamw", "ademamix", "mars", "schedule_free_adamw", "adopt", "nesterov_vaswani")
+"""Recipes that also run on the reference engine: between them they use every kind of operation."""
+
+
+def parameters() -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in starts()]
+
+
+def train(
+    optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], schedule: str
+) -> Iterator[list[Array]]:
+    """Run an optimizer through the problem; yield the parameters after each step."""
+    scheduler = LambdaLR(optimizer, lambda step: lr_factor(schedule, step))
+    for grads in gradients():
+        for p, g in zip(params, grads, strict=True):
+            p.grad = None if g is None else torch.from_numpy(g.copy())
+        optimizer.step()
+        scheduler.step()
+        yield [p.detach().numpy().copy() for p in params]
+
+
+def compare(name: str, settings: dict[str, float], schedule: str, engine: str) -> None:
+    params = parameters()
+    recipe = optzoo.load_recipe(name)
+    opt = recipe.build(params, total_steps=TOTAL_STEPS, engine=engine, **settings)
+    pairs = zip(train(opt, params, schedule), expected(name, settings, schedule), strict=True)
+    for step, (found, (train_point, eval_point)) in enumerate(pairs, 1):
+        assert largest_error(found, train_point) <= EXACT, f"training point after step {step}"
+        with opt.evaluation():
+            shown = [p.detach().numpy().copy() for p in params]
+        assert largest_error(shown, eval_point) <= EXACT, f"evaluation point after step {step}"
+    moved = [np.any(p.detach().numpy() != w) for p, w in zip(params, starts(), strict=True)]
+    assert moved == [True, True, True, True, False]
+
+
+def schedules(settings: dict[str, float]) -> tuple[str, ...]:
+    return ("cosine", "from_zero") if "lr" in settings else ("constant",)
+
+
+@pytest.mark.parametrize("kind", ["default", "lively"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_its_oracle(name: str, kind: str) -> None:
+    settings = settings_of(name, kind)
+    for schedule in schedules(settings):
+        compare(name, settings, schedule, "foreach")
+
+
+@pytest.mark.parametrize("name", SLOW_ENGINE)
+def test_a_recipe_is_its_oracle_on_the_reference_engine(name: str) -> None:
+    settings = settings_of(name, "lively")
+    compare(name, settings, schedules(settings)[-1], "reference")
+
+
+def test_every_recipe_has_an_oracle_and_every_oracle_a_recipe() -> None:
+    assert len(RECIPES) >= 46
+    assert set(RECIPES) == set(ORACLES) | set(VARIANTS)
+    assert sorted(shipped()) == sorted(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_hyperparameters_are_the_oracles(name: str) -> None:
+    oracle = oracle_class(name)
+    own = set(oracle.defaults) - {"lr0"} | ({"lr"} if oracle.default_lr is not None else set())
+    assert set(optzoo.load_recipe(name).spec.hyperparameters) == own
+
+
+OUR_DEFAULTS = {
+    # the authors ship the plain Adam of alpha = 0; these are the paper's own runs (Appendix A)
+    "simplified_ademamix": {"lr", "beta1", "beta2", "alpha"},
+    "simplified_ademamix_unit_mass": {"beta1", "beta2", "alpha"},
+    "simplified_ademamix_debiased": {"lr", "beta1", "beta2", "alpha"},
+    "sgd_momentum": {"lr"},
+    "mass": {"eta2", "gamma"},  # rounded
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_defaults_are_the_authors(name: str) -> None:
+    oracle, ours = oracle_class(name), settings_of(name, "default")
+    theirs = {key: value for key, value in oracle.defaults.items() if key != "lr0"}
+    if oracle.default_lr is not None:
+        theirs["lr"] = oracle.default_lr
+    if "warmup" in theirs:  # theirs: no warmup unless asked for; ours: the whole run
+        theirs["warmup"] = TOTAL_STEPS
+    differing = {key for key in theirs if ours[key] != theirs[key]}
+    assert differing == OUR_DEFAULTS.get(name, set())
+
+
+# Torch itself as a second witness -----------------------------------------------------------------
+
+Make = Callable[[list[torch.nn.Parameter], dict[str, float]], torch.optim.Optimizer]
+
+
+def _betas(s: dict[str, float]) -> dict[str, Any]:
+    return {
+        "lr": s["lr"],
+        "betas": (s["beta1"], s["beta2"]),
+        "eps": s["eps"],
+        "weight_decay": s["weight_decay"],
+    }
+
+
+TORCH: dict[str, Make] = {
+    "sgd": lambda p, s: torch.optim.SGD(p, **s),
+    "sgd_momentum": lambda p, s: torch.optim.SGD(p, **s),
+    "sgd_nesterov": lambda p, s: torch.optim.SGD(p, **s, nesterov=True),
+    "adamw": lambda p, s: torch.optim.AdamW(p, **_betas(s)),
+    "rmsprop": lambda p, s: torch.optim.RMSprop(p, **s),
+    "adagrad": lambda p, s: torch.optim.Adagrad(p, **s),
+    "nadam": lambda p, s: torch.optim.NAdam(p, **_betas(s), momentum_decay=s["momentum_decay"]),
+    "nadamw": lambda p, s: torch.optim.NAdam(
+        p, **_betas(s), momentum_decay=s["momentum_decay"], decoupled_weight_decay=True
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["default", "lively"])
+@pytest.mark.parametrize("name", TORCH)
+def test_a_recipe_is_torchs_own_optimizer(name: str, kind: str) -> None:
+    settings = settings_of(name, kind)
+    ours, theirs = parameters(), parameters()
+    opt = optzoo.load_recipe(name).build(ours, total_steps=TOTAL_STEPS, **settings)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # NAdam keeps its product of mu in the default dtype
+    try:
+        other = TORCH[name](theirs, settings)
+        runs = zip(train(opt, ours, "cosine"), train(other, theirs, "cosine"), strict=True)
+        for step, (found, wanted) in enumerate(runs, 1):
+            assert largest_error(found, wanted) <= EXACT, f"after step {step}"
+    finally:
+        torch.set_default_dtype(default)
+
+
+# Hyperparameters that are functions of t ----------------------------------------------------------
+
+
+def test_nesterov_vaswani_takes_schedules() -> None:
+    """Vaswani et al. 2019 let alpha, beta and gamma depend on k; alpha is read one step ahead."""
+    values = {
+        "alpha": ("2/(t + 3)", lambda t: 2 / (t + 3)),
+        "beta": ("1 - 1/(t + 1)", lambda t: 1 - 1 / (t + 1)),
+        "gamma": ("(t + 5)/2", lambda t: (t + 5) / 2),
+    }
+    (param,) = params = [torch.nn.Parameter(torch.ones(3, dtype=torch.float64))]
+    texts = {key: text for key, (text, _) in values.items()}
+    opt = optzoo.load_recipe("nesterov_vaswani").build(params, eta=0.03, **texts)
+    at = lambda t: {key: function(t) for key, (_, function) in values.items()}  # noqa: E731
+    oracle = make_oracle("nesterov_vaswani", np.ones(3), STEPS, {"eta": 0.03, **at(1)})
+    rng = np.random.default_rng(5)
+    for t in range(1, STEPS + 1):
+        grad = rng.normal(size=3)
+        vars(oracle.h).update(at(t))
+        oracle.step(grad, 1.0)
+        oracle.h.alpha = at(t + 1)["alpha"]  # zeta_{k+1} mixes by alpha_{k+1}
+        param.grad = torch.from_numpy(grad)
+        opt.step()
+        assert largest_error([param.detach().numpy()], [oracle.train_point()]) <= EXACT
+        with opt.evaluation():
+            assert largest_error([param.detach().numpy()], [oracle.eval_point()]) <= EXACT
+
+
+def test_a_view_reads_the_learning_rate_of_the_last_step() -> None:
+    """AGNES is evaluated a step of lr*alpha back; a scheduler moves lr before anyone evaluates."""
+    (param,) = params = [torch.nn.Parameter(torch.ones(2, dtype=torch.float64))]
+    opt = optzoo.load_recipe("agnes").build(params, eta=0.1, alpha=0.2, rho=0.5)
+    param.grad = torch.ones_like(param)
+    opt.step()
+    with opt.evaluation():
+        before = param.detach().clone()
+    opt.param_groups[0]["lr"] = 0.25
+    with opt.evaluation():
+        assert torch.equal(param, before)
+    torch.testing.assert_close(before, torch.full_like(before, 0.9), rtol=0, atol=1e-15)
