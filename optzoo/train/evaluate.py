@@ -1,0 +1,105 @@
+"""Held-out loss and the identity of weights, at any view of the optimizer.
+
+Evaluation reads a fixed set of held-out sequences in a fixed order and draws no random numbers; it
+leaves parameters, gradients and optimizer as they were. The same weights, setup and thread count
+give the same loss to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optzoo.optimizer import RecipeOptimizer
+from optzoo.train.batches import read_blocks
+from optzoo.train.corpus import Corpus
+from optzoo.train.model import Transformer
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean held-out loss: nats per target token, and bits per byte of the original text."""
+
+    nats_per_token: float
+    bits_per_byte: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out sequences of an evaluation.
+
+    `num_sequences` blocks spread evenly over the held-out stream, or all of it where it has fewer;
+    `rows` of them are in memory at a time.
+    """
+
+    corpus: Corpus
+    num_sequences: int
+    length: int
+    rows: int
+
+    def batches(self) -> Iterable[Tensor]:
+        """Yield rows of `length` + 1 tokens."""
+        available = (len(self.corpus.held_out.tokens) - 1) // self.length
+        number = min(self.num_sequences, available)
+        blocks = np.arange(number, dtype=np.int64) * available // number
+        for start in range(0, number, self.rows):
+            chosen = blocks[start : start + self.rows]
+            yield torch.from_numpy(read_blocks(self.corpus.held_out.tokens, chosen, self.length))
+
+
+@torch.no_grad()
+def measure_loss(
+    model: Transformer, held_out: HeldOut, *, proceed: Callable[[], None] = lambda: None
+) -> Loss:
+    """Return the held-out loss of the parameters as they are now.
+
+    Sums are kept in float64 and divided by the real number of targets, and of bytes. `proceed` is
+    called between batches and may raise to stop.
+    """
+    device = model.head.weight.device
+    nats, targets, num_bytes = 0.0, 0, 0
+    for rows in held_out.batches():
+        proceed()
+        target = rows[:, 1:]
+        logits = model(rows[:, :-1].to(device)).flatten(0, 1).float()
+        each = nn.functional.cross_entropy(logits, target.reshape(-1).to(device), reduction="none")
+        nats += float(each.double().sum())
+        targets += target.numel()
+        num_bytes += held_out.corpus.count_bytes(target.numpy())
+    return Loss(nats / targets, nats / math.log(2.0) / max(1, num_bytes))
+
+
+def measure_views(
+    model: Transformer,
+    optimizer: RecipeOptimizer,
+    held_out: HeldOut,
+    views: Iterable[str],
+    *,
+    proceed: Callable[[], None] = lambda: None,
+) -> dict[str, tuple[Loss, str]]:
+    """Return loss and sha256 of the weights of each view; equal weights are evaluated once."""
+    known: dict[str, Loss] = {}
+    found = {}
+    for view in views:
+        with optimizer.evaluation(view=view):
+            identity = hash_weights(model)
+            if identity not in known:
+                known[identity] = measure_loss(model, held_out, proceed=proceed)
+        found[view] = (known[identity], identity)
+    return found
+
+
+def hash_weights(model: Transformer) -> str:
+    """Return the sha256 hex of every parameter's name, shape, dtype and bytes, in name order."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        value = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

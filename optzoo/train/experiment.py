@@ -1,0 +1,108 @@
+"""Everything a run computes with, put together from a recipe and a setup.
+
+Training, resuming and evaluating all start here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from optzoo.errors import Diagnostic, InputError
+from optzoo.optimizer import RecipeOptimizer
+from optzoo.train.batches import Batches
+from optzoo.train.corpus import Corpus, open_corpus
+from optzoo.train.evaluate import HeldOut
+from optzoo.train.model import Transformer
+from optzoo.train.schedule import Schedule
+from optzoo.train.setup import Setup
+from optzoo.zoo import Recipe
+
+
+@dataclass
+class Experiment:
+    """A model and its optimizer at step 0, and what they will see."""
+
+    recipe: Recipe
+    setup: Setup
+    corpus: Corpus
+    batches: Batches
+    held_out: HeldOut
+    model: Transformer
+    optimizer: RecipeOptimizer
+    schedule: Schedule
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context that forward passes run in."""
+        execution = self.setup.execution
+        enabled = execution.precision == "bfloat16"
+        context: AbstractContextManager[None] = torch.autocast(
+            execution.device, dtype=torch.bfloat16, enabled=enabled
+        )
+        return context
+
+
+def assemble(recipe: Recipe, setup: Setup) -> Experiment:
+    """Build corpus, model and optimizer. Sets torch's thread count when the setup names one.
+
+    Raises InputError when the corpus, the device or the engine is not there.
+    """
+    execution = setup.execution
+    if execution.device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            Diagnostic(
+                "no-device",
+                "the setup asks for `execution.device: cuda`, and torch finds no GPU",
+                hint="train on the CPU with `--set execution.device=cpu`",
+            )
+        )
+    if execution.threads != "auto":
+        torch.set_num_threads(execution.threads)
+    corpus = open_corpus(setup.data.corpus)
+    batch = setup.batch
+    batches = Batches(
+        corpus.train.tokens, corpus.fingerprint, setup.seed, batch.sequences, batch.sequence_length
+    )
+    rows = batch.micro_sequences or batch.sequences
+    held_out = HeldOut(corpus, setup.evaluation.sequences, batch.sequence_length, rows)
+    model = make_model(setup, corpus.vocabulary)
+    model.initialize(setup.seed)
+    model.to(execution.device)
+    optimizer = recipe.build(
+        parameter_groups(model, recipe, setup),
+        total_steps=setup.num_steps,
+        engine=execution.engine,
+    )
+    schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
+    return Experiment(recipe, setup, corpus, batches, held_out, model, optimizer, schedule)
+
+
+def make_model(setup: Setup, vocabulary: int) -> Transformer:
+    """Return the setup's transformer, not yet initialised."""
+    shape = setup.model
+    return Transformer(
+        vocabulary=shape.vocabulary_rows(vocabulary),
+        width=shape.width,
+        layers=shape.layers,
+        heads=shape.heads,
+        hidden=shape.hidden,
+        max_length=setup.batch.sequence_length,
+        rope_base=shape.rope_base,
+    )
+
+
+def parameter_groups(model: Transformer, recipe: Recipe, setup: Setup) -> list[dict[str, Any]]:
+    """Return named parameter groups: one, or a second without weight decay by the setup's rule."""
+    decay = recipe.hyperparameters.get("weight_decay")
+    exempt = setup.weight_decay.none_for if decay is not None and decay.default != 0 else []
+    decayed: list[tuple[str, torch.nn.Parameter]] = []
+    plain: list[tuple[str, torch.nn.Parameter]] = []
+    for name, kind, parameter in model.classified_parameters():
+        (plain if kind in exempt else decayed).append((name, parameter))
+    groups: list[dict[str, Any]] = [{"params": decayed}] if decayed else []
+    if plain:
+        groups.append({"params": plain, "weight_decay": 0.0})
+    return groups

@@ -1,0 +1,49 @@
+"""The log of a run: `metrics.jsonl`, one JSON object a line, appended and never rewritten.
+
+Lines of kind `step` hold the training loss of one optimizer step, lines of kind `evaluation` the
+held-out loss of every view. A checkpoint remembers the length of the file; resuming cuts the file
+to that length, so no line is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+
+class MetricsLog:
+    """An open metrics file, cut to `size` bytes: 0 for a new run."""
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def write(self, kind: str, values: dict[str, Any]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps({"kind": kind, **values}).encode() + b"\n")
+
+    def sync(self) -> int:
+        """Put everything on the disk and return the length of the file in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """Yield the lines of one kind. A last line cut short by a killed process is left out."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                record = json.loads(line)
+                if record["kind"] == kind:
+                    yield record

@@ -1,0 +1,87 @@
+"""What a person watching a run sees, on stderr: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+_LINES = 20  # plain progress lines in a whole run
+
+
+class Progress:
+    """Shows step, loss, learning rate, tokens/s and time left of a run of `steps` steps.
+
+    Quiet shows nothing but warnings.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        *,
+        tokens_per_step: int,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._steps = steps
+        self._tokens_per_step = tokens_per_step
+        self._quiet = quiet
+        self._start = 0
+        self._began = time.perf_counter()
+        self._bar: Any = None  # a tqdm, once started on a terminal
+
+    def start(self, done: int) -> None:
+        """Begin to measure, `done` steps into the run."""
+        self._start = done
+        self._began = time.perf_counter()
+        if not self._quiet and self._stream.isatty():
+            self._bar = tqdm(
+                total=self._steps,
+                initial=done,
+                file=self._stream,
+                dynamic_ncols=True,
+                bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix} [{elapsed}<{remaining}]",
+            )
+
+    def step(self, done: int, *, loss: float, lr: float) -> None:
+        """Report that `done` steps are behind us."""
+        if self._quiet:
+            return
+        elapsed = time.perf_counter() - self._began
+        rate = (done - self._start) * self._tokens_per_step / max(elapsed, 1e-9)
+        text = f"loss {loss:.3f}  lr {lr:.2e}  {rate:,.0f} tokens/s"
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif done == self._steps or done % max(1, self._steps // _LINES) == 0:
+            left = elapsed / (done - self._start) * (self._steps - done)
+            self.say(f"step {done}/{self._steps}  {text}  {_clock(left)} left")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        else:
+            print(line, file=self._stream, flush=True)  # this is the one printer
+
+    def warn(self, line: str) -> None:
+        """Print a warning, also when quiet."""
+        quiet, self._quiet = self._quiet, False
+        self.say(f"warning: {line}")
+        self._quiet = quiet
+
+    def close(self) -> None:
+        """Leave the bar as it is and go to the next line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

@@ -1,0 +1,258 @@
+"""The three things one does with runs: start one, resume one, evaluate one.
+
+This is what the command line calls, and what a script may call.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optzoo.errors import Diagnostic, InputError
+from optzoo.train.checkpoint import load_newest, to_json
+from optzoo.train.evaluate import measure_views
+from optzoo.train.experiment import Experiment, assemble
+from optzoo.train.progress import Progress
+from optzoo.train.rundir import (
+    RUN_FORMAT_VERSION,
+    RunDirectory,
+    create_run,
+    default_path,
+    hold,
+    open_run,
+)
+from optzoo.train.sample import draw_text
+from optzoo.train.setup import Setup, load_setup, override_setup
+from optzoo.train.snapshot import restore_snapshot
+from optzoo.train.trainer import Trainer, Views
+from optzoo.zoo import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that reached its last step."""
+
+    run: RunDirectory
+    result: dict[str, Any]
+    sample: str
+
+
+def start_run(
+    recipe_name: str,
+    *,
+    setup_name: str = "quick",
+    run_dir: Path | None = None,
+    changes: Sequence[tuple[str, str]] = (),
+    observers: Sequence[str] = (),
+    quiet: bool = False,
+) -> Finished:
+    """Train a recipe in a new run directory.
+
+    `changes` are (name, value) pairs: a recipe's hyperparameter by its own name, or a field of the
+    setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
+    and Interrupted when it is told to stop.
+    """
+    given = load_recipe(recipe_name)
+    knobs, fields = split_changes(given, changes)
+    recipe, setup = _gather(
+        lambda: given.with_overrides(knobs).with_observers(observers),
+        lambda: override_setup(load_setup(setup_name), fields),
+    )
+    setup = setup.with_threads(torch.get_num_threads())
+    experiment = assemble(recipe, setup)
+    run = create_run(
+        run_dir if run_dir is not None else default_path(recipe, setup),
+        recipe,
+        setup,
+        experiment.corpus,
+        given=given,
+        given_name=recipe_name,
+    )
+    with hold(run):
+        return _train(experiment, run, quiet=quiet, resume=False)
+
+
+def resume_run(path: Path, recipe_name: str | None = None, *, quiet: bool = False) -> Finished:
+    """Continue an interrupted run from its newest good checkpoint, or from step 0.
+
+    `recipe_name`, if given, must be the recipe the run was started with. Raises as `start_run`, and
+    InputError when there is nothing to resume.
+    """
+    run = open_run(path)
+    recipe = run.load_recipe()
+    if recipe_name is not None:
+        _check_same_recipe(run, load_recipe(recipe_name), recipe_name)
+    if run.is_finished:
+        raise InputError(
+            Diagnostic(
+                "finished",
+                f"{path} has finished: there is nothing to resume",
+                hint=f"evaluate it with `optzoo eval {shlex.quote(str(path))}`",
+            )
+        )
+    with hold(run):
+        experiment = assemble(recipe, run.load_setup())
+        run.check_corpus(experiment.corpus)
+        return _train(experiment, run, quiet=quiet, resume=True)
+
+
+def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
+    """Return the held-out loss of a run at its newest checkpoint, at each view asked for.
+
+    The result has the layout of `result.json`. Raises InputError when there is no checkpoint.
+    """
+    run = open_run(path)
+    recipe = run.load_recipe()
+    known = [view.name for view in recipe.program().views]
+    chosen = known if "all" in views else list(dict.fromkeys(views))
+    for view in chosen:
+        if view not in known:
+            hint = f"views of this run: {', '.join(known)}, or `all`"
+            raise InputError(
+                Diagnostic("unknown-name", f"`{view}` is not a view of {path}", hint=hint)
+            )
+    warnings: list[str] = []
+    checkpoint = load_newest(run.checkpoints, warn=warnings.append)
+    if checkpoint is None:
+        raise InputError(
+            Diagnostic(
+                "no-checkpoint",
+                f"{path} has no checkpoint yet",
+                hint=f"train it first: `{resume_command(run)}`",
+            )
+        )
+    experiment = assemble(recipe, run.load_setup())
+    run.check_corpus(experiment.corpus)
+    restore_snapshot(experiment, checkpoint)
+    with experiment.autocast():
+        found = measure_views(experiment.model, experiment.optimizer, experiment.held_out, chosen)
+    return {
+        "run": str(path),
+        "recipe": recipe.name,
+        "step": checkpoint.step,
+        "steps": experiment.setup.num_steps,
+        "corpus": dict(run.identity["corpus"]),
+        "views": describe_views(found),
+        "warnings": warnings,
+    }
+
+
+def split_changes(
+    recipe: Recipe, changes: Sequence[tuple[str, str]]
+) -> tuple[dict[str, float | str], dict[str, str]]:
+    """Return what changes the recipe and what changes the setup; a dotted name is the setup's."""
+    knobs: dict[str, float | str] = {}
+    fields: dict[str, str] = {}
+    for name, value in changes:
+        if (name in Setup.model_fields and name not in recipe.hyperparameters) or "." in name:
+            fields[name] = value
+        else:
+            knobs[name] = _number(value)
+    return knobs, fields
+
+
+def resume_command(run: RunDirectory) -> str:
+    """Return the command that continues a run, quoted for a shell."""
+    recipe = str(run.identity["given_recipe"])
+    return shlex.join(["optzoo", "train", recipe, "--resume", str(run.path)])
+
+
+def describe_views(found: Views) -> dict[str, dict[str, Any]]:
+    """Return losses and weight hashes by view, as JSON values."""
+    return {
+        view: {
+            "nats_per_token": loss.nats_per_token,
+            "bits_per_byte": loss.bits_per_byte,
+            "weights_sha256": identity,
+        }
+        for view, (loss, identity) in found.items()
+    }
+
+
+def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bool) -> Finished:
+    setup = experiment.setup
+    progress = Progress(setup.num_steps, tokens_per_step=setup.batch.tokens, quiet=quiet)
+    trainer = Trainer(experiment, run, progress)
+    if resume:
+        trainer.restore()
+        progress.say(f"resuming {run.path} after step {trainer.step:,}")
+    progress.start(trainer.step)
+    views = trainer.train()
+    with experiment.optimizer.evaluation(), experiment.autocast():
+        sample = draw_text(
+            experiment.model,
+            prompt=setup.sample.prompt,
+            num_bytes=setup.sample.bytes,
+            temperature=setup.sample.temperature,
+            seed=setup.seed,
+            window=setup.batch.sequence_length,
+        )
+    result = {
+        "format_version": RUN_FORMAT_VERSION,
+        "recipe": experiment.recipe.name,
+        "recipe_digest": experiment.recipe.digest,
+        "setup": setup.name,
+        "seed": setup.seed,
+        "steps": trainer.step,
+        "tokens": trainer.step * setup.batch.tokens,
+        "seconds": round(trainer.seconds, 3),
+        "parameters": experiment.model.count_parameters(),
+        "corpus": dict(run.identity["corpus"]),
+        "views": describe_views(views),
+    }
+    run.write("sample.txt", sample.encode())
+    run.write("loss.png", _draw(experiment, run))
+    run.write("result.json", to_json(result))
+    return Finished(run, result, sample)
+
+
+def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
+    from optzoo.train.figure import draw_losses
+
+    setup = experiment.setup
+    return draw_losses(
+        run.metrics,
+        title=f"{experiment.recipe.name}, setup {setup.name}, seed {setup.seed}",
+        subtitle=f"{experiment.corpus.title} (not C4); "
+        f"{experiment.model.count_parameters():,} parameters, "
+        f"{setup.batch.tokens:,} tokens a step",
+    )
+
+
+def _check_same_recipe(run: RunDirectory, recipe: Recipe, name: str) -> None:
+    if recipe.digest not in (run.identity["given_digest"], run.identity["recipe_digest"]):
+        raise InputError(
+            Diagnostic(
+                "other-recipe",
+                f"{run.path} was started with `{run.identity['given_recipe']}`, and `{name}` is "
+                "not that recipe as it was then",
+                hint=f"`{resume_command(run)}` continues it, and "
+                f"`optzoo train {shlex.quote(name)}` starts a new run",
+            )
+        )
+
+
+def _gather(make_recipe: Any, make_setup: Any) -> tuple[Recipe, Setup]:
+    """Return both, or raise one InputError with what is wrong with either."""
+    problems: list[Diagnostic] = []
+    made: list[Any] = []
+    for make in (make_recipe, make_setup):
+        try:
+            made.append(make())
+        except InputError as error:
+            problems += error.diagnostics
+    if problems:
+        raise InputError(*problems)
+    return made[0], made[1]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,291 @@
+"""Setups: everything about a training run that is not the optimizer, as YAML.
+
+A setup names the model, data, batch, budget, learning-rate schedule and cadences; a recipe names
+the optimizer. The learning rate itself is the recipe's: a setup only multiplies it by a schedule.
+
+Nothing in a setup depends on the machine but `execution.threads: auto`, which a run replaces by the
+number it used: threads decide the order of sums, and so the last bits of a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from optzoo.catalog import find_file
+from optzoo.documents import load_document, parse_document
+from optzoo.errors import Diagnostic, InputError, did_you_mean
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+ParameterKind = Literal["norm", "embedding", "head", "matrix"]
+
+
+class Section(BaseModel):
+    """A mapping of a setup; unknown keys are errors and values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """Shape of the decoder-only transformer."""
+
+    width: Count
+    layers: Count
+    heads: Count
+    hidden: Count
+    rope_base: Annotated[float, Field(gt=1.0)] = 10_000.0
+    vocabulary_multiple: Count = 8
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"`model.width` {self.width} is not a multiple of twice `model.heads` {self.heads}"
+                "\nhint: rotary positions turn pairs of channels, so each head has an even width"
+            )
+        return self
+
+    def vocabulary_rows(self, vocabulary: int) -> int:
+        """Return the rows of embedding and head: the vocabulary, rounded up to the multiple."""
+        return -(-vocabulary // self.vocabulary_multiple) * self.vocabulary_multiple
+
+
+class DataSection(Section):
+    """Which text."""
+
+    corpus: Literal["stdlib"] = "stdlib"
+
+
+class BatchSection(Section):
+    """Size of the global batch; `micro_sequences` rows are in memory at a time."""
+
+    sequences: Count
+    sequence_length: Count
+    micro_sequences: Count | None = None
+
+    @model_validator(mode="after")
+    def _micro_divides(self) -> Self:
+        if self.sequences % (self.micro_sequences or 1):
+            raise ValueError(
+                f"`batch.micro_sequences` {self.micro_sequences} does not divide "
+                f"`batch.sequences` {self.sequences}"
+            )
+        return self
+
+    @property
+    def tokens(self) -> int:
+        """Targets in a global batch."""
+        return self.sequences * self.sequence_length
+
+
+class BudgetSection(Section):
+    """How long: optimizer steps, or target tokens rounded up to whole steps."""
+
+    steps: Count | None = None
+    tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.steps is None) == (self.tokens is None):
+            raise ValueError("give exactly one of `budget.steps` and `budget.tokens`")
+        return self
+
+
+class ScheduleSection(Section):
+    """What the recipe's learning rate is multiplied by; see `optzoo.train.schedule`.
+
+    `auto` is what the recipe asks for, else cosine.
+    """
+
+    kind: Literal["auto", "constant", "linear", "cosine"] = "auto"
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    start_fraction: Fraction = 0.1
+    final_fraction: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if (self.warmup_steps is None) == (self.warmup_fraction is None):
+            raise ValueError(
+                "give exactly one of `schedule.warmup_steps` and `schedule.warmup_fraction`"
+            )
+        return self
+
+
+class ObjectiveSection(Section):
+    """The loss that is differentiated: cross-entropy + z_loss * mean(logsumexp ** 2)."""
+
+    z_loss: Annotated[float, Field(ge=0.0)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
+
+
+class WeightDecaySection(Section):
+    """Kinds of parameters that the recipe's weight decay leaves alone."""
+
+    none_for: list[ParameterKind] = ["norm"]
+
+
+class ExecutionSection(Section):
+    """Where and how to compute. `threads: auto` is torch's own choice, recorded in the run."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    engine: str = "auto"
+    threads: Count | Literal["auto"] = "auto"
+
+
+class EvaluationSection(Section):
+    """How often, and on how many held-out sequences, spread evenly over the held-out text."""
+
+    every: Count
+    sequences: Count
+
+
+class CheckpointSection(Section):
+    """How often to save, and how many of the newest checkpoints to keep."""
+
+    every: Count
+    keep: Count = 2
+
+
+class SampleSection(Section):
+    """Text drawn from the trained model at the end: how many bytes, after which words."""
+
+    bytes: Annotated[int, Field(ge=0)] = 300
+    prompt: str = ""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.8
+
+
+class Setup(Section):
+    """A whole setup file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    model: ModelSection
+    data: DataSection = DataSection()
+    batch: BatchSection
+    budget: BudgetSection
+    schedule: ScheduleSection
+    objective: ObjectiveSection = ObjectiveSection()
+    weight_decay: WeightDecaySection = WeightDecaySection()
+    execution: ExecutionSection = ExecutionSection()
+    evaluation: EvaluationSection
+    checkpoint: CheckpointSection
+    sample: SampleSection = SampleSection()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_steps and self.warmup_steps >= self.num_steps:
+            raise ValueError(
+                f"the warmup of {self.warmup_steps:,} steps is no shorter than the run of "
+                f"{self.num_steps:,}\nhint: lower `schedule.warmup_steps`, or train longer"
+            )
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the run."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        assert self.budget.tokens is not None
+        return -(-self.budget.tokens // self.batch.tokens)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rate rises."""
+        if self.schedule.warmup_steps is not None:
+            return self.schedule.warmup_steps
+        assert self.schedule.warmup_fraction is not None
+        return int(self.schedule.warmup_fraction * self.num_steps)
+
+    def with_threads(self, threads: int) -> Setup:
+        """Return the setup with `auto` threads replaced by a number."""
+        if self.execution.threads != "auto":
+            return self
+        execution = self.execution.model_copy(update={"threads": threads})
+        return self.model_copy(update={"execution": execution})
+
+    def to_yaml(self) -> str:
+        """Return YAML text that loads as this setup."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def load_setup(name_or_path: str) -> Setup:
+    """Read a setup by shipped name or by path. Raises InputError with positions."""
+    path = find_file(name_or_path, kind="setups", what="setup")
+    return load_document(path, Setup, what="setup")[0]
+
+
+def override_setup(setup: Setup, changes: Mapping[str, str]) -> Setup:
+    """Return the setup with fields replaced: dotted path -> value, written as in YAML.
+
+    Raises one InputError for all that is wrong, naming each by its path.
+    """
+    data = setup.model_dump(exclude_none=True)
+    problems: list[Diagnostic] = []
+    for path, text in changes.items():
+        value = parse_document(text, f"--set {path}").data if text.strip() else None
+        diagnostic = _assign(data, path, value)
+        if diagnostic is not None:
+            problems.append(diagnostic)
+    if problems:
+        raise InputError(*problems)
+    try:
+        return Setup.model_validate(data)
+    except ValidationError as error:
+        raise InputError(*(_explain(item, changes) for item in error.errors())) from None
+
+
+def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:
+    """Put `value` at the dotted path; return what is wrong with the path, if anything."""
+    model: type[BaseModel] = Setup
+    *parents, last = path.split(".")
+    for depth, part in enumerate(parents):
+        field = model.model_fields.get(part)
+        if field is None or not _is_section(field.annotation):
+            return _unknown(".".join(parents[: depth + 1]), part, model)
+        model = field.annotation  # type: ignore[assignment]  # a Section, by the test above
+        data = data.setdefault(part, {})
+    field = model.model_fields.get(last)
+    if field is None:
+        return _unknown(path, last, model)
+    if _is_section(field.annotation) and not isinstance(value, dict):
+        keys = ", ".join(f"{path}.{key}" for key in field.annotation.model_fields)  # type: ignore[union-attr]
+        return Diagnostic(
+            "bad-value", f"`{path}` is a section of the setup", hint=f"its fields: {keys}"
+        )
+    data[last] = value
+    rivals = {"steps": "tokens", "tokens": "steps"} if model is BudgetSection else {}
+    if model is ScheduleSection:
+        rivals = {"warmup_steps": "warmup_fraction", "warmup_fraction": "warmup_steps"}
+    if value is not None and last in rivals:
+        data.pop(rivals[last], None)
+    return None
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
+
+
+def _unknown(path: str, word: str, model: type[BaseModel]) -> Diagnostic:
+    hint = did_you_mean(word, model.model_fields, what="known fields")
+    return Diagnostic("unknown-name", f"`{path}` is not a field of a setup", hint=hint)
+
+
+def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
+    """Turn a pydantic error into a message that names the flag it comes from."""
+    where = ".".join(str(part) for part in item["loc"])
+    message, _, hint = item["msg"].removeprefix("Value error, ").partition("\nhint: ")
+    if item["type"] == "extra_forbidden":
+        message = "there is no such field"
+    path = max((p for p in changes if (where + ".").startswith(p + ".")), key=len, default=None)
+    if path is not None:
+        message = f"`--set {path}={changes[path]}`: {message[0].lower()}{message[1:]}"
+    elif f"`{where}" not in message:
+        message = f"`{where}`: {message[0].lower()}{message[1:]}"
+    return Diagnostic("bad-value", message, hint=hint or None)

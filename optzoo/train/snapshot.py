@@ -1,0 +1,108 @@
+"""An experiment as a checkpoint, and back.
+
+Model weights are those of the training point; averages and observers are optimizer state. Tensors
+of the optimizer are keyed `PARAMETER/BUFFER`, so that a checkpoint can be read without knowing in
+which order parameters were given. There is no random state to save: batches, initial weights and
+samples are functions of the seed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optzoo.errors import Diagnostic, InputError
+from optzoo.train.checkpoint import Checkpoint
+from optzoo.train.experiment import Experiment
+
+
+def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of an experiment after `step` steps; `progress` is kept as it is."""
+    saved = experiment.optimizer.state_dict()
+    names = _parameter_names(saved["param_groups"])
+    buffers: dict[str, Tensor] = {}
+    for index, state in saved["state"].items():
+        for buffer, value in state.items():
+            buffers[f"{names[index]}/{buffer}"] = value
+    state = {
+        "seed": experiment.setup.seed,
+        "corpus_fingerprint": experiment.corpus.fingerprint,
+        "recipe_digest": experiment.recipe.digest,
+        "optimizer": {"param_groups": saved["param_groups"], "optzoo": saved["optzoo"]},
+        "progress": progress,
+    }
+    model = {name: parameter.detach() for name, parameter in experiment.model.named_parameters()}
+    return Checkpoint(step, {"model": model, "optimizer": buffers}, state)
+
+
+@torch.no_grad()
+def restore_snapshot(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Put an experiment where the checkpoint was taken; return the `progress` kept in it.
+
+    Raises InputError when the checkpoint is of another model, corpus, seed or recipe.
+    """
+    try:
+        return _restore(experiment, checkpoint)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            Diagnostic(
+                "foreign-checkpoint",
+                f"the checkpoint of step {checkpoint.step:,} is not one of an optzoo training run "
+                f"({type(error).__name__}: {error})",
+            )
+        ) from None
+
+
+def _restore(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
+    state = checkpoint.state
+    for what, theirs, ours in (
+        ("corpus", state["corpus_fingerprint"], experiment.corpus.fingerprint),
+        ("seed", state["seed"], experiment.setup.seed),
+        ("recipe", state["recipe_digest"], experiment.recipe.digest),
+    ):
+        if theirs != ours:
+            raise _foreign(checkpoint, f"is of another {what}: `{theirs}`, not `{ours}`")
+    parameters = dict(experiment.model.named_parameters())
+    weights = checkpoint.tensors["model"]
+    if set(weights) != set(parameters):
+        odd = sorted(set(weights) ^ set(parameters))
+        raise _foreign(checkpoint, f"is of another model: they differ in `{odd[0]}`")
+    for name, parameter in parameters.items():
+        if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
+            raise _foreign(checkpoint, f"is of another model: `{name}` has another shape or dtype")
+        parameter.copy_(weights[name])
+    saved = state["optimizer"]
+    names = _parameter_names(saved["param_groups"])
+    index = {name: i for i, name in names.items()}
+    tensors: dict[int, dict[str, Tensor]] = {i: {} for i in names}
+    for key, value in checkpoint.tensors["optimizer"].items():
+        name, _, buffer = key.rpartition("/")
+        tensors[index[name]][buffer] = value
+    experiment.optimizer.load_state_dict(
+        {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
+    )
+    progress: dict[str, Any] = state["progress"]
+    return progress
+
+
+def _parameter_names(groups: list[dict[str, Any]]) -> dict[int, str]:
+    """Return the name of each parameter index of a torch optimizer's saved groups."""
+    return {
+        index: name
+        for group in groups
+        for index, name in zip(group["params"], group["param_names"], strict=True)
+    }
+
+
+def _foreign(checkpoint: Checkpoint, what: str) -> InputError:
+    return InputError(
+        Diagnostic(
+            "foreign-checkpoint",
+            f"the checkpoint of step {checkpoint.step:,} {what}",
+            hint="resume with the run directory as the run left it",
+        )
+    )

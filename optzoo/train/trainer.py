@@ -1,0 +1,194 @@
+"""The training loop: steps, evaluations, checkpoints, and the way in and out of them.
+
+After k steps the state is a pure function of (recipe, setup, corpus fingerprint, k, thread count):
+the loop keeps nothing that a checkpoint does not hold, apart from the clock. Evaluations and
+checkpoints happen after the step that their cadence names and never change what follows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optzoo.errors import Diagnostic, RunError
+from optzoo.train.checkpoint import list_checkpoints, load_newest, save_checkpoint
+from optzoo.train.evaluate import Loss, measure_views
+from optzoo.train.experiment import Experiment
+from optzoo.train.metrics import MetricsLog
+from optzoo.train.objective import clip_gradients, objective_sums
+from optzoo.train.progress import Progress
+from optzoo.train.rundir import RunDirectory
+from optzoo.train.signals import Interrupted, StopRequest
+from optzoo.train.snapshot import restore_snapshot, take_snapshot
+
+Views = dict[str, tuple[Loss, str]]
+
+
+class Trainer:
+    """Trains an experiment in a run directory, from its newest checkpoint on.
+
+    `step` is the number of optimizer steps taken, `seconds` the wall time they took in all
+    processes together.
+    """
+
+    def __init__(self, experiment: Experiment, run: RunDirectory, progress: Progress) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.progress = progress
+        self.step = 0
+        self.seconds = 0.0
+        self.evaluated: int | None = None  # the step of the last evaluation in the metrics
+        self._metrics_size = 0
+        self._base_rates = [float(g["lr"]) for g in experiment.optimizer.param_groups]
+
+    def restore(self) -> None:
+        """Go to the newest good checkpoint; without any, stay at step 0."""
+        checkpoint = load_newest(self.run.checkpoints, warn=self.progress.warn)
+        if checkpoint is None:
+            return
+        state = restore_snapshot(self.experiment, checkpoint)
+        self.step = checkpoint.step
+        self.seconds = state["seconds"]
+        self.evaluated = state["evaluated"]
+        self._metrics_size = state["metrics_bytes"]
+
+    def train(self) -> Views:
+        """Take the steps that are left and return the final losses of every view.
+
+        Raises Interrupted, after a checkpoint, on SIGINT and SIGTERM, and RunError when the loss is
+        no longer finite.
+        """
+        steps = self.experiment.setup.num_steps
+        started = time.perf_counter() - self.seconds
+        with StopRequest() as stop, MetricsLog(self.run.metrics, self._metrics_size) as log:
+            try:
+                final = self._evaluate_if_due(log, stop)
+                while self.step < steps:
+                    stop.check()
+                    self._train_step(log)
+                    self.seconds = time.perf_counter() - started
+                    final = self._evaluate_if_due(log, stop)
+                    if self._is_due(self.experiment.setup.checkpoint.every):
+                        self._save(log)
+            except Interrupted:
+                self.seconds = time.perf_counter() - started
+                self._save(log)
+                raise
+            finally:
+                log.sync()
+                self.progress.close()
+        return final or self._measure(StopRequest())
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.experiment.setup.num_steps
+
+    def _train_step(self, log: MetricsLog) -> None:
+        experiment, setup = self.experiment, self.experiment.setup
+        optimizer = experiment.optimizer
+        multiplier = experiment.schedule.multiplier(self.step)
+        for group, base in zip(optimizer.param_groups, self._base_rates):
+            group["lr"] = base * multiplier
+        loss = self._accumulate_gradients(torch.from_numpy(experiment.batches.rows(self.step)))
+        norm = clip_gradients(experiment.model.parameters(), setup.objective.clip_norm)
+        number = self.step + 1
+        if not math.isfinite(loss):
+            raise self._diverged(number, f"the training loss is {loss}")
+        if not math.isfinite(norm):
+            raise self._diverged(number, f"the norm of the gradient is {norm}")
+        optimizer.step()
+        self.step = number
+        lr = float(optimizer.param_groups[0]["lr"])
+        log.write(
+            "step",
+            {
+                "step": number,
+                "tokens": number * setup.batch.tokens,
+                "loss": loss,
+                "lr": lr,
+                "grad_norm": norm,
+            },
+        )
+        self.progress.step(number, loss=loss, lr=lr)
+
+    def _accumulate_gradients(self, rows: Tensor) -> float:
+        """Leave the gradient of the mean loss of a global batch; return its cross-entropy."""
+        experiment, setup = self.experiment, self.experiment.setup
+        experiment.optimizer.zero_grad(set_to_none=True)
+        targets = rows.shape[0] * (rows.shape[1] - 1)
+        total = 0.0
+        for part in torch.split(rows, setup.batch.micro_sequences or len(rows)):
+            tokens = part.to(setup.execution.device)
+            with experiment.autocast():
+                logits = experiment.model(tokens[:, :-1]).flatten(0, 1)
+                cross_entropy, penalty = objective_sums(
+                    logits.float(), tokens[:, 1:].reshape(-1), setup.objective.z_loss
+                )
+            torch.autograd.backward((cross_entropy + penalty) / targets)
+            total += cross_entropy.item()
+        return total / targets
+
+    def _evaluate_if_due(self, log: MetricsLog, stop: StopRequest) -> Views | None:
+        if self.evaluated == self.step or not self._is_due(self.experiment.setup.evaluation.every):
+            return None
+        found = self._measure(stop)
+        self.evaluated = self.step
+        log.write(
+            "evaluation",
+            {
+                "step": self.step,
+                "tokens": self.step * self.experiment.setup.batch.tokens,
+                "views": {
+                    view: {
+                        "nats_per_token": loss.nats_per_token,
+                        "bits_per_byte": loss.bits_per_byte,
+                    }
+                    for view, (loss, _) in found.items()
+                },
+            },
+        )
+        loss = found["eval"][0]
+        self.progress.say(
+            f"step {self.step}: held-out loss {loss.nats_per_token:.4f} nats/token, "
+            f"{loss.bits_per_byte:.4f} bits/byte"
+        )
+        return found
+
+    def _measure(self, stop: StopRequest) -> Views:
+        experiment = self.experiment
+        with experiment.autocast():
+            return measure_views(
+                experiment.model,
+                experiment.optimizer,
+                experiment.held_out,
+                experiment.optimizer.views,
+                proceed=stop.check,
+            )
+
+    def _save(self, log: MetricsLog) -> None:
+        progress: dict[str, Any] = {
+            "tokens": self.step * self.experiment.setup.batch.tokens,
+            "seconds": self.seconds,
+            "evaluated": self.evaluated,
+            "metrics_bytes": log.sync(),
+        }
+        save_checkpoint(
+            self.run.checkpoints,
+            take_snapshot(self.experiment, self.step, progress),
+            keep=self.experiment.setup.checkpoint.keep,
+        )
+
+    def _diverged(self, number: int, what: str) -> RunError:
+        kept = list_checkpoints(self.run.checkpoints)
+        saved = f"the checkpoint {kept[0]} is from before it" if kept else "there is no checkpoint"
+        return RunError(
+            Diagnostic(
+                "non-finite",
+                f"step {number:,}: {what}; the run stops here, and {saved}",
+                hint="resuming would meet it again: start a new run with a smaller learning rate "
+                "(`--set lr=...`) or a longer warmup (`--set schedule.warmup_fraction=...`)",
+            )
+        )
