@@ -243,7 +243,8 @@ def test_numerators_are_accelerated_sgd(name: str) -> None:
 def test_sign_methods_take_the_sign_of_accelerated_sgd(name: str) -> None:
     """Section 4.2: Lion is "an accelerated SGD method followed by a coordinate-wise sign"."""
     s = LIVELY[name]
-    trajectory = run(name, varying=True, weight_decay=0.0)
+    many = 2000  # a sign reacts only where its argument is near 0
+    trajectory = run(name, varying=True, weight_decay=0.0, elements=many)
     signum = constant(lambda s: (s["beta"], 1.0, 0.0))
     triples = (per_step(lion) if name == "lion" else signum)(s, trajectory.lrs)
     signs = [np.sign(move) for _, move in numerators(trajectory.grads, triples)]
@@ -262,6 +263,26 @@ def test_official_laprop_is_momentum_on_normalised_gradients() -> None:
     normalised = trajectory.grads / (root_of_mean_square(trajectory.grads, s["beta2"]) + s["eps"])
     moves = [move for _, move in numerators(normalised, triples)]
     assert_same(-np.diff(trajectory.train, axis=0), np.array(moves))
+
+
+def test_decoupled_schedule_free_is_accelerated_sgd_with_two_knobs() -> None:
+    """Sections 4.1 and 5.1, coefficients apart: beta_a = 1 - c_{t-1}, eta_a = beta c_t and
+    alpha_a = 1 - beta on the steps s = lr (P(g) + wd y), c_t = min(1, k/t); the average of y has
+    weight 1/(1 + delta (t-1)).
+    """
+    s = LIVELY["decoupled_schedule_free_adamw"]
+    trajectory = run("decoupled_schedule_free_adamw", varying=True)
+    n = trajectory.grads / (root_of_mean_square(trajectory.grads, s["beta2"]) + s["eps"])
+    steps = trajectory.lrs[:, None] * (n + s["weight_decay"] * trajectory.train[:-1])
+    c = [1.0, *(min(1.0, s["k"] / t) for t in range(1, STEPS + 1))]
+    triples = [(1 - c[t - 1], s["beta"] * c[t], 1 - s["beta"]) for t in range(1, STEPS + 1)]
+    moves = [move for _, move in numerators(steps, triples)]
+    assert_same(-np.diff(trajectory.train, axis=0), np.array(moves))
+    x = trajectory.train[0]
+    for t in range(1, STEPS + 1):
+        a = 1 / (1 + s["delta"] * (t - 1))
+        x = (1 - a) * x + a * trajectory.train[t]
+        assert_same(x, trajectory.evaluated[t])
 
 
 def test_gpa_is_constant_coefficient_acceleration_of_adam_steps() -> None:

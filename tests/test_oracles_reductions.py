@@ -5,11 +5,12 @@ Between oracles only; optzoo takes no part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp, log
 
 import numpy as np
 import pytest
-from oracles import LIVELY
+from oracles import LIVELY, make_oracle
 from oracles.base import half_life_linear, tail_weight
 from oracles.trajectory import STEPS, assert_same, eq1, run
 
@@ -209,6 +210,60 @@ def test_accsgd_is_a_qhm() -> None:
         "beta": (kappa - small**2 * xi) / (kappa + small * xi),
     }
     assert_same(run("accsgd").train, run("qhm", **qhm).train)
+
+
+def test_unit_mass_moves_by_lr_whatever_alpha() -> None:
+    """optimizers.md 17.12: m + alpha g has mass num_sum + alpha; without eps a constant gradient
+    then moves every weight by lr, at any alpha and beta schedule, as in Adam.
+    """
+    for alpha in (0.0, 3.0, 100.0):
+        settings = {**LIVELY["simplified_ademamix_unit_mass"], "alpha": alpha, "eps": 0.0}
+        settings["weight_decay"] = 0.0
+        oracle = make_oracle("simplified_ademamix_unit_mass", np.zeros(3), 50, **settings)
+        for t in range(1, STEPS + 1):
+            oracle.step(np.array([1.0, -0.1, 20.0]), 0.01)
+            assert_same(oracle.train_point(), -0.01 * t * np.array([1.0, -1.0, 1.0]))
+
+
+# Weight decay alone: gradients are zero, what remains is one factor per step ----------------------
+
+
+def by_lr(s: dict, t: int, lr: float) -> float:
+    return 1 - lr * s["weight_decay"]
+
+
+DECAYS: dict[str, Callable[[dict, int, float], float]] = {
+    **dict.fromkeys(["sgd", "adamw", "adamw_averaged", "adam_momentum_schedule"], by_lr),
+    **dict.fromkeys(["grokfast_adamw", "nadam", "mars", "mars_lion", "ademamix", "lion"], by_lr),
+    **dict.fromkeys(["simplified_ademamix", "simplified_ademamix_unit_mass"], by_lr),
+    **dict.fromkeys(["laprop", "accelerated_adamw", "signum"], by_lr),
+    "adan": lambda s, t, lr: 1 / (1 + lr * s["weight_decay"]),
+    "laprop_official": lambda s, t, lr: 1 - s["weight_decay"],
+    "adopt": lambda s, t, lr: 1.0 if t == 1 else by_lr(s, t, lr),
+    "adana": lambda s, t, lr: 1 - s["weight_decay"] * (lr / s["lr"]) / (1 + t / s["wd_ts"]),
+}
+
+
+@pytest.mark.parametrize("name", DECAYS)
+def test_weight_decay_alone(name: str) -> None:
+    """optimizers.md, each section's line with wd: coupling, lr, first step."""
+    s = LIVELY[name]
+    trajectory = run(name, varying=True, grad_scale=0.0)
+    factors = [DECAYS[name](s, t, lr) for t, lr in enumerate(trajectory.lrs, start=1)]
+    expected = trajectory.train[0] * np.cumprod([1.0, *factors])[:, None]
+    assert_same(trajectory.train, expected)
+    assert np.abs(expected[-1] - expected[0]).max() > 1e-2
+
+
+def test_a_step_of_official_laprop_without_learning_rate_moves_by_its_momentum() -> None:
+    """optimizers.md 3: "A step with lr = 0 is not a no-op: ... w moves by the whole of m"."""
+    settings = {**LIVELY["laprop_official"], "weight_decay": 0.0, "eps": 0.0}
+    oracle = make_oracle("laprop_official", np.zeros(1), 50, **settings)
+    oracle.step(np.ones(1), 0.1)  # m = (1 - beta1) 0.1, s1 = m
+    assert_same(oracle.train_point(), np.array([-0.1]))
+    oracle.step(np.ones(1), 0.0)
+    moved = settings["beta1"] * (1 - settings["beta1"]) * 0.1
+    assert_same(oracle.train_point(), np.array([-0.1 - moved]))
 
 
 # Schedules ---------------------------------------------------------------------------------------
