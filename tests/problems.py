@@ -56,19 +56,52 @@ def settings_of(name: str, kind: str, total_steps: int = TOTAL_STEPS) -> dict[st
     return {key: float(total_steps) if v == "T" else float(v) for key, v in values.items()}
 
 
-def make_oracle(name: str, w0: Array, total_steps: int, settings: dict[str, float]) -> Oracle:
+class WithLearningRate:
+    """An oracle whose method has no learning rate, given one: it multiplies the displacement.
+
+    The gradients here do not depend on the parameters, so each move is lr times the oracle's own,
+    and the point that is evaluated lies lr times as far from the point that is trained.
+    """
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+        self.train = self.evaluated = oracle.train_point()
+
+    def step(self, grad: Array, lr: float) -> None:
+        before = self.oracle.train_point()
+        self.oracle.step(grad, 1.0)
+        self.train = self.train + lr * (self.oracle.train_point() - before)
+        ahead = self.oracle.eval_point() - self.oracle.train_point()
+        self.evaluated = self.train + lr * ahead
+
+    def train_point(self) -> Array:
+        return self.train
+
+    def eval_point(self) -> Array:
+        return self.evaluated
+
+
+def make_oracle(
+    name: str, w0: Array, settings: dict[str, float], oracle: type[Oracle] | None = None
+) -> Oracle | WithLearningRate:
     """Make the oracle of a recipe at its first gradient."""
-    oracle = oracle_class(name)
+    oracle = oracle_class(name) if oracle is None else oracle
     own = {key: value for key, value in settings.items() if key != "lr"}
     if "lr0" in oracle.defaults:
         own["lr0"] = settings["lr"]
-    return oracle(w0, total_steps, **own)
+    made = oracle(w0, TOTAL_STEPS, **own)
+    return made if oracle.default_lr is not None else WithLearningRate(made)
 
 
 def starts(seed: int = 0) -> list[Array]:
     """Return the parameters before the first step."""
     rng = np.random.default_rng(seed)
     return [np.asarray(rng.normal(size=shape)) for shape in SHAPES]
+
+
+def size_of(step: int) -> float:
+    """Return the size of the gradients at a step, counted from 1: small at first."""
+    return (0.05, 1.0, 3.0)[step // 4 % 3]
 
 
 def gradients(seed: int = 1, steps: int = STEPS) -> Iterator[list[Array | None]]:
@@ -78,15 +111,13 @@ def gradients(seed: int = 1, steps: int = STEPS) -> Iterator[list[Array | None]]
     """
     rng = np.random.default_rng(seed)
     for step in range(1, steps + 1):
-        size = (1.0, 0.05, 3.0)[step // 4 % 3]
+        size = size_of(step)
         grads = [np.asarray(size * rng.normal(size=shape)) for shape in SHAPES]
         yield [None if i == LATE and step in ABSENT else g for i, g in enumerate(grads)]
 
 
 def lr_factor(schedule: str, step: int) -> float:
     """Return the factor on lr at a step, counted from 0 as torch's LambdaLR counts."""
-    if schedule == "constant":
-        return 1.0
     ramp = 0.5 + 0.5 * math.cos(math.pi * step / STEPS)
     if schedule == "from_zero":  # warmup from lr = 0, and one step of 0 in the middle
         return 0.0 if step == 30 else min(1.0, step / 5) * ramp
@@ -99,14 +130,14 @@ def expected(
 ) -> Iterator[tuple[list[Array], list[Array]]]:
     """Yield the oracle's training and evaluation points after each step."""
     points = starts()
-    oracles: list[Oracle | None] = [None] * len(points)
+    oracles: list[Oracle | WithLearningRate | None] = [None] * len(points)
     for step, grads in enumerate(gradients()):
-        lr = settings["lr"] * lr_factor(schedule, step) if "lr" in settings else 1.0
+        lr = settings.get("lr", 1.0) * lr_factor(schedule, step)
         for i, grad in enumerate(grads):
             if grad is None:
                 continue
             if oracles[i] is None:
-                oracles[i] = make_oracle(name, points[i], TOTAL_STEPS, settings)
+                oracles[i] = make_oracle(name, points[i], settings)
             oracles[i].step(grad, lr)
         train = [p if o is None else o.train_point() for p, o in zip(points, oracles, strict=True)]
         evaluated = [

@@ -107,6 +107,8 @@ def _simplify(expr: Expr) -> Expr:
             if b == ONE:
                 return a
         case "pow", (a, b):
+            if b == ZERO:
+                return ONE
             if a == ZERO and b == Name("t"):  # t counts from 1
                 return ZERO
         case (("neg" | "square" | "sqrt" | "abs" | "sign" | "norm"), (a,)):

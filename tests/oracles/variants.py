@@ -16,6 +16,7 @@ from .averaged import ScheduleFreeAdamW
 from .base import Array, Oracle
 from .normalised_first import Adopt
 from .settings import LIVELY
+from .sgd_family import NesterovVaswani
 
 
 class NAdamCoupled(NAdam):
@@ -98,6 +99,26 @@ class AcceleratedAdamWLiteral(AcceleratedAdamW):
         super().update(g, lr)
         c = max(1 - 1 / self.t, 1 - 1 / (self.h.delta * self.t))
         self.w_avg = c * before + (1 - c) * self.w
+
+
+class NesterovVaswaniScheduled(NesterovVaswani):
+    """Vaswani's method with alpha_k = 2/(k + 3), beta_k = 1 - 1/(k + 1), gamma_k = (k + 5)/2."""
+
+    defaults = {"eta": 1e-3}
+
+    def begin(self, w0: Array) -> None:
+        super().begin(w0)
+        self.h.alpha = 2 / 4
+
+    def update(self, g: Array, lr: float) -> None:
+        k = self.t
+        self.h.beta, self.h.gamma = 1 - 1 / (k + 1), (k + 5) / 2
+        super().update(g, lr)
+        self.h.alpha = 2 / (k + 4)  # zeta_{k+1} mixes by alpha_{k+1}
+
+
+VASWANI_SCHEDULES = {"alpha": "2/(t + 3)", "beta": "1 - 1/(t + 1)", "gamma": "(t + 5)/2"}
+"""The same schedules as texts, for a recipe's hyperparameters."""
 
 
 VARIANTS: dict[str, tuple[type[Oracle], dict[str, float]]] = {
