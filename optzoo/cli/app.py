@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
+from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, train
 
 HELP = """Deep-learning optimizers as data.
 
@@ -48,3 +49,6 @@ app.command("show")(show)
 app.command("validate")(validate)
 app.command("schema")(schema)
 app.command("new")(new)
+app.command("train", epilog=TRAIN_EPILOG)(train)
+app.command("eval")(eval_)
+app.command("compare")(compare)

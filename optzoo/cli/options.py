@@ -26,10 +26,7 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, float | str]:
     """
     values: dict[str, float | str] = {}
     for text in settings or ():
-        name, equals, value = text.partition("=")
-        name, value = name.strip(), value.strip()
-        if not (equals and name and value):
-            raise InputError(Diagnostic("bad-value", f"`--set {text}`: write `--set NAME=VALUE`"))
+        name, value = split_setting(text)
         if name in values:
             raise InputError(Diagnostic("bad-value", f"`--set {name}=...` is given twice"))
         values[name] = _number(value)
@@ -41,3 +38,11 @@ def _number(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def split_setting(text: str) -> tuple[str, str]:
+    """Return the two sides of `NAME=VALUE`. Raises InputError when one is missing."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (equals and name and value):
+        raise InputError(Diagnostic("bad-value", f"`--set {text}`: write `--set NAME=VALUE`"))
+    return name, value

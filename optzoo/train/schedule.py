@@ -23,6 +23,7 @@ class Schedule:
     warmup: int
     start_fraction: float
     final_fraction: float
+    scale: float = 1.0
 
     @classmethod
     def from_setup(cls, setup: Setup, asked: Kind | None) -> Self:
@@ -30,15 +31,23 @@ class Schedule:
         wish = setup.schedule
         kind = wish.kind if wish.kind != "auto" else (asked or "cosine")
         return cls(
-            kind, setup.num_steps, setup.warmup_steps, wish.start_fraction, wish.final_fraction
+            kind,
+            setup.num_steps,
+            setup.warmup_steps,
+            wish.start_fraction,
+            wish.final_fraction,
+            wish.scale,
         )
 
     def multiplier(self, step: int) -> float:
         """Return what the learning rate of step `step`, counted from 0, is multiplied by.
 
-        Linear from `start_fraction` at step 0 to 1 at step `warmup`; from there constant, or down
-        to `final_fraction`, which the step after the last one would have.
+        `scale` times this: linear from `start_fraction` at step 0 to 1 at step `warmup`; from there
+        constant, or down to `final_fraction`, which the step after the last one would have.
         """
+        return self.scale * self._shape(step)
+
+    def _shape(self, step: int) -> float:
         if step < self.warmup:
             return self.start_fraction + (1.0 - self.start_fraction) * step / self.warmup
         if self.kind == "constant":

@@ -28,6 +28,7 @@ from optzoo.train.rundir import (
 )
 from optzoo.train.sample import draw_text
 from optzoo.train.setup import Setup, load_setup, override_setup
+from optzoo.train.signals import Interrupted
 from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trainer import Trainer, Views
 from optzoo.zoo import Recipe, load_recipe
@@ -182,7 +183,11 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
         trainer.restore()
         progress.say(f"resuming {run.path} after step {trainer.step:,}")
     progress.start(trainer.step)
-    views = trainer.train()
+    try:
+        views = trainer.train()
+    except Interrupted as stop:
+        stop.resume = resume_command(run)
+        raise
     with experiment.optimizer.evaluation(), experiment.autocast():
         sample = draw_text(
             experiment.model,

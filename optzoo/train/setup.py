@@ -98,12 +98,14 @@ class BudgetSection(Section):
 class ScheduleSection(Section):
     """What the recipe's learning rate is multiplied by; see `optzoo.train.schedule`.
 
-    `auto` is what the recipe asks for, else cosine.
+    `auto` is what the recipe asks for, else cosine. `scale` suits the recipe's learning rate to the
+    model: defaults are for hundreds of millions of parameters, and small models want more.
     """
 
     kind: Literal["auto", "constant", "linear", "cosine"] = "auto"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    scale: Annotated[float, Field(gt=0.0)] = 1.0
     start_fraction: Fraction = 0.1
     final_fraction: Fraction = 0.1
 

@@ -14,6 +14,7 @@ class Interrupted(Exception):  # noqa: N818  # not an error: it was asked for
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+        self.resume = ""  # the command that continues the run, once it is known
 
     @property
     def exit_code(self) -> int:

@@ -1,0 +1,177 @@
+"""Commands about runs: train, eval, compare."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption, RecipeArgument, split_setting
+from optzoo.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from optzoo.train.session import Finished
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
+TRAIN_EPILOG = """Examples:
+
+  optzoo train recipes/ademamix.yaml
+
+  optzoo train lion --steps 500 --seed 1 --set lr=3e-4 --set batch.sequences=8
+
+  optzoo train adamw --observe tail:0.1 --observe ema:0.999
+
+  optzoo train adamw --resume runs/adamw-quick-s0
+"""
+
+
+def train(
+    recipe: RecipeArgument,
+    setup: Annotated[
+        str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where to write  [default: runs/RECIPE-SETUP-sSEED]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="weights and order of the data")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="save every K steps")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="a hyperparameter of the recipe, or a setup field by its dotted path; repeatable",
+        ),
+    ] = None,
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, foreach, compiled, reference")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+) -> None:
+    """Train a recipe on a small transformer, or the setup of your choice.
+
+    With no option it takes about a minute on two CPU cores.
+    """
+    from optzoo.train.session import resume_run, start_run
+    from optzoo.train.signals import Interrupted
+
+    fields = {
+        "budget.steps": steps,
+        "seed": seed,
+        "checkpoint.every": checkpoint_every,
+        "execution.engine": engine,
+        "execution.threads": threads,
+    }
+    changes = [(name, str(value)) for name, value in fields.items() if value is not None]
+    changes += [split_setting(text) for text in settings or ()]
+    try:
+        if resume is not None:
+            if changes or setup or run_dir or observe:
+                raise InputError(
+                    Diagnostic(
+                        "bad-value",
+                        "`--resume` continues a run as it was started; nothing can be changed",
+                        hint="leave the other options out (`--quiet` may stay)",
+                    )
+                )
+            finished = resume_run(resume, recipe, quiet=quiet)
+        else:
+            finished = start_run(
+                recipe,
+                setup_name=setup or "quick",
+                run_dir=run_dir,
+                changes=changes,
+                observers=observe or (),
+                quiet=quiet,
+            )
+    except Interrupted as stop:
+        typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
+        typer.echo(f"  {stop.resume}", err=True)
+        raise typer.Exit(stop.exit_code) from None
+    _report(finished)
+
+
+def _report(finished: Finished) -> None:
+    from optzoo.train.session import resume_command
+
+    run, result = finished.run, finished.result
+    typer.echo(f"\n{'view':<12} {'nats/token':>10} {'bits/byte':>10}")
+    for view, loss in result["views"].items():
+        typer.echo(f"{view:<12} {loss['nats_per_token']:>10.4f} {loss['bits_per_byte']:>10.4f}")
+    typer.echo("\nsample, drawn from the evaluated weights:\n")
+    typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))
+    path = shlex.quote(str(run.path))
+    rival = "adamw" if result["recipe"] != "adamw" else "ademamix"
+    other = shlex.quote(str(run.path.parent / f"{rival}-{result['setup']}-s{result['seed']}"))
+    typer.echo(f"\nwrote {path}: result.json, loss.png, metrics.jsonl, sample.txt, checkpoints")
+    typer.echo(f"  resume    {resume_command(run)}   (had it been interrupted)")
+    typer.echo(f"  evaluate  optzoo eval {path}")
+    typer.echo(
+        f"  compare   optzoo train {rival} --run-dir {other} && optzoo compare {path} {other}"
+    )
+
+
+def eval_(
+    run: RunArgument,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIEW", help="train, eval, an observer, or all; repeatable"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the held-out loss of a run at its newest checkpoint.
+
+    Example: optzoo eval runs/ademamix-quick-s0 --view train
+    """
+    from optzoo.train.session import evaluate_run
+
+    result = evaluate_run(run, view or ["eval"])
+    for warning in result.pop("warnings"):
+        typer.echo(f"warning: {warning}", err=True)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    typer.echo(f"{run}: {result['recipe']} after {result['step']:,} of {result['steps']:,} steps")
+    typer.echo(f"{'view':<12} {'nats/token':>18} {'bits/byte':>18}")
+    for name, loss in result["views"].items():
+        nats, bits = loss["nats_per_token"], loss["bits_per_byte"]
+        typer.echo(f"{name:<12} {nats:>18.15f} {bits:>18.15f}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished run directories")],
+    as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw the held-out losses as PNG")
+    ] = None,
+) -> None:
+    """Put finished runs side by side, best held-out loss first.
+
+    Example: optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
+    """
+    from optzoo.train.compare import compare_runs, draw_comparison
+
+    rows, warnings = compare_runs(runs)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if plot is not None:
+        draw_comparison(runs, plot)
+        typer.echo(f"wrote {plot}", err=True)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
+    for row in [{key: key for key in widths}, *rows]:
+        typer.echo("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
