@@ -15,7 +15,6 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-
 MAX_SHOWN = 100
 """Characters of a source line that a message shows."""
 

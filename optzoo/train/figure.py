@@ -49,12 +49,12 @@ def draw_losses(metrics: Path, *, title: str, subtitle: str) -> bytes:
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
-    axes.set_title(title, loc="left", fontweight="bold")
+    axes.set_title(title, loc="left", fontweight="bold", pad=18)
     axes.annotate(
         subtitle,
         (0, 1.0),
         xycoords="axes fraction",
-        xytext=(0, 2),
+        xytext=(0, 5),
         textcoords="offset points",
         fontsize=8,
         color="0.35",

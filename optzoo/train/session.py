@@ -6,6 +6,7 @@ This is what the command line calls, and what a script may call.
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,11 @@ def start_run(
         lambda: given.with_overrides(knobs).with_observers(observers),
         lambda: override_setup(load_setup(setup_name), fields),
     )
+    suited = {k: v for k, v in setup.recipes.get(recipe.name, {}).items() if k not in knobs}
+    if suited and not quiet:
+        settings = ", ".join(f"{name}={value}" for name, value in suited.items())
+        print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
+    recipe = recipe.with_overrides(suited)
     setup = setup.with_threads(torch.get_num_threads())
     experiment = assemble(recipe, setup)
     run = create_run(

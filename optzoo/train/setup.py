@@ -177,6 +177,11 @@ class Setup(Section):
     evaluation: EvaluationSection
     checkpoint: CheckpointSection
     sample: SampleSection = SampleSection()
+    recipes: dict[str, dict[str, float | str]] = Field(
+        default_factory=dict,
+        description="hyperparameters, by recipe name, that suit a run of this length; a recipe of "
+        "that name takes them where the user says nothing else",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="after")

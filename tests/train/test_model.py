@@ -60,6 +60,7 @@ def test_positions_matter_and_only_relative_ones() -> None:
 def test_initialisation() -> None:
     model = Transformer(vocabulary=200, width=128, layers=3, heads=4, hidden=512, max_length=8)
     model.initialize(3)
+    model.requires_grad_(False)
     for name, kind, parameter in model.classified_parameters():
         if kind == "norm":
             assert bool((parameter == 1).all())

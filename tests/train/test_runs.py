@@ -174,7 +174,7 @@ class TestBadInput:
             (("--setup", "quik"), "did you mean `quick`?"),
             (("--observe", "tail:2"), "is not an observer"),
             (("--engine", "fast"), "is not an engine"),
-            (("--steps", "0"), "x>=1"),
+            (("--steps", "0"), "greater than or equal to 1"),
         ],
     )
     def test_flags(self, tiny: Tiny, tmp_path: Path, arguments: tuple[str], message: str) -> None:
@@ -246,7 +246,7 @@ class TestBadInput:
 
 def test_compare(tiny: Tiny, tmp_path: Path) -> None:
     tiny("a", "--steps", "10")
-    tiny("b", "--steps", "10", recipe="adamw_averaged")
+    tiny("b", "--steps", "10", "--set", "delta=1", recipe="adamw_averaged")
     runs = [str(tmp_path / name) for name in ("a", "b")]
     figure = tmp_path / "losses.png"
     done = optzoo("compare", *runs, "--json", "--plot", str(figure))
