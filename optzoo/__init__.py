@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optzoo.description.form import describe
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.zoo import Recipe, load_recipe, parse_recipe
 
@@ -23,6 +24,7 @@ __all__ = [
     "Recipe",
     "RunError",
     "__version__",
+    "describe",
     "load_recipe",
     "parse_recipe",
 ]
@@ -32,6 +34,7 @@ _HOMES = {
     "OptzooError": "optzoo.errors",
     "Recipe": "optzoo.zoo",
     "RunError": "optzoo.errors",
+    "describe": "optzoo.description.form",
     "load_recipe": "optzoo.zoo",
     "parse_recipe": "optzoo.zoo",
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from optzoo.description.form import decide
 from optzoo.zoo import Recipe
 
 
 def summarise(recipe: Recipe) -> dict[str, Any]:
-    """Return name, family, order, state bytes per parameter and reference of a recipe.
+    """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
 
     Bytes are for float32 state at the recipe's default hyperparameters.
     """
@@ -17,6 +18,12 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.name,
         "family": spec.family,
         "order": spec.order if spec.preconditioner != "none" else "-",
+        "eq1": _form(recipe),
         "bytes": 4 * len(recipe.trained_program().tensor_states),
         "reference": spec.reference,
     }
+
+
+def _form(recipe: Recipe) -> str:
+    decision = decide(recipe.trained_program())
+    return "yes" if decision.has_form else f"no, {decision.momenta} momenta"

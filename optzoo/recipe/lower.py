@@ -74,8 +74,7 @@ class _Lowering:
     def __init__(self, spec: RecipeSpec, values: dict[str, Expr]) -> None:
         self.spec = spec
         self.values: dict[str, Expr] = {
-            name: values[name] if name in values else h.default
-            for name, h in spec.hyperparameters.items()
+            name: values.get(name, h.default) for name, h in spec.hyperparameters.items()
         }
         self.hypers: list[Hyper] = []
         self.scalars: dict[Name, Line] = {}

@@ -1,0 +1,47 @@
+"""The command describe: the accelerated-SGD form of a recipe."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.errors import Diagnostic, InputError
+
+
+def describe(
+    recipe: RecipeArgument,
+    settings: SetOption = None,
+    total_steps: Annotated[
+        int | None, typer.Option(min=1, help="T, for recipes that mention it  [default: 10000]")
+    ] = None,
+    at: Annotated[str, typer.Option(help="steps to show")] = "1,10,100,1000",
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a recipe is: its equations, its form of Eq. (1), its memory.
+
+    Example: optzoo describe ademamix --set beta1=0 --at 1,100,10000
+    """
+    from optzoo.description.form import ASSUMED_TOTAL_STEPS, describe
+    from optzoo.description.report import format_report
+    from optzoo.zoo import load_recipe
+
+    loaded = load_recipe(recipe)
+    found = describe(loaded, total_steps=total_steps, at=_steps(at), **read_settings(settings))
+    if total_steps is None and found.program.uses_total_steps:
+        typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
+    typer.echo(json.dumps(found.to_json(), indent=2) if as_json else format_report(found))
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = [0]
+    if min(steps) < 1:
+        raise InputError(
+            Diagnostic("bad-value", f"`--at {text}`: write steps from 1 on, such as `--at 1,10`")
+        )
+    return steps

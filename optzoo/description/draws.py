@@ -1,0 +1,147 @@
+"""Random rational points: hyperparameters, schedules and learning rates drawn exactly.
+
+A decision that holds at such a point holds identically, unless the draw hit a root of a fixed
+polynomial. What is not rational (a root, a cosine, a half-life) is drawn too, once per operation
+and arguments, so that a schedule at t + 1 and the same schedule one step later agree.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+
+from optzoo.program.intervals import Interval
+from optzoo.program.ir import Program
+
+DENOMINATOR = 10_007
+MAX_EXPONENT = 64
+
+_EXACT: dict[str, Callable[..., Fraction]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "square": lambda a: a * a,
+    "abs": abs,
+    "sign": lambda a: Fraction((a > 0) - (a < 0)),
+    "min": min,
+    "max": max,
+    "ratio": lambda a, b: a / b if b else Fraction(0),
+    "positive": lambda a: Fraction(int(a > 0)),
+}
+
+
+class DrawnDomain:
+    """Rational scalars; what is not rational is drawn and remembered."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.drawn: dict[tuple[str, tuple[Fraction, ...]], Fraction] = {}
+
+    def number(self, value: Fraction) -> Fraction:
+        """Return the number itself."""
+        return value
+
+    def apply(self, op: str, args: Sequence[Fraction]) -> Fraction:
+        """Apply a scalar operation, exactly where its value is rational."""
+        known = _known(op, args)
+        if known is not None:
+            return known
+        key = (op, tuple(args))
+        if key not in self.drawn:
+            self.drawn[key] = self._draw(op, args)
+        return self.drawn[key]
+
+    def _draw(self, op: str, args: Sequence[Fraction]) -> Fraction:
+        unit = Fraction(self.rng.randrange(1, DENOMINATOR), DENOMINATOR)
+        match op:
+            case "half_life":
+                low, high = sorted(args[:2])
+                return low + (high - low) * unit
+            case "cospi":
+                return 2 * unit - 1
+            case "log":
+                return unit if args[0] > 1 else -unit
+            case "pow" if 0 < args[0] < 1 and args[1] > 0:
+                return unit
+            case "pow" if args[0] > 1 and args[1] > 0:
+                return 1 + unit
+        return unit + Fraction(1, 7)
+
+
+def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
+    """Return the value of an operation where it is rational, else None."""
+    rule = _EXACT.get(op)
+    if rule is not None:
+        return Fraction(rule(*args))
+    match op:
+        case "pow":
+            base, exponent = args
+            if base in (0, 1) or exponent == 0:
+                return Fraction(1) if exponent == 0 else base
+            if exponent.denominator == 1 and abs(exponent) <= MAX_EXPONENT:
+                return base ** int(exponent)
+        case "sqrt":
+            root = Fraction(math.isqrt(args[0].numerator), math.isqrt(args[0].denominator))
+            return root if root * root == args[0] else None
+        case "half_life":
+            start, end, fraction = args
+            if fraction <= 0 or start == end:
+                return start
+            return end if fraction >= 1 else None
+        case "exp" if args[0] == 0:
+            return Fraction(1)
+        case "log" if args[0] == 1:
+            return Fraction(0)
+        case "cospi" if (2 * args[0]).denominator == 1:
+            return Fraction((1, 0, -1, 0)[int(2 * args[0]) % 4])
+    return None
+
+
+def draw_from(interval: Interval, rng: random.Random) -> Fraction:
+    """Return a random rational strictly inside an interval."""
+    unit = Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR)
+    low = Fraction(interval.low) if math.isfinite(interval.low) else None
+    high = Fraction(interval.high) if math.isfinite(interval.high) else None
+    if low is not None and high is not None:
+        return low + (high - low) * unit
+    if low is not None:
+        return low + 3 * unit
+    return high - 3 * unit if high is not None else 6 * unit - 3
+
+
+class DrawnInputs:
+    """Inputs of a program at a random point: `inputs(t)` is what step t is given.
+
+    The learning rate is another number at every step, as a schedule may make it. `values` fixes
+    hyperparameters (at what the user set); the others are drawn.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        rng: random.Random,
+        num_steps: int,
+        values: Mapping[str, Fraction] | None = None,
+        *,
+        constant_lr: bool = False,
+    ) -> None:
+        fixed = values or {}
+        self.hypers = {
+            h.name: fixed[h.name] if h.name in fixed else draw_from(h.interval, rng)
+            for h in program.hypers
+        }
+        base = self.hypers.get("lr", Fraction(1))
+        shape = [Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR) for _ in range(num_steps + 2)]
+        self.lr = [base if constant_lr else base * s for s in shape]
+        self.total = Fraction(num_steps // 2)
+
+    def __call__(self, t: int) -> dict[str, Fraction]:
+        """Return the inputs of step t."""
+        given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.lr[1]}
+        if "lr" in self.hypers:
+            given["lr"] = self.lr[t]
+        return given

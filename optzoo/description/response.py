@@ -1,0 +1,135 @@
+"""The response h(t, s), the weight of gradient s in step t, and what it decides.
+
+Eq. (1) of the Connections paper says
+
+    h(t,t) = -(alpha_a(t) + eta_a(t)),   h(t,s) = -eta_a(t) beta_a(s+1) ... beta_a(t)   for s < t.
+
+All arithmetic is in rationals and every test is `==`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.interpreters.linear import LinearRun
+
+ZERO = Fraction(0)
+
+
+@dataclass(frozen=True)
+class Response:
+    """`rows[t-1][s-1]` is h(t, s) for s <= t."""
+
+    rows: tuple[tuple[Fraction, ...], ...]
+
+    @classmethod
+    def of(cls, run: LinearRun[Fraction]) -> Response:
+        """Read the response off a run of the linear interpreter."""
+        rows = [
+            tuple(move.terms.get(s, ZERO) for s in range(1, t + 1))
+            for t, move in enumerate(run.moves, start=1)
+        ]
+        return cls(tuple(rows))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, t: int, s: int) -> Fraction:
+        """Return h(t, s); 0 for s > t."""
+        return self.rows[t - 1][s - 1] if s <= t else ZERO
+
+    @property
+    def rank(self) -> int:
+        """The number of momenta: the largest rank of the blocks h(t > k, s <= k)."""
+        size = len(self)
+        return max(
+            matrix_rank([[self.at(t, s) for s in range(1, k + 1)] for t in range(k + 1, size + 1)])
+            for k in range(1, size)
+        )
+
+    def tail_is_zero(self, s: int) -> bool:
+        """Whether gradient s has no weight in any later step."""
+        return all(self.at(t, s) == 0 for t in range(s + 1, len(self) + 1))
+
+    def gap(self) -> int | None:
+        """Return a step whose gradient never comes back although an earlier one does later.
+
+        There Eq. (1), where every gradient enters the momentum with weight 1, has no
+        coefficients. None when there is no such step.
+        """
+        size = len(self)
+        for s in range(2, size):
+            if self.tail_is_zero(s) and any(
+                self.at(t, r) != 0 for r in range(1, s) for t in range(s + 1, size + 1)
+            ):
+                return s
+        return None
+
+    def coefficients(self) -> AccelSequence | None:
+        """Return beta_a, eta_a, alpha_a of Eq. (1), or None when the response has no such form.
+
+        beta_a(1) is immaterial and written 0; where beta_a(t) = 0 only eta_a + alpha_a is
+        determined, and eta_a is written 0.
+        """
+        if self.rank > 1 or self.gap() is not None:
+            return None
+        size = len(self)
+        beta, eta, alpha = [ZERO], [ZERO], [-self.at(1, 1)]
+        for t in range(2, size + 1):
+            b = self._ratio(t)
+            e = -self.at(t, t - 1) / b if b != 0 else ZERO
+            beta.append(b)
+            eta.append(e)
+            alpha.append(-self.at(t, t) - e)
+        result = AccelSequence(tuple(beta), tuple(eta), tuple(alpha))
+        exact = range(1, size)  # the last beta_a shows only from the step after it
+        return result if all(result.matches(self, t) for t in exact) else None
+
+    def _ratio(self, s: int) -> Fraction:
+        """Return beta_a(s): h(t, s-1)/h(t, s) at any later t where that is defined."""
+        for t in range(s + 1, len(self) + 1):
+            if self.at(t, s) != 0:
+                return self.at(t, s - 1) / self.at(t, s)
+        return ZERO
+
+
+@dataclass(frozen=True)
+class AccelSequence:
+    """Coefficients of Eq. (1) step by step; element t-1 is that of step t."""
+
+    beta: Sequence[Fraction]
+    eta: Sequence[Fraction]
+    alpha: Sequence[Fraction]
+
+    def weight(self, t: int, s: int) -> Fraction:
+        """Return h(t, s) as Eq. (1) makes it."""
+        if s == t:
+            return -(self.alpha[t - 1] + self.eta[t - 1])
+        product = -self.eta[t - 1]
+        for r in range(s + 1, t + 1):
+            product *= self.beta[r - 1]
+        return product
+
+    def matches(self, response: Response, t: int, first: int = 1) -> bool:
+        """Whether row t is that of the response, from gradient `first` on."""
+        return all(self.weight(t, s) == response.at(t, s) for s in range(first, t + 1))
+
+
+def matrix_rank(matrix: Sequence[Sequence[Fraction]]) -> int:
+    """Return the rank of a matrix of rationals, by exact elimination."""
+    rows = [list(row) for row in matrix]
+    rank = 0
+    for column in range(len(rows[0]) if rows else 0):
+        pivot = next((i for i in range(rank, len(rows)) if rows[i][column] != 0), None)
+        if pivot is None:
+            continue
+        rows[rank], rows[pivot] = rows[pivot], rows[rank]
+        top = rows[rank]
+        for i in range(rank + 1, len(rows)):
+            if rows[i][column] != 0:
+                factor = rows[i][column] / top[column]
+                rows[i] = [a - factor * b for a, b in zip(rows[i], top, strict=True)]
+        rank += 1
+    return rank
