@@ -73,9 +73,8 @@ def constant_value(expr: Expr) -> Fraction | None:
 class _Lowering:
     def __init__(self, spec: RecipeSpec, values: dict[str, Expr]) -> None:
         self.spec = spec
-        self.values: dict[str, Expr] = {
-            name: values.get(name, h.default) for name, h in spec.hyperparameters.items()
-        }
+        self.values: dict[str, Expr] = {n: h.default for n, h in spec.hyperparameters.items()}
+        self.values |= values
         self.hypers: list[Hyper] = []
         self.scalars: dict[Name, Line] = {}
         self.step: dict[Name, Line] = {}
