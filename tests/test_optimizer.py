@@ -278,6 +278,36 @@ def test_loading_weights_into_a_narrow_parameter_is_noticed() -> None:
     assert param.tolist() == [2.5] * 4
 
 
+def test_tied_parameters_are_one_parameter() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False))
+    model[1].weight = model[0].weight
+    opt = build("ademamix", model.parameters(), lr=0.1)
+    before = model[0].weight.detach().clone()
+    torch.nn.functional.cross_entropy(model(torch.arange(5)), torch.arange(5)).backward()
+    opt.step()
+    assert len(opt.state) == 1
+    assert model[1].weight is model[0].weight
+    assert not torch.equal(before, model[0].weight)
+
+
+def test_a_layer_frozen_and_unfrozen() -> None:
+    params = make_params()
+    opt = build("schedule_free_adamw", params)
+    run(opt, params, range(3))
+    params[0].requires_grad_(False)
+    frozen = params[0].detach().clone()
+    for step in range(3, 6):
+        set_grads(params, step)
+        params[0].grad = None
+        opt.step()
+    assert torch.equal(params[0], frozen)
+    params[0].requires_grad_(True)
+    run(opt, params, range(6, 8))
+    state = opt.state_dict()["state"]
+    assert [float(state[i]["step"]) for i in range(3)] == [5.0, 8.0, 8.0]
+
+
 class TestRefused:
     def test_states_of_others(self) -> None:
         params = make_params()
