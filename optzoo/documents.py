@@ -55,7 +55,7 @@ class Document:
         """
         marks = self.keys if key else self.values
         if loc not in marks:
-            loc = self._known_prefix(loc)
+            loc = self.known_prefix(loc)
             marks = self.values if loc in self.values else self.keys
         mark = marks.get(loc) or Location(self.path, 1, 1, 1, self._line(1))
         if offset or width:
@@ -64,7 +64,8 @@ class Document:
             return Location(mark.path, mark.line, column, width or 1, mark.text)
         return mark
 
-    def _known_prefix(self, loc: Loc) -> Loc:
+    def known_prefix(self, loc: Loc) -> Loc:
+        """Return the longest part of a path that the document has, tags of unions left out."""
         known: Loc = ()
         for part in loc:  # pydantic puts the tags of unions between the real keys: skip them
             if (*known, part) in self.values:
@@ -246,27 +247,23 @@ def _diagnostics(
             diagnostic = _bad_value(loc, dict(item), document)
         # the branches of a union each complain: one message per place is enough
         found.setdefault(
-            (diagnostic.code, loc if kind == "missing" else _known(loc, document)), diagnostic
+            (diagnostic.code, loc if kind == "missing" else document.known_prefix(loc)), diagnostic
         )
     return sorted(
         found.values(), key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0)
     )
 
 
-def _known(loc: Loc, document: Document) -> Loc:
-    return document._known_prefix(loc)
-
-
 def _unknown_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagnostic:
     name = str(loc[-1])
-    message = f"`{name}` is not a key of {_place(_known(loc[:-1], document))}"
+    message = f"`{name}` is not a key of {_place(document.known_prefix(loc[:-1]))}"
     hint = did_you_mean(name, _fields_at(model, loc[:-1]), what="known keys")
     return Diagnostic("unknown-key", message, document.location(loc, key=True), hint)
 
 
 def _missing_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagnostic:
     name = str(loc[-1])
-    parent = _known(loc[:-1], document)
+    parent = document.known_prefix(loc[:-1])
     message = f"{_place(parent)} lacks the key `{name}`"
     doc = _fields_at(model, loc[:-1]).get(name)
     hint = f"`{name}`: {doc}" if doc else None
@@ -282,7 +279,7 @@ def _bad_value(loc: Loc, item: dict[str, Any], document: Document) -> Diagnostic
         message = f"`{item['input']}` is not allowed here"
         hint = f"write {context['expected']}"
     is_key = bool(loc) and loc[-1] == "[key]"
-    known = _known(loc, document)
+    known = document.known_prefix(loc)
     label = ".".join(str(part) for part in known)
     if label and label not in message and not is_key:
         message = f"`{label}`: {message[0].lower()}{message[1:]}"

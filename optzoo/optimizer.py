@@ -26,6 +26,7 @@ from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
 from optzoo.engine import Batch, Engine, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
+from optzoo.parameters import check_grad, check_param, split_alike
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -123,19 +124,9 @@ class RecipeOptimizer(Optimizer):
             )
         clock = Clock(0, initial_memory(program, _FLOATS))
         for param in group["params"]:
-            self._check_param(param)
+            check_param(param)
             self._clocks[param] = clock
             self._create_state(param, program)
-
-    def _check_param(self, param: Tensor) -> None:
-        if param.is_complex() or not param.is_floating_point():
-            raise InputError(
-                Diagnostic(
-                    "bad-param",
-                    f"a parameter has dtype {param.dtype}; optzoo trains real floating point",
-                    hint="pass `torch.view_as_real(p)` for complex parameters",
-                )
-            )
 
     def _create_state(self, param: Tensor, program: Program) -> None:
         state = self.state[param]
@@ -210,13 +201,13 @@ class RecipeOptimizer(Optimizer):
     def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
         plan = self._plan(group)
         for param in params:
-            _check_grad(param)
+            check_grad(param)
         for clock, members in split_by_clock(params, self._clocks, group["params"]):
             self._meet_program(plan.program, clock, members)
             clock.t += 1
             inputs = self._inputs(group, plan.program, clock.t)
             scalars = run_scalars(plan.program, _FLOATS, inputs, clock.memory)
-            for batch_params in _alike(members):
+            for batch_params in split_alike(members):
                 self._step_batch(plan, clock, batch_params, scalars)
             clock.memory = kept_memory(plan.program, scalars)
 
@@ -330,7 +321,7 @@ class RecipeOptimizer(Optimizer):
                     **clock.memory,
                 }.items()
             }
-            for params in _alike(members):
+            for params in split_alike(members):
                 points = plan.engine.view(view, self._batch(plan.program, params), values)
                 for param, point in zip(params, points, strict=True):
                     self.state[param][SAVED] = param.detach().clone()
@@ -397,21 +388,3 @@ class RecipeOptimizer(Optimizer):
     def __repr__(self) -> str:
         sizes = [len(group["params"]) for group in self.param_groups]
         return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
-
-
-def _check_grad(param: Tensor) -> None:
-    grad = param.grad
-    assert grad is not None
-    if grad.layout != torch.strided or grad.is_complex():
-        kind = "complex" if grad.is_complex() else "sparse"
-        hint = "use `nn.Embedding(..., sparse=False)`" if kind == "sparse" else None
-        message = f"a gradient is {kind}; optzoo needs dense real gradients"
-        raise InputError(Diagnostic("bad-grad", message, hint=hint))
-
-
-def _alike(params: list[Tensor]) -> list[list[Tensor]]:
-    """Split parameters by device and dtype."""
-    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for param in params:
-        groups.setdefault((param.device, param.dtype), []).append(param)
-    return list(groups.values())

@@ -53,7 +53,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, foreach, compiled, reference")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, foreach, reference")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")

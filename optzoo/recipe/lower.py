@@ -31,6 +31,7 @@ from optzoo.program.expressions import (
 from optzoo.program.intervals import parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
 from optzoo.recipe.names import mix_name
+from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.order import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import (
@@ -358,7 +359,7 @@ class _Lowering:
     # -------------------------------------------------------------- putting it together
 
     def assemble(self) -> Program:
-        self.expand_next()
+        expand_next(self.scalars, [*self.step.values(), *self.views])
         scalars, step = ordered(self.scalars), ordered(self.step)
         read = {n for line in (*scalars, *step) for n in names_in(line.expr)}
         viewed = {n for view in self.views for n in names_in(view.expr)}
@@ -383,35 +384,6 @@ class _Lowering:
     def state_order(self, kept: set[str]) -> list[str]:
         order = [n.id for n in self.scalars] + [n.id for n in self.step]
         return [n for n in order if n in kept] + sorted(kept - set(order))
-
-    def expand_next(self) -> None:
-        """Give every `x.next` a line: the expression of x at t + 1."""
-        pending = [n for n in self.all_reads() if n.when == "next"]
-        while pending:
-            name = pending.pop()
-            if name in self.scalars:
-                continue
-            line = self.scalars.get(Name(name.id))
-            if line is None:  # a plain hyperparameter is the same at every step
-                self.scalars[name] = Line(name, Name(name.id), ())
-                continue
-            expr = substitute(line.expr, self.at_next)
-            self.scalars[name] = Line(name, expr, line.source)
-            pending += [n for n in names_in(expr) if n.when == "next"]
-
-    def at_next(self, name: Name) -> Expr | None:
-        if name.when != "now" or name == LR or name.id in ("lr0",):
-            message = f"a next value needs a pure function of `t`, and this one reads `{name}`"
-            raise LoweringError([Fault("no-next", message, ("scalars", name.id))])
-        if name == T:
-            return add(T, ONE)
-        return Name(name.id, "next") if name in self.scalars else None
-
-    def all_reads(self) -> list[Name]:
-        lines = [*self.scalars.values(), *self.step.values()]
-        return [n for line in lines for n in names_in(line.expr)] + [
-            n for view in self.views for n in names_in(view.expr)
-        ]
 
 
 def _init(init: float | Literal["zeros", "grad", "param"]) -> Init:

@@ -1,0 +1,39 @@
+"""What parameters and gradients must be, and which of them can be worked on together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optzoo.errors import Diagnostic, InputError
+
+
+def check_param(param: Tensor) -> None:
+    """Raise InputError for a parameter that is not real floating point."""
+    if param.is_complex() or not param.is_floating_point():
+        raise InputError(
+            Diagnostic(
+                "bad-param",
+                f"a parameter has dtype {param.dtype}; optzoo trains real floating point",
+                hint="pass `torch.view_as_real(p)` for complex parameters",
+            )
+        )
+
+
+def check_grad(param: Tensor) -> None:
+    """Raise InputError for a gradient that is sparse or complex."""
+    grad = param.grad
+    assert grad is not None
+    if grad.layout != torch.strided or grad.is_complex():
+        kind = "complex" if grad.is_complex() else "sparse"
+        hint = "use `nn.Embedding(..., sparse=False)`" if kind == "sparse" else None
+        message = f"a gradient is {kind}; optzoo needs dense real gradients"
+        raise InputError(Diagnostic("bad-grad", message, hint=hint))
+
+
+def split_alike(params: list[Tensor]) -> list[list[Tensor]]:
+    """Return the parameters in groups of one device and dtype."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for param in params:
+        groups.setdefault((param.device, param.dtype), []).append(param)
+    return list(groups.values())
