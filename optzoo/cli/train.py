@@ -104,7 +104,7 @@ def train(
 
 
 def _report(finished: Finished) -> None:
-    from optzoo.train.session import resume_command
+    from optzoo.train.session import compare_command, resume_command
 
     run, result = finished.run, finished.result
     typer.echo(f"\n{'view':<12} {'nats/token':>10} {'bits/byte':>10}")
@@ -113,14 +113,10 @@ def _report(finished: Finished) -> None:
     typer.echo("\nsample, drawn from the evaluated weights:\n")
     typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))
     path = shlex.quote(str(run.path))
-    rival = "adamw" if result["recipe"] != "adamw" else "ademamix"
-    other = shlex.quote(str(run.path.parent / f"{rival}-{result['setup']}-s{result['seed']}"))
     typer.echo(f"\nwrote {path}: result.json, loss.png, metrics.jsonl, sample.txt, checkpoints")
     typer.echo(f"  resume    {resume_command(run)}   (had it been interrupted)")
     typer.echo(f"  evaluate  optzoo eval {path}")
-    typer.echo(
-        f"  compare   optzoo train {rival} --run-dir {other} && optzoo compare {path} {other}"
-    )
+    typer.echo(f"  compare   {compare_command(run)}")
 
 
 def eval_(

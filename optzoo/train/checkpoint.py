@@ -52,10 +52,11 @@ class BadCheckpointError(Exception):
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write a checkpoint into `folder`, verify it, and delete all but the newest `keep`.
+    """Write a checkpoint into `folder` and delete all but the newest `keep`.
 
-    Raises RunError, with the older checkpoints untouched, when a tensor has a value that is not
-    finite or when the disk does not take the files.
+    Those of later steps do not count and stay: the run went on from before them, so they are
+    damaged, and must not push out good ones. Raises RunError, with the older checkpoints untouched,
+    when a tensor has a value that is not finite or when the disk does not take the files.
     """
     for group, tensors in checkpoint.tensors.items():
         for name, tensor in tensors.items():
@@ -78,7 +79,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             target.rename(folder / f".old-{target.name}")
         partial.rename(target)
         _sync_folder(folder)
-        for old in list_checkpoints(folder)[keep:]:
+        found = list_checkpoints(folder)
+        for old in found[found.index(target) + keep :]:
             trash = folder / f".old-{old.name}"
             old.rename(trash)
         remove_leftovers(folder)

@@ -7,36 +7,58 @@ to that length, so no line is lost or doubled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from optzoo.errors import RunError
+
 
 class MetricsLog:
-    """An open metrics file, cut to `size` bytes: 0 for a new run."""
+    """An open metrics file, cut to `size` bytes: 0 for a new run.
+
+    Every method raises RunError when the disk does not take what is written.
+    """
 
     def __init__(self, path: Path, size: int = 0) -> None:
-        self._file = path.open("r+b" if path.exists() else "w+b")
-        self._file.truncate(size)
-        self._file.seek(size)
+        self._path = path
+        with self._reporting():
+            self._file = path.open("r+b" if path.exists() else "w+b")
+            self._file.truncate(size)
+            self._file.seek(size)
 
     def write(self, kind: str, values: dict[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps({"kind": kind, **values}).encode() + b"\n")
+        """Append one line, at once visible to whoever follows the file."""
+        with self._reporting():
+            self._file.write(json.dumps({"kind": kind, **values}).encode() + b"\n")
+            self._file.flush()
 
     def sync(self) -> int:
         """Put everything on the disk and return the length of the file in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with self._reporting():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        with self._reporting():
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self._path} could not be written: {error.strerror or error}",
+                hint="the checkpoints are unharmed; make room and resume",
+            ) from None
 
 
 def read_metrics(path: Path, kind: str) -> Iterator[dict[str, Any]]:

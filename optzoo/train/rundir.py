@@ -18,6 +18,7 @@ resume from. One process at a time holds a run directory.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import platform
 import shlex
@@ -108,9 +109,13 @@ class RunDirectory:
 
 def default_path(recipe: Recipe, setup: Setup, root: Path = Path("runs")) -> Path:
     """Return runs/RECIPE-SETUP-sSEED, with -2, -3, ... when that is taken."""
-    name = f"{recipe.name}-{setup.name}-s{setup.seed}"
-    candidates = [root / name, *(root / f"{name}-{i}" for i in range(2, 10_000))]
-    return next(path for path in candidates if not path.exists())
+    return free_path(root / f"{recipe.name}-{setup.name}-s{setup.seed}")
+
+
+def free_path(path: Path) -> Path:
+    """Return the path, with -2, -3, ... after its name when that is taken."""
+    numbered = (path.with_name(f"{path.name}-{i}") for i in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())
 
 
 def create_run(
@@ -148,13 +153,7 @@ def create_run(
         write_durably(path / "versions.json", to_json(describe_environment()))
         write_durably(path / "run.json", to_json(identity))
     except OSError as error:
-        raise InputError(
-            Diagnostic(
-                "unwritable",
-                f"the run directory {path} cannot be written: {error.strerror or error}",
-                hint="name another one with `--run-dir`",
-            )
-        ) from None
+        raise _unwritable(path, error) from None
     run._unchanged(load_recipe(path / "recipe.yaml"))
     return run
 
@@ -188,14 +187,18 @@ def open_run(path: Path) -> RunDirectory:
 def hold(run: RunDirectory) -> Iterator[None]:
     """Keep other processes from training in this directory; the system lets go if we are killed.
 
-    Raises InputError when another process holds it.
+    Raises InputError when another process holds it, or when it cannot be written.
     """
     try:
         import fcntl
     except ImportError:  # Windows: no advisory locks, so nothing is held
         yield
         return
-    with (run.path / ".lock").open("wb") as file:
+    try:
+        lock = (run.path / ".lock").open("wb")
+    except OSError as error:
+        raise _unwritable(run.path, error) from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -217,6 +220,16 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": shlex.join(sys.argv),
     }
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        Diagnostic(
+            "unwritable",
+            f"the run directory {path} cannot be written: {error.strerror or error}",
+            hint="make it writable, or name another one with `--run-dir`",
+        )
+    )
 
 
 def _refuse_used(path: Path) -> None:

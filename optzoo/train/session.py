@@ -24,6 +24,7 @@ from optzoo.train.rundir import (
     RunDirectory,
     create_run,
     default_path,
+    free_path,
     hold,
     open_run,
 )
@@ -167,6 +168,16 @@ def resume_command(run: RunDirectory) -> str:
     """Return the command that continues a run, quoted for a shell."""
     recipe = str(run.identity["given_recipe"])
     return shlex.join(["optzoo", "train", recipe, "--resume", str(run.path)])
+
+
+def compare_command(run: RunDirectory) -> str:
+    """Return the commands that train a rival under the same setup, and put both side by side."""
+    rival = "adamw" if run.identity["recipe"] != "adamw" else "ademamix"
+    name = f"{rival}-{run.identity['setup']}-s{run.identity['seed']}"
+    other = str(free_path(run.path.parent / name))
+    setup = str(run.path / "setup.yaml")
+    train = ["optzoo", "train", rival, "--setup", setup, "--run-dir", other]
+    return f"{shlex.join(train)} && {shlex.join(['optzoo', 'compare', str(run.path), other])}"
 
 
 def describe_views(found: Views) -> dict[str, dict[str, Any]]:

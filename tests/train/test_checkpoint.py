@@ -45,6 +45,19 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000004", "step-00000003"]
 
 
+def test_damaged_ones_of_later_steps_do_not_push_out_good_ones(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(10), keep=2)
+    for step in (20, 30):
+        later = save_checkpoint(tmp_path, checkpoint(step), keep=3)
+        (later / "model.safetensors").write_bytes(b"")
+    save_checkpoint(tmp_path, checkpoint(15, 0.5), keep=2)  # resumed from 10, stopped at 15
+    loaded = load_newest(tmp_path, warn=[].append)
+    assert loaded is not None
+    assert (loaded.step, loaded.state) == (15, {"x": 0.1})
+    save_checkpoint(tmp_path, checkpoint(20), keep=2)  # the damaged one is replaced
+    assert [p.name[-2:] for p in list_checkpoints(tmp_path)] == ["30", "20", "15"]
+
+
 def test_none_yet(tmp_path: Path) -> None:
     assert load_newest(tmp_path / "absent", warn=refuse) is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import time
@@ -43,8 +44,19 @@ def test_a_run_leaves_what_it_promises(tiny: Tiny, tmp_path: Path) -> None:
     assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 10, 20]
     for view, loss in found["views"].items():
         assert f"{loss['nats_per_token']:.4f}" in done.stdout, view
-    for verb in ("optzoo train ademamix --resume", "optzoo eval", "optzoo compare"):
+    for verb in ("optzoo train ademamix --resume", "optzoo eval"):
         assert verb in done.stdout
+
+
+def test_the_printed_comparison_runs_and_compares_equal_setups(tiny: Tiny, tmp_path: Path) -> None:
+    done = tiny("a run", "--steps", "4")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("  compare   "))
+    train, compare = line.removeprefix("  compare   ").split(" && ")
+    assert optzoo(*shlex.split(train)[1:], "--quiet").returncode == 0
+    compared = optzoo(*shlex.split(compare)[1:])
+    assert compared.returncode == 0, compared.stderr
+    assert "do not compare" not in compared.stderr
+    assert {"adamw", "ademamix"} <= set(compared.stdout.split())
 
 
 def test_eval_gives_the_final_loss_exactly(tiny: Tiny, tmp_path: Path) -> None:
