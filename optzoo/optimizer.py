@@ -109,6 +109,7 @@ class RecipeOptimizer(Optimizer):
         )
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        group["mode"] = self._shown  # parameters without an update hold their own point in any view
         if group["lr0"] is None:
             group["lr0"] = float(group["lr"])
         program = self._plan(group).program

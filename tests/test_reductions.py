@@ -235,6 +235,10 @@ REDUCTIONS = [
         {"momentum": "0.9"}, "Lucas et al. 2019, section 3: one damping is classical momentum",
         exact=True,
     ),
+    Reduction(
+        "rmsprop", {"alpha": 0, "eps": "0.01"}, "adamw", {**NO_DECAY, "beta1": 0, "beta2": 0},
+        "torch.optim.RMSprop: without memory both divide by the gradient's own size", exact=True,
+    ),
     Reduction("sgd_momentum", {"momentum": 0}, "sgd", {}, "torch.optim.SGD", exact=True),
     Reduction("sgd_nesterov", {"momentum": 0}, "sgd", {}, "torch.optim.SGD", exact=True),
     # signs, corrections, orders
