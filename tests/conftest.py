@@ -1,7 +1,12 @@
-"""What all tests share: torch uses one thread, so that parallel test runs do not fight."""
+"""What all tests share: one torch thread each, and slow tests first, since they run in parallel."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -13,7 +13,7 @@ from conftest import Done, optzoo
 
 from optzoo.train.corpus import VOCABULARY, Corpus, read_standard_library
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("quick")]  # one run for all of them
 MARGIN = 0.15  # nats per token
 
 
