@@ -18,6 +18,10 @@ def describe(
         int | None, typer.Option(min=1, help="T, for recipes that mention it  [default: 10000]")
     ] = None,
     at: Annotated[str, typer.Option(help="steps to show")] = "1,10,100,1000",
+    lr_schedule: Annotated[
+        str,
+        typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100"),
+    ] = "constant",
     as_json: JsonOption = False,
 ) -> None:
     """Say what a recipe is: its equations, its form of Eq. (1), its memory.
@@ -29,7 +33,10 @@ def describe(
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe)
-    found = describe(loaded, total_steps=total_steps, at=_steps(at), **read_settings(settings))
+    values = read_settings(settings)
+    found = describe(
+        loaded, total_steps=total_steps, at=_steps(at), lr_schedule=lr_schedule, **values
+    )
     if total_steps is None and found.program.uses_total_steps:
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
     typer.echo(json.dumps(found.to_json(), indent=2) if as_json else format_report(found))

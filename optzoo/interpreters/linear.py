@@ -158,7 +158,8 @@ class LinearRun(Generic[C]):
     """What a program does with gradients that are told apart: source s is the one of step s.
 
     `moves[i]` is the change of the parameter in the i-th step that was run. Terms in the parameter
-    itself (weight decay) are left out: the parameter counts as 0 on entry to every step.
+    itself (weight decay) are left out: the parameter counts as 0 on entry to every step. Only a
+    program with a buffer that starts as a copy of the parameter is run with the parameter moving.
     """
 
     moves: tuple[Form[C], ...]
@@ -182,6 +183,8 @@ def run_linear(
     one = scalars.number(Fraction(1))
     kept = dict(initial_memory(program, scalars) if memory is None else memory)
     buffers: dict[str, Value] = {}
+    param: Value = Form({})
+    follows_param = any(s.init == "param" for s in program.tensor_states)
     moves = []
     for i, t in enumerate(steps):
         grad: Value = Form({t: one})
@@ -191,15 +194,31 @@ def run_linear(
                 s.name: first if s.init == "grad" else Form({}) for s in program.tensor_states
             }
         values: dict[Name, Value] = dict(run_scalars(program, scalars, inputs(t), kept))
-        values[PARAM.prev], values[GRAD] = Form({}), grad
+        values[PARAM.prev], values[GRAD] = param, grad
         values |= {Name(name, "prev"): value for name, value in buffers.items()}
-        for line in program.step:
-            domain.line = line.target
-            values[line.target] = evaluate(line.expr, domain, values)
+        linear_step(program, domain, values)
         kept = {s.name: values[Name(s.name)] for s in program.scalar_states}
         buffers = {s.name: values[Name(s.name)] for s in program.tensor_states}
-        move = values[PARAM]
+        move = domain.apply("sub", [values[PARAM], param])
         if not isinstance(move, Form):
             raise ArithmeticError("the parameter is not a linear form in the gradients")
         moves.append(move)
+        param = values[PARAM] if follows_param else param
     return LinearRun(tuple(moves), tuple(domain.gains))
+
+
+def linear_step(
+    program: Program,
+    domain: LinearDomain[C],
+    values: dict[Name, Value],
+    assigned: Callable[[Name, Value], Value] | None = None,
+) -> None:
+    """Run the tensor block of one step on `values`, which holds scalars, buffers and sources.
+
+    `assigned(target, value)` returns what a line is taken to be, for callers that give a line a
+    source of its own.
+    """
+    for line in program.step:
+        domain.line = line.target
+        value = evaluate(line.expr, domain, values)
+        values[line.target] = value if assigned is None else assigned(line.target, value)
