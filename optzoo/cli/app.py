@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from optzoo.cli.describe import describe
+from optzoo.cli.equiv import EQUIV_EPILOG, equiv
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, train
 
@@ -48,6 +49,7 @@ def _root(
 app.command("list")(list_recipes)
 app.command("show")(show)
 app.command("describe")(describe)
+app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("validate")(validate)
 app.command("schema")(schema)
 app.command("new")(new)

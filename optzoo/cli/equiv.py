@@ -1,0 +1,126 @@
+"""The commands equiv and convert: are two recipes the same method, and rewriting one as another."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from enum import StrEnum
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption, read_settings
+from optzoo.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from optzoo.program.expressions import Expr
+
+EQUIV_EPILOG = """Examples:
+
+\b
+  optzoo equiv lion signum --set-a beta2=0.9
+  optzoo equiv agnes mass
+  optzoo equiv ademamix adamw --set-a alpha=0 --set-b weight_decay=0
+
+Exact where the recipes are rational, to 40 digits otherwise. Exit code 0: the same; 1: different;
+2: a mistake in the input."""
+
+
+class LrSchedule(StrEnum):
+    """Which learning rates are compared."""
+
+    any = "any"
+    constant = "constant"
+
+
+def equiv(
+    left: Annotated[str, typer.Argument(metavar="A", help="a recipe: shipped name or YAML file")],
+    right: Annotated[str, typer.Argument(metavar="B", help="another recipe")],
+    set_a: Annotated[
+        list[str] | None, typer.Option("--set-a", metavar="NAME=VALUE", help="override one of A")
+    ] = None,
+    set_b: Annotated[
+        list[str] | None, typer.Option("--set-b", metavar="NAME=VALUE", help="override one of B")
+    ] = None,
+    lr_b: Annotated[
+        str | None,
+        typer.Option(
+            "--lr-b", metavar="EXPR", help="learning rate of B, from `lr` (that of A) and `t`"
+        ),
+    ] = None,
+    lr_schedule: Annotated[
+        LrSchedule, typer.Option(help="compare at any learning-rate schedule, or a constant one")
+    ] = LrSchedule.any,
+    iterates_only: Annotated[
+        bool, typer.Option("--iterates-only", help="leave the evaluation points out")
+    ] = False,
+    total_steps: Annotated[
+        int | None, typer.Option(min=1, help="T; drawn between half and all of the steps compared")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=10, max=10_000, help="steps compared; what sets in later is not seen")
+    ] = 250,
+    grad_size: Annotated[
+        float, typer.Option(min=1e-9, help="largest element of the gradients; 0.1 meets no clip")
+    ] = 1.0,
+    search: Annotated[
+        bool, typer.Option(help="look for hyperparameters of B that make it A")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether two recipes are the same method: the same iterates on all gradients.
+
+    Different ones are told apart by the first weight that differs, and hyperparameters of B that
+    make it A are looked for.
+    """
+    from optzoo.equivalence.compare import LONG_STEPS, Conditions
+    from optzoo.equivalence.verdict import equivalence, format_verdict
+    from optzoo.zoo import load_recipe
+
+    right_values = read_settings(set_b)
+    conditions = Conditions(
+        constant_lr=lr_schedule is LrSchedule.constant,
+        total_steps=total_steps,
+        grad_size=Fraction(repr(grad_size)),
+        long_steps=steps,
+    )
+    verdict = equivalence(
+        load_recipe(left).with_overrides(read_settings(set_a)),
+        load_recipe(right).with_overrides(right_values),
+        right_lr=None if lr_b is None else _lr_expression(lr_b),
+        conditions=conditions,
+        iterates_only=iterates_only,
+        fixed=frozenset(right_values),
+        search=search,
+    )
+    if as_json:
+        typer.echo(json.dumps(verdict.to_json(), indent=2))
+    else:
+        arguments = [left, right, *(f"--set-a {shlex.quote(s)}" for s in set_a or ())]
+        arguments += [f"--set-b {shlex.quote(s)}" for s in set_b or ()]
+        arguments += [f"--steps {steps}"] if steps != LONG_STEPS else []
+        arguments += ["--lr-schedule constant"] if conditions.constant_lr else []
+        arguments += ["--iterates-only"] if iterates_only else []
+        arguments += [f"--grad-size {grad_size:g}"] if grad_size != 1 else []
+        arguments += [f"--total-steps {total_steps}"] if total_steps is not None else []
+        typer.echo(format_verdict(verdict, arguments))
+    if not verdict.same:
+        raise typer.Exit(1)
+
+
+def _lr_expression(text: str) -> Expr:
+    from optzoo.program.expressions import ExpressionError, names_in, parse_expression
+
+    try:
+        expr = parse_expression(text)
+    except ExpressionError as error:
+        raise InputError(
+            Diagnostic("bad-value", f"`--lr-b {text}`: {error.message}", hint=error.hint)
+        ) from None
+    for name in names_in(expr):
+        if name.id not in ("lr", "t") or name.when != "now":
+            message = f"`--lr-b {text}`: `{name}` is neither `lr` nor `t`"
+            hint = "write numbers, `lr` (the learning rate of A) and `t`, such as `lr*(1 - 0.9**t)`"
+            raise InputError(Diagnostic("unknown-name", message, hint=hint))
+    return expr

@@ -1,0 +1,1 @@
+"""Are two recipes the same method? Comparing, finding the change of hyperparameters, converting."""

@@ -1,0 +1,240 @@
+"""Do two recipes move alike? Decided on drawn gradients, exactly where the programs are rational.
+
+Points that agree as rationals, or to `AGREEMENT` decimal digits, at random gradients, learning
+rates and lengths of the run agree identically, but for a draw that hits a root by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from optzoo.equivalence.trajectory import Course, Trajectory, draw_course, follow, lr_rule
+from optzoo.errors import Diagnostic, InputError
+from optzoo.interpreters.digits import DigitsDomain, NotRationalError
+from optzoo.interpreters.linear import Form, LinearDomain, run_linear
+from optzoo.program.expressions import Expr
+from optzoo.program.ir import Program
+from optzoo.zoo import Recipe
+
+STEPS = 10
+DRAWS = 2
+LONG_STEPS = 250
+"""Steps of the one long course, in decimals: what sets in late is seen there."""
+AGREEMENT = 40
+"""Decimal digits that must agree where rationals do not suffice."""
+
+Which = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """For which runs two recipes are compared.
+
+    `constant_lr` holds the learning rate still; otherwise it is another at every step. `steps` are
+    compared exactly where that is possible, `long_steps` in decimals. `zero_grads` leaves the
+    decay alone. `grad_size` bounds the drawn gradients: small ones never meet a clip.
+    """
+
+    constant_lr: bool = False
+    total_steps: int | None = None
+    steps: int = STEPS
+    grad_size: Fraction = Fraction(1)
+    long_steps: int = LONG_STEPS
+    zero_grads: bool = False
+
+    def long_course(self) -> Course:
+        """Draw the long course."""
+        return draw_course(
+            DRAWS,
+            self.long_steps,
+            constant_lr=self.constant_lr,
+            total_steps=self.total_steps,
+            grad_size=self.grad_size,
+            zero_grads=self.zero_grads,
+        )
+
+    def courses(self) -> list[Course]:
+        """Draw the courses of these conditions, always the same ones."""
+        return [
+            draw_course(
+                seed,
+                self.steps,
+                constant_lr=self.constant_lr,
+                total_steps=self.total_steps,
+                grad_size=self.grad_size,
+                zero_grads=self.zero_grads,
+            )
+            for seed in range(DRAWS)
+        ]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A recipe as one side of a comparison.
+
+    On the right side `lr` may say its learning rate at each step: an expression in `lr`, the
+    learning rate of the left side, and `t`.
+    """
+
+    recipe: Recipe
+    lr: Expr | None = None
+
+    @property
+    def program(self) -> Program:
+        """The program as it trains at these hyperparameters."""
+        return self.recipe.trained_program()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step at which a point differs, and by how much, relative to the move so far."""
+
+    point: Which
+    step: int
+    size: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found. `exact` says that rationals sufficed."""
+
+    train: Difference | None
+    eval: Difference | None
+    exact: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether both points agree at every step."""
+        return self.train is None and self.eval is None
+
+
+def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
+    """Compare the training and evaluation points of two recipes."""
+    found: dict[Which, Difference | None] = {"train": None, "eval": None}
+    exact = True
+    for course in conditions.courses():
+        a, b, was_exact = both(left, right, course)
+        exact = exact and was_exact
+        for point in found:
+            difference = first_difference(a, b, course, point, exact=was_exact)
+            found[point] = _earlier(found[point], difference)
+        found["train"] = _earlier(found["train"], _behind_signs(left, right, course))
+    if conditions.long_steps > conditions.steps and not all(found.values()):
+        course = conditions.long_course()
+        a, b, _ = both(left, right, course, try_exact=False)
+        for point in found:
+            found[point] = found[point] or first_difference(a, b, course, point, exact=False)
+    return Comparison(found["train"], found["eval"], exact)
+
+
+def _earlier(a: Difference | None, b: Difference | None) -> Difference | None:
+    return min((d for d in (a, b) if d is not None), key=lambda d: d.step, default=None)
+
+
+def _behind_signs(left: Side, right: Side, course: Course) -> Difference | None:
+    """Return where two recipes with signs part behind them, for drawn gradients hardly show it.
+
+    What stands under a sign counts up to a positive factor: the rows of the responses, the weights
+    of all gradients in one step, must be multiples of one another.
+    """
+    a, b = response(left, None, course), response(right, left, course)
+    if "sign" not in a.held or "sign" not in b.held:
+        return None
+    for step, (x, y) in enumerate(zip(a.moves, b.moves, strict=True), start=1):
+        p, q = ([Fraction(m.terms.get(s, 0)) for s in range(1, step + 1)] for m in (x, y))
+        size, other = max(map(abs, p)), max(map(abs, q))
+        apart = max(abs(u * other - v * size) for u, v in zip(p, q, strict=True))
+        if apart > size * other / 10**AGREEMENT:
+            return Difference("train", step, float(apart / (size * other)))
+    return None
+
+
+def both(
+    left: Side, right: Side, course: Course, *, try_exact: bool = True
+) -> tuple[Trajectory, Trajectory, bool]:
+    """Follow a course with both recipes, in rationals if both can."""
+    for exact in (True, False) if try_exact else (False,):
+        domain = DigitsDomain(exact=exact)
+        try:
+            return _run(left, None, course, domain), _run(right, left, course, domain), exact
+        except NotRationalError:
+            continue
+        except ArithmeticError:
+            names = " or ".join({left.recipe.name: 0, right.recipe.name: 0})
+            message = f"{names} divides by zero or has no value at these hyperparameters"
+            raise InputError(Diagnostic("not-finite", message)) from None
+    raise AssertionError("decimals have every operation")
+
+
+def _run(side: Side, other: Side | None, course: Course, domain: DigitsDomain) -> Trajectory:
+    if side.lr is None or other is None:
+        return follow(side.program, course, domain)
+    rule = lr_rule(side.lr, domain)
+    return follow(side.program, course, domain, base_lr=own_lr(other.program), rule=rule)
+
+
+def own_lr(program: Program) -> Fraction:
+    """Return the learning rate that a program is set to."""
+    return next((h.value for h in program.hypers if h.name == "lr"), Fraction(1))
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """The weight of each gradient in each step, and the kinds of what was held fixed for it."""
+
+    moves: tuple[Form[Any], ...]
+    held: tuple[str, ...]
+
+
+def response(side: Side, other: Side | None, course: Course) -> LinearPart:
+    """Return the linear part of a side along a course."""
+    program = side.program
+    digits = DigitsDomain(exact=False)
+    domain: LinearDomain[Any] = LinearDomain(digits)
+    base = digits.number(own_lr(program if other is None or side.lr is None else other.program))
+    rule = None if side.lr is None else lr_rule(side.lr, digits)
+
+    def lr(t: int) -> Any:
+        value = digits.apply("mul", [base, digits.number(course.lr_factors[t - 1])])
+        return value if rule is None else rule(value, t)
+
+    def inputs(t: int) -> Mapping[str, Any]:
+        given: dict[str, Any] = {h.name: digits.number(h.value) for h in program.hypers}
+        clock = {"t": Fraction(t), "T": Fraction(course.total_steps)}
+        return {
+            **given,
+            **{k: digits.number(v) for k, v in clock.items()},
+            "lr0": lr(1),
+            "lr": lr(t),
+        }
+
+    run = run_linear(program, domain, range(1, len(course) + 1), inputs)
+    return LinearPart(run.moves, tuple(sorted({gain.kind for gain in run.gains})))
+
+
+def first_difference(
+    a: Trajectory, b: Trajectory, course: Course, point: Which, *, exact: bool
+) -> Difference | None:
+    """Return where two trajectories part, if they do."""
+    pairs = zip(getattr(a, point), getattr(b, point), strict=True)
+    start = [Fraction(x) for x in course.start]
+    for step, (x, y) in enumerate(pairs, start=1):
+        apart = _apart(x, y)
+        moved = max(_apart(x, start), Fraction(1, 10**30))
+        limit = Fraction(0) if exact else moved / 10**AGREEMENT
+        if apart > limit:
+            return Difference(point, step, float(apart / moved))
+    return None
+
+
+def _apart(x: Sequence[Any], y: Sequence[Any]) -> Fraction:
+    """Return the largest difference of elements; raises InputError where a value is not finite."""
+    for value in (*x, *y):
+        if isinstance(value, Decimal) and not value.is_finite():
+            message = "a point is not finite at these hyperparameters"
+            raise InputError(Diagnostic("not-finite", message))
+    return max(abs(Fraction(p) - Fraction(q)) for p, q in zip(x, y, strict=True))

@@ -1,0 +1,142 @@
+"""Trajectories on drawn gradients: what two programs are compared by.
+
+Gradients are drawn, not computed, so that they do not depend on the parameters: two methods that
+move alike on such gradients move alike on all. Everything drawn is rational.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from optzoo.program.domain import (
+    Domain,
+    evaluate,
+    initial_memory,
+    kept_memory,
+    run_scalars,
+    run_step,
+    run_view,
+)
+from optzoo.program.expressions import Expr, Name
+from optzoo.program.ir import Program
+
+ELEMENTS = 3
+Point = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """One drawn course: where to start, the gradients, the factor on lr at each step, and T."""
+
+    start: tuple[Fraction, ...]
+    grads: tuple[tuple[Fraction, ...], ...]
+    lr_factors: tuple[Fraction, ...]
+    total_steps: int
+
+    def __len__(self) -> int:
+        return len(self.grads)
+
+
+def draw_course(
+    seed: int,
+    steps: int,
+    *,
+    constant_lr: bool,
+    total_steps: int | None = None,
+    grad_size: Fraction = Fraction(1),
+    zero_grads: bool = False,
+) -> Course:
+    """Draw a course. `total_steps` left out, T lies before the last step: its end is seen."""
+    rng = random.Random(seed)
+
+    def numbers(size: Fraction) -> tuple[Fraction, ...]:
+        return tuple(size * Fraction(rng.randint(-999, 999), 1000) for _ in range(ELEMENTS))
+
+    start = numbers(Fraction(1))
+    factors = [Fraction(rng.randint(30, 170), 100) for _ in range(steps)]
+    grads = [numbers(Fraction(0) if zero_grads else grad_size) for _ in range(steps)]
+    drawn_total = rng.randint(steps // 2, steps - 2)
+    return Course(
+        start,
+        tuple(grads),
+        tuple(Fraction(1) if constant_lr else f for f in factors),
+        drawn_total if total_steps is None else total_steps,
+    )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The training and evaluation points after each step."""
+
+    train: tuple[Point, ...]
+    eval: tuple[Point, ...]
+
+
+LrRule = Callable[[Any, int], Any]
+"""The learning rate of a step, from that of the course and the step number."""
+
+
+def lr_rule(expr: Expr, domain: Domain[Any]) -> LrRule:
+    """Return the rule that an expression in `lr` and `t` stands for."""
+
+    def rule(lr: Any, t: int) -> Any:
+        return evaluate(expr, domain, {Name("lr"): lr, Name("t"): domain.number(Fraction(t))})
+
+    return rule
+
+
+def follow(
+    program: Program,
+    course: Course,
+    domain: Domain[Any],
+    *,
+    base_lr: Fraction | None = None,
+    rule: LrRule | None = None,
+    step_lrs: Sequence[Any] | None = None,
+) -> Trajectory:
+    """Run a program along a course.
+
+    The learning rate of step t is `base_lr` (the program's own if left out) times the course's
+    factor, then `rule` of that; or `step_lrs` says it outright.
+    """
+    number = domain.number
+    inputs = {h.name: number(h.value) for h in program.hypers}
+    base = inputs.get("lr", number(Fraction(1))) if base_lr is None else number(base_lr)
+    inputs["T"] = number(Fraction(course.total_steps))
+    memory = initial_memory(program, domain)
+    param: Any = tuple(number(x) for x in course.start)
+    buffers: dict[str, Any] = {}
+    train, shown = [], []
+    for t, grad_numbers in enumerate(course.grads, start=1):
+        grad = tuple(number(x) for x in grad_numbers)
+        if step_lrs is not None:
+            lr = step_lrs[t - 1]
+        else:
+            lr = domain.apply("mul", [base, number(course.lr_factors[t - 1])])
+            lr = lr if rule is None else rule(lr, t)
+        if t == 1:
+            buffers = _first_buffers(program, domain, param, grad)
+            inputs["lr0"] = lr
+        inputs |= {"t": number(Fraction(t)), "lr": lr}
+        scalars = run_scalars(program, domain, inputs, memory)
+        param, buffers = run_step(program, domain, scalars, param, grad, buffers)
+        memory = kept_memory(program, scalars)
+        train.append(param)
+        shown.append(run_view(program, "eval", domain, inputs, memory, param, buffers))
+    return Trajectory(tuple(train), tuple(shown))
+
+
+def _first_buffers(
+    program: Program, domain: Domain[Any], param: Point, grad: Point
+) -> dict[str, Any]:
+    first = {}
+    for state in program.tensor_states:
+        if isinstance(state.init, str):
+            first[state.name] = grad if state.init == "grad" else param
+        else:
+            first[state.name] = (domain.number(state.init),) * len(param)
+    return first

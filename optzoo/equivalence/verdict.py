@@ -1,0 +1,213 @@
+"""The answer of `optzoo equiv`: same or different, why, and what would make them the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optzoo.equivalence.cause import Cause, find_cause
+from optzoo.equivalence.compare import AGREEMENT, Comparison, Conditions, Side, compare
+from optzoo.equivalence.substitution import Substitution, find_substitution
+from optzoo.program.expressions import Expr, format_expression, format_number
+from optzoo.zoo import Recipe
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of two recipes.
+
+    `same` speaks of the training points, and of the evaluation points unless `iterates_only`.
+    `constant_lr_same` says that they are the same as long as the learning rate does not move.
+    """
+
+    left: Side
+    right: Side
+    conditions: Conditions
+    iterates_only: bool
+    comparison: Comparison
+    constant_lr_same: bool = False
+    cause: Cause | None = None
+    substitution: Substitution | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether the two are the same method at these hyperparameters."""
+        return _agrees(self.comparison, self.iterates_only)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        differences = {
+            point: None if d is None else {"step": d.step, "relative_size": d.size}
+            for point, d in (("train", self.comparison.train), ("eval", self.comparison.eval))
+        }
+        return {
+            "left": self.left.recipe.name,
+            "right": self.right.recipe.name,
+            "same": self.same,
+            "same_iterates": self.comparison.train is None,
+            "same_evaluation_points": self.comparison.eval is None,
+            "same_at_constant_lr": self.same or self.constant_lr_same,
+            "exact": self.comparison.exact,
+            "digits": None if self.comparison.exact else AGREEMENT,
+            "first_difference": differences,
+            "cause": None if self.cause is None else _cause_json(self.cause),
+            "substitution": _substitution_json(self.substitution),
+        }
+
+
+def equivalence(
+    left: Recipe,
+    right: Recipe,
+    *,
+    right_lr: Expr | None = None,
+    conditions: Conditions | None = None,
+    iterates_only: bool = False,
+    fixed: frozenset[str] = frozenset(),
+    search: bool = True,
+) -> Verdict:
+    """Say whether two recipes are the same method at their hyperparameters.
+
+    `right_lr` is the right recipe's learning rate as an expression in `lr`, that of the left, and
+    `t`. With `search`, different recipes are tried for hyperparameters of the right one, other than
+    `fixed`, that make them the same. Raises InputError where a recipe has no value.
+    """
+    conditions = conditions or Conditions()
+    a, b = Side(left), Side(right, right_lr)
+    comparison = compare(a, b, conditions)
+    verdict = Verdict(a, b, conditions, iterates_only, comparison)
+    if verdict.same:
+        return verdict
+    still = False
+    if not conditions.constant_lr:
+        constant = compare(a, b, replace(conditions, constant_lr=True))
+        still = _agrees(constant, iterates_only)
+    cause = find_cause(a, b, conditions) if comparison.train is not None else None
+    found = None
+    if search and right_lr is None and not still:
+        found = find_substitution(a, right, conditions, fixed=fixed, iterates_only=iterates_only)
+    return replace(verdict, constant_lr_same=still, cause=cause, substitution=found)
+
+
+def _agrees(comparison: Comparison, iterates_only: bool) -> bool:
+    return comparison.train is None and (iterates_only or comparison.eval is None)
+
+
+def _cause_json(cause: Cause) -> dict[str, Any]:
+    weight = cause.weight
+    return {
+        "weight": None if weight is None else dict(vars(weight)),
+        "weight_decay": cause.decay,
+        "held_fixed": {"left": list(cause.left_held), "right": list(cause.right_held)},
+    }
+
+
+def _substitution_json(found: Substitution | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "set": {c.name: float(c.value) for c in found.changes},
+        "formulas": {
+            c.name: format_expression(c.formula) for c in found.changes if c.formula is not None
+        },
+        "lr": None if found.lr is None else format_expression(found.lr),
+        "exact": found.comparison.exact,
+    }
+
+
+# ------------------------------------------------------------------ as text
+
+
+def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
+    """Return the answer as text. `arguments` are those of the command, for the one it suggests."""
+    a, b = _labels(verdict)
+    lines = [_headline(verdict)]
+    if verdict.same:
+        lines.append(f"  {_proof(verdict.comparison)}, {_scope(verdict.conditions)}")
+        if verdict.iterates_only and verdict.comparison.eval is not None:
+            lines.append("  the evaluation points differ, and were left out")
+        return "\n".join(lines)
+    if verdict.constant_lr_same:
+        lines.append("  the same as long as the learning rate is constant: --lr-schedule constant")
+    if verdict.comparison.train is None:
+        lines.append("  the iterates are the same: --iterates-only compares nothing else")
+    if verdict.cause is not None:
+        lines += _cause_lines(verdict.cause, a, b)
+    if verdict.substitution is not None:
+        lines += ["", *_substitution_lines(verdict.substitution, a, b, arguments)]
+    elif not verdict.constant_lr_same:
+        lines += ["", f"no hyperparameters of {b} were found that make it {a}"]
+    return "\n".join(lines)
+
+
+def _labels(verdict: Verdict) -> tuple[str, str]:
+    a, b = verdict.left.recipe.name, verdict.right.recipe.name
+    return (a, b) if a != b else (f"{a} (A)", f"{b} (B)")
+
+
+def _headline(verdict: Verdict) -> str:
+    a, b = _labels(verdict)
+    if verdict.same:
+        points = "iterates" if verdict.iterates_only else "iterates and evaluation points"
+        return f"same: {a} and {b} have the same {points} on all gradients"
+    found = verdict.comparison.train or verdict.comparison.eval
+    assert found is not None
+    point = "training" if found.point == "train" else "evaluation"
+    return (
+        f"different: the {point} points of {a} and {b} part at step {found.step}, "
+        f"relative difference {found.size:.2g}"
+    )
+
+
+def _proof(comparison: Comparison) -> str:
+    if comparison.exact:
+        return f"equal as rational numbers, then to {AGREEMENT} digits"
+    return f"equal to {AGREEMENT} digits (roots and powers are not rational)"
+
+
+def _scope(conditions: Conditions) -> str:
+    lr = "a constant learning rate" if conditions.constant_lr else "any learning-rate schedule"
+    clip = "" if conditions.grad_size >= 1 else f", gradients below {float(conditions.grad_size):g}"
+    return f"at drawn gradients and {lr}{clip}, over {conditions.long_steps} steps"
+
+
+def _cause_lines(cause: Cause, a: str, b: str) -> list[str]:
+    lines = []
+    if cause.weight is not None:
+        w = cause.weight
+        lines.append(
+            f"  weights of gradients: in step {w.step} the gradient of step {w.of_step} counts "
+            f"{w.left:.6g} in {a}, {w.right:.6g} in {b}"
+        )
+        if w.left_form is not None and w.right_form is not None:
+            for name, x, y in zip(("beta_a", "eta_a", "alpha_a"), w.left_form, w.right_form):
+                mark = "" if abs(x - y) <= 1e-14 * abs(x) else "   <- differs"
+                lines.append(f"    {name:<7}({w.step}) = {x:.10g} and {y:.10g}{mark}")
+    else:
+        lines.append("  weights of gradients: the same, what is not linear held fixed")
+    if cause.decay:
+        lines.append("  weight decay: differs, they part without any gradient too")
+    if cause.left_held != cause.right_held:
+        left, right = (", ".join(h) or "nothing" for h in (cause.left_held, cause.right_held))
+        lines.append(f"  not linear: {left} in {a}, {right} in {b}")
+    elif cause.weight is None and not cause.decay:
+        lines.append(f"  not linear: the {', '.join(cause.left_held)} of the two differ")
+    return lines
+
+
+def _substitution_lines(found: Substitution, a: str, b: str, arguments: Sequence[str]) -> list[str]:
+    lines = [f"the same with these hyperparameters of {b}, {_proof(found.comparison)}:"]
+    options = []
+    for change in found.changes:
+        number = format_number(change.value).strip("()")
+        formula = ""
+        if change.formula is not None:
+            formula = f"   = {format_expression(change.formula)} of {a}"
+        lines.append(f"  {change.name} = {number}{formula}")
+        options.append(f"--set-b {change.name}={number}")
+    if found.lr is not None:
+        text = format_expression(found.lr)
+        lines.append(f"  its learning rate at step t = {text}, where lr is that of {a}")
+        options.append(f'--lr-b "{text}"')
+    lines.append(f"proof: optzoo equiv {' '.join([*arguments, *options])}")
+    return lines
