@@ -55,6 +55,9 @@ def train(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, foreach, reference")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="run the model through torch.compile")
+    ] = False,
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
     ] = None,
@@ -73,6 +76,7 @@ def train(
         "checkpoint.every": checkpoint_every,
         "execution.engine": engine,
         "execution.threads": threads,
+        "execution.compile": "true" if compile_ else None,
     }
     changes = [(name, str(value)) for name, value in fields.items() if value is not None]
     changes += [split_setting(text) for text in settings or ()]

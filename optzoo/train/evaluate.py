@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.batches import read_blocks
@@ -67,9 +67,8 @@ def measure_loss(
     for rows in held_out.batches():
         proceed()
         target = rows[:, 1:]
-        logits = model(rows[:, :-1].to(device)).flatten(0, 1).float()
-        each = nn.functional.cross_entropy(logits, target.reshape(-1).to(device), reduction="none")
-        nats += float(each.double().sum())
+        _, nats_N = model(rows[:, :-1].to(device), target.to(device))
+        nats += float(nats_N.double().sum())
         targets += target.numel()
         num_bytes += held_out.corpus.count_bytes(target.numpy())
     return Loss(nats / targets, nats / math.log(2.0) / max(1, num_bytes))

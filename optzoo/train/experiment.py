@@ -5,6 +5,8 @@ Training, resuming and evaluating all start here, so that they cannot differ.
 
 from __future__ import annotations
 
+import os
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +73,9 @@ def assemble(recipe: Recipe, setup: Setup) -> Experiment:
     model = make_model(setup, corpus.vocabulary)
     model.initialize(setup.seed)
     model.to(execution.device)
+    if execution.compile:
+        _check_compiler(execution.device)
+        model.compile()
     optimizer = recipe.build(
         parameter_groups(model, recipe, setup),
         total_steps=setup.num_steps,
@@ -78,6 +83,19 @@ def assemble(recipe: Recipe, setup: Setup) -> Experiment:
     )
     schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
     return Experiment(recipe, setup, corpus, batches, held_out, model, optimizer, schedule)
+
+
+def _check_compiler(device: str) -> None:
+    """Raise InputError where torch.compile would not find the C++ compiler it needs."""
+    known = os.environ.get("CXX"), "g++", "clang++", "c++"
+    if device == "cpu" and not any(shutil.which(name) for name in known if name):
+        raise InputError(
+            Diagnostic(
+                "no-compiler",
+                "`execution.compile` needs a C++ compiler on the CPU, and there is none",
+                hint="install g++ or clang++, or train without `--compile`",
+            )
+        )
 
 
 def make_model(setup: Setup, vocabulary: int) -> Transformer:
@@ -91,6 +109,8 @@ def make_model(setup: Setup, vocabulary: int) -> Transformer:
         hidden=shape.hidden,
         max_length=setup.batch.sequence_length,
         rope_base=shape.rope_base,
+        qk_norm=shape.qk_norm,
+        activation_checkpointing=setup.execution.activation_checkpointing,
     )
 
 

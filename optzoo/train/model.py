@@ -1,8 +1,12 @@
 """The decoder-only transformer of the paper's experiments.
 
-Pre-norm blocks, rotary positions, one LayerNorm over the whole of q and of k (QK-norm), GELU,
-LayerNorm with weight and without bias, no biases, no dropout, a head of its own. Sizes and
-initialisation follow the public code of the paper's group (hlzhang109/critical-batch-size).
+Pre-norm blocks, rotary positions, one LayerNorm over the whole of q and of k (QK-norm; can be left
+out), GELU, LayerNorm with weight and without bias, no biases, no dropout, a head of its own. Sizes
+and initialisation follow the public code of the paper's group (hlzhang109/critical-batch-size).
+
+Called with targets, a model gives the loss instead of logits and need not hold all logits at once;
+see `optzoo.train.objective`. Everything a step needs is inside one call, so wrappers that act on
+calls (torch.compile, DDP, FSDP2) see all of it.
 
 Shape suffixes: B sequences, T positions, D width, H heads, K head width (D / H), F hidden width of
 the MLP, V vocabulary rows. Logits at position t depend on tokens 0..t only.
@@ -13,10 +17,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal, cast, overload
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from optzoo.train.objective import linear_objective
 
 ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 NORM_EPS = 1e-5
@@ -24,7 +31,11 @@ TRUNCATION = 3.0  # in standard deviations
 
 
 class Transformer(nn.Module):
-    """Map tokens (B, T) to logits (B, T, V)."""
+    """Map tokens (B, T) to logits (B, T, V), or with targets to the loss.
+
+    `activation_checkpointing` keeps one tensor a block for the backward pass and computes the
+    block again; gradients are the same.
+    """
 
     rope: Tensor
 
@@ -38,22 +49,49 @@ class Transformer(nn.Module):
         hidden: int,
         max_length: int,
         rope_base: float = 10_000.0,
+        qk_norm: bool = True,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.activation_checkpointing = activation_checkpointing
         self.embedding = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, hidden, qk_norm=qk_norm) for _ in range(layers)
+        )
         self.norm = make_norm(width)
         self.head = make_linear(width, vocabulary)
         rope = rotary_table(max_length, width // heads, rope_base)
         self.register_buffer("rope", rope, persistent=False)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Return the logits; T is at most `max_length`."""
+    @overload
+    def forward(self, tokens_BT: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, tokens_BT: Tensor, targets_BT: Tensor, z_loss: float = ...
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def forward(
+        self, tokens_BT: Tensor, targets_BT: Tensor | None = None, z_loss: float = 0.0
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the logits; T is at most `max_length`.
+
+        With targets return the summed objective, which is differentiated, and the cross-entropy of
+        each target in nats, float32 of B * T, which is not.
+        """
         x_BTD = self.embedding(tokens_BT)
         rope_2TK = self.rope[:, : tokens_BT.shape[1]]
         for block in self.blocks:
-            x_BTD = block(x_BTD, rope_2TK)
-        return cast(Tensor, self.head(self.norm(x_BTD)))
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x_BTD = checkpoint(block, x_BTD, rope_2TK, use_reentrant=False)
+            else:
+                x_BTD = block(x_BTD, rope_2TK)
+        x_BTD = self.norm(x_BTD)
+        if targets_BT is None:
+            return cast(Tensor, self.head(x_BTD))
+        return linear_objective(
+            x_BTD.flatten(0, 1), self.head.weight, targets_BT.flatten(), z_loss=z_loss
+        )
 
     @torch.no_grad()
     def initialize(self, seed: int) -> None:
@@ -102,13 +140,13 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """Attention, then MLP, each added to its own input."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, *, qk_norm: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.attention_norm = make_norm(width)
         self.attention_qkv = make_linear(width, 3 * width)
-        self.q_norm = make_norm(width)
-        self.k_norm = make_norm(width)
+        self.q_norm = make_norm(width) if qk_norm else nn.Identity()
+        self.k_norm = make_norm(width) if qk_norm else nn.Identity()
         self.attention_out = make_linear(width, width)
         self.mlp_norm = make_norm(width)
         self.mlp_up = make_linear(width, hidden)

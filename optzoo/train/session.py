@@ -18,6 +18,7 @@ from optzoo.errors import Diagnostic, InputError
 from optzoo.train.checkpoint import load_newest, to_json
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
+from optzoo.train.overrides import is_field_name, override_setup
 from optzoo.train.progress import Progress
 from optzoo.train.rundir import (
     RUN_FORMAT_VERSION,
@@ -29,7 +30,7 @@ from optzoo.train.rundir import (
     open_run,
 )
 from optzoo.train.sample import draw_text
-from optzoo.train.setup import Setup, load_setup, override_setup
+from optzoo.train.setup import Setup, load_setup
 from optzoo.train.signals import Interrupted
 from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trainer import Trainer, Views
@@ -157,7 +158,8 @@ def split_changes(
     knobs: dict[str, float | str] = {}
     fields: dict[str, str] = {}
     for name, value in changes:
-        if (name in Setup.model_fields and name not in recipe.hyperparameters) or "." in name:
+        of_setup = name in Setup.model_fields or is_field_name(name)
+        if "." in name or (of_setup and name not in recipe.hyperparameters):
             fields[name] = value
         else:
             knobs[name] = _number(value)

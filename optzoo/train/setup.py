@@ -9,15 +9,23 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from optzoo.catalog import find_file
-from optzoo.documents import load_document, parse_document
-from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.catalog import find_file, shipped
+from optzoo.documents import load_document, read_document
+from optzoo.errors import InputError
+from optzoo.train.sources import Sources, check_sources
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -29,15 +37,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Drop what is null by default; a null that was asked for stays."""
+        fields = type(self).model_fields
+        data: dict[str, Any] = handler(self)
+        return {k: v for k, v in data.items() if v is not None or fields[k].default is not None}
+
 
 class ModelSection(Section):
-    """Shape of the decoder-only transformer."""
+    """Shape of the decoder-only transformer; what all of them share is in `optzoo.train.model`."""
 
     width: Count
     layers: Count
     heads: Count
     hidden: Count
     rope_base: Annotated[float, Field(gt=1.0)] = 10_000.0
+    qk_norm: bool = True
     vocabulary_multiple: Count = 8
 
     @model_validator(mode="after")
@@ -132,12 +148,18 @@ class WeightDecaySection(Section):
 
 
 class ExecutionSection(Section):
-    """Where and how to compute. `threads: auto` is torch's own choice, recorded in the run."""
+    """Where and how to compute. `threads: auto` is torch's own choice, recorded in the run.
+
+    `compile` is torch.compile, `activation_checkpointing` computes each block a second time in the
+    backward pass instead of keeping its activations.
+    """
 
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     engine: str = "auto"
     threads: Count | Literal["auto"] = "auto"
+    compile: bool = False
+    activation_checkpointing: bool = False
 
 
 class EvaluationSection(Section):
@@ -152,6 +174,13 @@ class CheckpointSection(Section):
 
     every: Count
     keep: Count = 2
+
+
+class MetricsSection(Section):
+    """What is measured beside the losses, every so many steps, and who else is told."""
+
+    every: Count = 10
+    track: list[Literal["tensorboard", "wandb", "trackio"]] = []
 
 
 class SampleSection(Section):
@@ -176,6 +205,7 @@ class Setup(Section):
     execution: ExecutionSection = ExecutionSection()
     evaluation: EvaluationSection
     checkpoint: CheckpointSection
+    metrics: MetricsSection = MetricsSection()
     sample: SampleSection = SampleSection()
     recipes: dict[str, dict[str, float | str]] = Field(
         default_factory=dict,
@@ -183,6 +213,17 @@ class Setup(Section):
         "that name takes them where the user says nothing else",
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    sources: Sources = Field(
+        default_factory=dict,
+        description="who says so, by field or section: `paper, WHERE`, `code, WHERE` or "
+        "`assumed, WHY`; none, or one for every field",
+    )
+
+    @model_validator(mode="after")
+    def _every_field_has_a_source(self) -> Self:
+        if self.sources:
+            check_sources(self.sources, self.values())
+        return self
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -209,6 +250,10 @@ class Setup(Section):
         assert self.schedule.warmup_fraction is not None
         return int(self.schedule.warmup_fraction * self.num_steps)
 
+    def values(self) -> dict[str, Any]:
+        """Return the fields as plain values, without the name and the sources."""
+        return self.model_dump(mode="json", exclude={"name", "sources"})
+
     def with_threads(self, threads: int) -> Setup:
         """Return the setup with `auto` threads replaced by a number."""
         if self.execution.threads != "auto":
@@ -218,7 +263,7 @@ class Setup(Section):
 
     def to_yaml(self) -> str:
         """Return YAML text that loads as this setup."""
-        data = self.model_dump(mode="json", exclude_none=True)
+        data = self.model_dump(mode="json")
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
@@ -228,71 +273,13 @@ def load_setup(name_or_path: str) -> Setup:
     return load_document(path, Setup, what="setup")[0]
 
 
-def override_setup(setup: Setup, changes: Mapping[str, str]) -> Setup:
-    """Return the setup with fields replaced: dotted path -> value, written as in YAML.
-
-    Raises one InputError for all that is wrong, naming each by its path.
-    """
-    data = setup.model_dump(exclude_none=True)
-    problems: list[Diagnostic] = []
-    for path, text in changes.items():
-        value = parse_document(text, f"--set {path}").data if text.strip() else None
-        diagnostic = _assign(data, path, value)
-        if diagnostic is not None:
-            problems.append(diagnostic)
-    if problems:
-        raise InputError(*problems)
+def is_setup(name_or_path: str) -> bool:
+    """Say whether a name or a file is a setup rather than a recipe."""
+    path = Path(name_or_path)
+    if not path.is_file():
+        return name_or_path in shipped("setups") and name_or_path not in shipped()
     try:
-        return Setup.model_validate(data)
-    except ValidationError as error:
-        raise InputError(*(_explain(item, changes) for item in error.errors())) from None
-
-
-def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:
-    """Put `value` at the dotted path; return what is wrong with the path, if anything."""
-    model: type[BaseModel] = Setup
-    *parents, last = path.split(".")
-    for depth, part in enumerate(parents):
-        field = model.model_fields.get(part)
-        if field is None or not _is_section(field.annotation):
-            return _unknown(".".join(parents[: depth + 1]), part, model)
-        model = field.annotation  # type: ignore[assignment]  # a Section, by the test above
-        data = data.setdefault(part, {})
-    field = model.model_fields.get(last)
-    if field is None:
-        return _unknown(path, last, model)
-    if _is_section(field.annotation) and not isinstance(value, dict):
-        keys = ", ".join(f"{path}.{key}" for key in field.annotation.model_fields)  # type: ignore[union-attr]
-        return Diagnostic(
-            "bad-value", f"`{path}` is a section of the setup", hint=f"its fields: {keys}"
-        )
-    data[last] = value
-    rivals = {"steps": "tokens", "tokens": "steps"} if model is BudgetSection else {}
-    if model is ScheduleSection:
-        rivals = {"warmup_steps": "warmup_fraction", "warmup_fraction": "warmup_steps"}
-    if value is not None and last in rivals:
-        data.pop(rivals[last], None)
-    return None
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
-
-
-def _unknown(path: str, word: str, model: type[BaseModel]) -> Diagnostic:
-    hint = did_you_mean(word, model.model_fields, what="known fields")
-    return Diagnostic("unknown-name", f"`{path}` is not a field of a setup", hint=hint)
-
-
-def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
-    """Turn a pydantic error into a message that names the flag it comes from."""
-    where = ".".join(str(part) for part in item["loc"])
-    message, _, hint = item["msg"].removeprefix("Value error, ").partition("\nhint: ")
-    if item["type"] == "extra_forbidden":
-        message = "there is no such field"
-    path = max((p for p in changes if (where + ".").startswith(p + ".")), key=len, default=None)
-    if path is not None:
-        message = f"`--set {path}={changes[path]}`: {message[0].lower()}{message[1:]}"
-    elif f"`{where}" not in message:
-        message = f"`{where}`: {message[0].lower()}{message[1:]}"
-    return Diagnostic("bad-value", message, hint=hint or None)
+        data = read_document(path).data
+    except InputError:
+        return False
+    return isinstance(data, dict) and "model" in data and "buffers" not in data

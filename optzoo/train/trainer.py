@@ -19,7 +19,7 @@ from optzoo.train.checkpoint import list_checkpoints, load_newest, save_checkpoi
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
 from optzoo.train.metrics import MetricsLog
-from optzoo.train.objective import clip_gradients, objective_sums
+from optzoo.train.objective import clip_gradients
 from optzoo.train.progress import Progress
 from optzoo.train.rundir import RunDirectory
 from optzoo.train.signals import Interrupted, StopRequest
@@ -119,17 +119,16 @@ class Trainer:
         experiment, setup = self.experiment, self.experiment.setup
         experiment.optimizer.zero_grad(set_to_none=True)
         targets = rows.shape[0] * (rows.shape[1] - 1)
-        total = 0.0
+        nats = torch.zeros((), device=setup.execution.device)
         for part in torch.split(rows, setup.batch.micro_sequences or len(rows)):
             tokens = part.to(setup.execution.device)
             with experiment.autocast():
-                logits = experiment.model(tokens[:, :-1]).flatten(0, 1)
-                cross_entropy, penalty = objective_sums(
-                    logits.float(), tokens[:, 1:].reshape(-1), setup.objective.z_loss
+                objective, nats_N = experiment.model(
+                    tokens[:, :-1], tokens[:, 1:], setup.objective.z_loss
                 )
-            torch.autograd.backward((cross_entropy + penalty) / targets)
-            total += cross_entropy.item()
-        return total / targets
+            torch.autograd.backward(objective / targets)
+            nats += nats_N.sum()
+        return nats.item() / targets
 
     def _evaluate_if_due(self, log: MetricsLog, stop: StopRequest) -> Views | None:
         if self.evaluated == self.step or not self._is_due(self.experiment.setup.evaluation.every):

@@ -10,8 +10,10 @@ import torch
 from optzoo.train.model import Transformer
 
 
-def tiny() -> Transformer:
-    model = Transformer(vocabulary=19, width=16, layers=2, heads=2, hidden=32, max_length=12)
+def tiny(**options: bool) -> Transformer:
+    model = Transformer(
+        vocabulary=19, width=16, layers=2, heads=2, hidden=32, max_length=12, **options
+    )
     model.initialize(0)
     return model
 
@@ -82,3 +84,54 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
         assert torch.equal(a, c)
     three.initialize(1)
     assert not torch.equal(one.head.weight, three.head.weight)
+
+
+def loss_and_gradients(model: Transformer) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    tokens = torch.randint(0, 19, (3, 13), generator=torch.Generator().manual_seed(0))
+    objective, _ = model(tokens[:, :-1], tokens[:, 1:], 1e-3)
+    objective.backward()
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return objective.detach(), found
+
+
+def test_activation_checkpointing_gives_the_same_gradients() -> None:
+    objective, gradients = loss_and_gradients(tiny())
+    again, recomputed = loss_and_gradients(tiny(activation_checkpointing=True))
+    assert torch.equal(objective, again)
+    assert gradients.keys() == recomputed.keys() == {n for n, _ in tiny().named_parameters()}
+    for name, gradient in gradients.items():
+        assert torch.equal(gradient, recomputed[name]), name
+
+
+def test_activation_checkpointing_keeps_less_for_the_backward_pass() -> None:
+    kept = []
+    for option in (False, True):
+        seen: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        model = tiny(activation_checkpointing=option)
+        tokens = torch.zeros(8, 12, dtype=torch.long)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(tokens, tokens)
+        kept.append(sum(seen.values()))
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_the_loss_is_that_of_the_logits() -> None:
+    model = tiny()
+    tokens = torch.randint(0, 19, (3, 13), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = model(tokens[:, :-1]).flatten(0, 1)
+        objective, nats = model(tokens[:, :-1], tokens[:, 1:])
+    expected = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="sum")
+    torch.testing.assert_close(objective, expected)
+    assert nats.shape == (36,)
+
+
+def test_without_qk_norm_there_are_two_norms_fewer_in_a_block() -> None:
+    assert tiny().count_parameters("norm") == (2 * 4 + 1) * 16
+    assert tiny(qk_norm=False).count_parameters("norm") == (2 * 2 + 1) * 16
+    loss_and_gradients(tiny(qk_norm=False))

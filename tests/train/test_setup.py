@@ -1,0 +1,118 @@
+"""Setups: overriding any field, nulls that are meant, and a source for each field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optzoo.errors import InputError
+from optzoo.train.overrides import override_setup
+from optzoo.train.setup import is_setup, load_setup
+from optzoo.train.sources import annotate
+
+QUICK = load_setup("quick")
+
+
+def refusal(**changes: str) -> str:
+    with pytest.raises(InputError) as caught:
+        override_setup(QUICK, {k.replace("__", "."): v for k, v in changes.items()})
+    return str(caught.value)
+
+
+def test_any_field_can_be_overridden() -> None:
+    setup = override_setup(
+        QUICK,
+        {
+            "model.width": "512",
+            "budget.tokens": "1_000_000",
+            "schedule.warmup_steps": "7",
+            "objective.clip_norm": "null",
+            "weight_decay.none_for": "[norm, head]",
+            "recipes.ademamix.beta3": "0.99",
+            "recipes.lion.lr": "1e-4",
+        },
+    )
+    assert setup.model.width == 512
+    assert (setup.budget.steps, setup.num_steps) == (None, 1303)
+    assert setup.warmup_steps == 7
+    assert setup.objective.clip_norm is None
+    assert setup.weight_decay.none_for == ["norm", "head"]
+    assert setup.recipes == {"ademamix": {"beta3": 0.99}, "lion": {"lr": 1e-4}}
+
+
+@pytest.mark.parametrize("changes", [{}, {"objective.clip_norm": "null", "execution.threads": "2"}])
+def test_a_setup_survives_being_written(changes: dict[str, str], tmp_path: Path) -> None:
+    setup = override_setup(QUICK, changes)
+    (tmp_path / "setup.yaml").write_text(setup.to_yaml())
+    assert load_setup(str(tmp_path / "setup.yaml")) == setup
+
+
+def test_mistakes_name_the_nearest_field() -> None:
+    assert "did you mean `model.width`?" in refusal(width="3")
+    assert "did you mean `model`?" in refusal(modle__width="3")
+    assert "did you mean `sequences`?" in refusal(batch__sequence="3")
+    assert "did you mean `evaluation.every` or" in refusal(model__every="3")
+    assert "recipes.RECIPE.HYPERPARAMETER" in refusal(recipes__ademamix="3")
+    assert "its fields: model.width" in refusal(model="3")
+    assert "is not a field" in refusal(sources="3")
+
+
+SOURCED = """
+name: sourced
+model: {width: 32, layers: 1, heads: 2, hidden: 64}
+batch: {sequences: 2, sequence_length: 8}
+budget: {tokens: 1_000}
+schedule: {warmup_steps: 3}
+evaluation: {every: 5, sequences: 2}
+checkpoint: {every: 5}
+recipes:
+  adamw: {lr: 1e-3}
+sources:
+  model: code, somewhere
+  model.width: paper, Section 5
+  batch: paper, Section 5
+  recipes.adamw.lr: assumed, a guess
+"""
+REST = ("data", "budget", "schedule", "objective", "weight_decay", "execution", "evaluation")
+REST += ("checkpoint", "metrics", "sample", "seed")
+
+
+def load(tmp_path: Path, lines: dict[str, str]) -> Any:
+    path = tmp_path / "sourced.yaml"
+    path.write_text(SOURCED + "".join(f"  {key}: {text}\n" for key, text in lines.items()))
+    return load_setup(str(path))
+
+
+def test_sources_cover_every_field_or_none(tmp_path: Path) -> None:
+    setup = load(tmp_path, dict.fromkeys(REST, "assumed, here"))
+    rows = {row["field"]: row for row in annotate(setup.values(), setup.sources)}
+    assert all(row["mark"] for row in rows.values())
+    assert tuple(rows["model.width"].values()) == ("model.width", 32, "paper", "Section 5")
+    assert rows["model.qk_norm"]["mark"] == "code"
+    with pytest.raises(InputError, match=r"`sources` lacks `seed`"):
+        load(tmp_path, dict.fromkeys(REST[:-1], "assumed, here"))
+    with pytest.raises(InputError, match=r"names `recipes.lion`, which this setup does not set"):
+        load(tmp_path, dict.fromkeys([*REST, "recipes.lion"], "assumed, here"))
+    with pytest.raises(InputError, match="pattern"):
+        load(tmp_path, dict.fromkeys(REST, "rumour, here"))
+
+
+def test_what_is_overridden_is_marked_so(tmp_path: Path) -> None:
+    setup = load(tmp_path, dict.fromkeys(REST, "assumed, here"))
+    changes = {"budget.steps": "9", "model.layers": "2", "recipes.adamw.beta1": "0.8", "seed": "4"}
+    changed = override_setup(setup, changes)
+    rows = {row["field"]: row for row in annotate(changed.values(), changed.sources)}
+    marked = {field for field, row in rows.items() if row["mark"] == "changed"}
+    assert marked == set(changes)
+    assert "budget.tokens" not in rows
+    assert rows["model.width"]["mark"] == "paper"
+
+
+def test_setups_and_recipes_are_told_apart(tmp_path: Path) -> None:
+    assert is_setup("quick")
+    assert not is_setup("ademamix")
+    (tmp_path / "quick.yaml").write_text(QUICK.to_yaml())
+    assert is_setup(str(tmp_path / "quick.yaml"))
+    assert not is_setup(str(tmp_path / "none.yaml"))
