@@ -8,6 +8,7 @@ import typer
 
 from optzoo.cli.describe import describe
 from optzoo.cli.equiv import EQUIV_EPILOG, equiv
+from optzoo.cli.export import export
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, train
 
@@ -56,3 +57,4 @@ app.command("new")(new)
 app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
 app.command("compare")(compare)
+app.command("export")(export)

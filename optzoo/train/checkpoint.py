@@ -124,13 +124,39 @@ def load_newest(folder: Path, *, warn: Warn) -> Checkpoint | None:
     return None
 
 
+def load_step(folder: Path, step: int) -> Checkpoint:
+    """Return the checkpoint of a step. Raises InputError when there is none, or it is damaged."""
+    found = {step_of(path): path for path in reversed(list_checkpoints(folder))}
+    if step not in found:
+        known = ", ".join(str(number) for number in found) or "none"
+        raise InputError(
+            Diagnostic(
+                "no-checkpoint",
+                f"{folder} has no checkpoint of step {step}",
+                hint=f"steps that have one: {known}",
+            )
+        )
+    try:
+        return load_checkpoint(found[step])
+    except BadCheckpointError as error:
+        raise InputError(
+            Diagnostic("damaged-checkpoint", f"{found[step]} is damaged: {error}")
+        ) from None
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoint folders, newest first, good or not."""
     if not folder.is_dir():
         return []
-    steps = {path: _NAME.match(path.name) for path in folder.iterdir() if path.is_dir()}
-    named = [(int(match[1]), path) for path, match in steps.items() if match]
-    return [path for _, path in sorted(named, reverse=True)]
+    named = [path for path in folder.iterdir() if path.is_dir() and _NAME.match(path.name)]
+    return sorted(named, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """Return the step that a checkpoint folder is named after."""
+    match = _NAME.match(path.name)
+    assert match is not None
+    return int(match[1])
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -161,6 +187,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (SafetensorError, OSError) as error:
         raise BadCheckpointError(f"not readable as safetensors: {error}") from None
     return Checkpoint(int(manifest["step"]), tensors, _read_json(path / STATE))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Replace a safetensors file in one step: written beside, flushed to the disk, renamed."""
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(dict(tensors), beside, metadata=dict(metadata))
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except SafetensorError as error:  # how safetensors says that the disk did not take it
+        raise OSError(str(error)) from None
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -100,18 +100,23 @@ def _check_compiler(device: str) -> None:
 
 def make_model(setup: Setup, vocabulary: int) -> Transformer:
     """Return the setup's transformer, not yet initialised."""
+    return Transformer(**model_arguments(setup, vocabulary))
+
+
+def model_arguments(setup: Setup, vocabulary: int) -> dict[str, Any]:
+    """Return what the setup's `Transformer` is made with: plain values, fit for JSON."""
     shape = setup.model
-    return Transformer(
-        vocabulary=shape.vocabulary_rows(vocabulary),
-        width=shape.width,
-        layers=shape.layers,
-        heads=shape.heads,
-        hidden=shape.hidden,
-        max_length=setup.batch.sequence_length,
-        rope_base=shape.rope_base,
-        qk_norm=shape.qk_norm,
-        activation_checkpointing=setup.execution.activation_checkpointing,
-    )
+    return {
+        "vocabulary": shape.vocabulary_rows(vocabulary),
+        "width": shape.width,
+        "layers": shape.layers,
+        "heads": shape.heads,
+        "hidden": shape.hidden,
+        "max_length": setup.batch.sequence_length,
+        "rope_base": shape.rope_base,
+        "qk_norm": shape.qk_norm,
+        "activation_checkpointing": setup.execution.activation_checkpointing,
+    }
 
 
 def parameter_groups(model: Transformer, recipe: Recipe, setup: Setup) -> list[dict[str, Any]]:

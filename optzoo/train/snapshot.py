@@ -8,14 +8,18 @@ samples are functions of the seed.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.checkpoint import Checkpoint
 from optzoo.train.experiment import Experiment
+from optzoo.train.model import Transformer
 
 
 def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -> Checkpoint:
@@ -37,14 +41,59 @@ def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -
     return Checkpoint(step, {"model": model, "optimizer": buffers}, state)
 
 
-@torch.no_grad()
 def restore_snapshot(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
     """Put an experiment where the checkpoint was taken; return the `progress` kept in it.
 
     Raises InputError when the checkpoint is of another model, corpus, seed or recipe.
     """
+    with _expecting_a_run(checkpoint):
+        state = checkpoint.state
+        for what, theirs, ours in (
+            ("corpus", state["corpus_fingerprint"], experiment.corpus.fingerprint),
+            ("seed", state["seed"], experiment.setup.seed),
+            ("recipe", state["recipe_digest"], experiment.recipe.digest),
+        ):
+            if theirs != ours:
+                raise _foreign(checkpoint, f"is of another {what}: `{theirs}`, not `{ours}`")
+        restore_weights(experiment.model, experiment.optimizer, checkpoint)
+        progress: dict[str, Any] = state["progress"]
+    return progress
+
+
+@torch.no_grad()
+def restore_weights(model: Transformer, optimizer: RecipeOptimizer, checkpoint: Checkpoint) -> None:
+    """Put a model and its optimizer where the checkpoint was taken.
+
+    Raises InputError when the checkpoint is of another model or recipe.
+    """
+    with _expecting_a_run(checkpoint):
+        parameters = dict(model.named_parameters())
+        weights = checkpoint.tensors["model"]
+        if set(weights) != set(parameters):
+            odd = sorted(set(weights) ^ set(parameters))
+            raise _foreign(checkpoint, f"is of another model: they differ in `{odd[0]}`")
+        for name, parameter in parameters.items():
+            if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
+                what = f"is of another model: `{name}` has another shape or dtype"
+                raise _foreign(checkpoint, what)
+            parameter.copy_(weights[name])
+        saved = checkpoint.state["optimizer"]
+        names = _parameter_names(saved["param_groups"])
+        index = {name: i for i, name in names.items()}
+        tensors: dict[int, dict[str, Tensor]] = {i: {} for i in names}
+        for key, value in checkpoint.tensors["optimizer"].items():
+            name, _, buffer = key.rpartition("/")
+            tensors[index[name]][buffer] = value
+        optimizer.load_state_dict(
+            {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
+        )
+
+
+@contextlib.contextmanager
+def _expecting_a_run(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say so when a checkpoint lacks what a run's checkpoints have."""
     try:
-        return _restore(experiment, checkpoint)
+        yield
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -55,38 +104,6 @@ def restore_snapshot(experiment: Experiment, checkpoint: Checkpoint) -> dict[str
                 f"({type(error).__name__}: {error})",
             )
         ) from None
-
-
-def _restore(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
-    state = checkpoint.state
-    for what, theirs, ours in (
-        ("corpus", state["corpus_fingerprint"], experiment.corpus.fingerprint),
-        ("seed", state["seed"], experiment.setup.seed),
-        ("recipe", state["recipe_digest"], experiment.recipe.digest),
-    ):
-        if theirs != ours:
-            raise _foreign(checkpoint, f"is of another {what}: `{theirs}`, not `{ours}`")
-    parameters = dict(experiment.model.named_parameters())
-    weights = checkpoint.tensors["model"]
-    if set(weights) != set(parameters):
-        odd = sorted(set(weights) ^ set(parameters))
-        raise _foreign(checkpoint, f"is of another model: they differ in `{odd[0]}`")
-    for name, parameter in parameters.items():
-        if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
-            raise _foreign(checkpoint, f"is of another model: `{name}` has another shape or dtype")
-        parameter.copy_(weights[name])
-    saved = state["optimizer"]
-    names = _parameter_names(saved["param_groups"])
-    index = {name: i for i, name in names.items()}
-    tensors: dict[int, dict[str, Tensor]] = {i: {} for i in names}
-    for key, value in checkpoint.tensors["optimizer"].items():
-        name, _, buffer = key.rpartition("/")
-        tensors[index[name]][buffer] = value
-    experiment.optimizer.load_state_dict(
-        {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
-    )
-    progress: dict[str, Any] = state["progress"]
-    return progress
 
 
 def _parameter_names(groups: list[dict[str, Any]]) -> dict[int, str]:
