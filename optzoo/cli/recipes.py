@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings, split_setting
 from optzoo.errors import Diagnostic, InputError, OptzooError
 
 
@@ -51,10 +52,15 @@ def show(
         bool, typer.Option("--resolved", help="print the YAML with --set written in")
     ] = False,
 ) -> None:
-    """Print a recipe: its YAML, or the program it becomes.
+    """Print a recipe: its YAML, or the program it becomes. Or a setup, with who says what.
 
     Example: optzoo show ademamix --program --set beta1=0
     """
+    from optzoo.catalog import names_setup
+
+    if names_setup(recipe):
+        _show_setup(recipe, settings, program=program)
+        return
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
@@ -66,18 +72,35 @@ def show(
         typer.echo(loaded.text, nl=False)
 
 
+def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> None:
+    from optzoo.train.overrides import override_setup
+    from optzoo.train.plan_text import annotated_yaml
+    from optzoo.train.setup import load_setup
+
+    if program:
+        raise InputError(
+            Diagnostic("bad-value", f"`{name}` is a setup; only recipes have a program")
+        )
+    changes = dict(split_setting(text) for text in settings or ())
+    typer.echo(annotated_yaml(override_setup(load_setup(name), changes)), nl=False)
+
+
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names or YAML files")],
 ) -> None:
-    """Check recipes completely; every mistake is shown with its line.
+    """Check recipes and setups completely; every mistake is shown with its line.
 
-    Example: optzoo validate recipes/*.yaml
+    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
     """
+    from optzoo.catalog import names_setup
     from optzoo.zoo import load_recipe
 
     failed: list[OptzooError] = []
     for file in files:
         try:
+            if names_setup(file):
+                _validate_setup(file)
+                continue
             loaded = load_recipe(file)
         except InputError as error:
             failed.append(error)
@@ -86,6 +109,13 @@ def validate(
         typer.echo(f"ok  {file}: {loaded.name}, buffers: {buffers}")
     if failed:
         raise InputError(*(d for error in failed for d in error.diagnostics))
+
+
+def _validate_setup(file: str) -> None:
+    from optzoo.train.setup import load_setup
+
+    setup = load_setup(file)
+    typer.echo(f"ok  {file}: setup {setup.name}, {setup.num_steps:,} steps")
 
 
 def schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,8 @@ TRAIN_EPILOG = """Examples:
   optzoo train lion --steps 500 --seed 1 --set lr=3e-4 --set batch.sequences=8
 
   optzoo train adamw --observe tail:0.1 --observe ema:0.999
+
+  optzoo train ademamix --setup c4-150m --dry-run --hardware h100 --mfu 0.5
 
   optzoo train adamw --resume runs/adamw-quick-s0
 """
@@ -62,14 +65,25 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
+    ] = False,
+    mfu: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=1.0, help="--dry-run: share of the peak  [default: 0.4]"),
+    ] = None,
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="--dry-run: print JSON for programs to read")
+    ] = False,
 ) -> None:
     """Train a recipe on a small transformer, or the setup of your choice.
 
     With no option it takes about a minute on two CPU cores.
     """
-    from optzoo.train.session import resume_run, start_run
-    from optzoo.train.signals import Interrupted
-
     fields = {
         "budget.steps": steps,
         "seed": seed,
@@ -80,6 +94,21 @@ def train(
     }
     changes = [(name, str(value)) for name, value in fields.items() if value is not None]
     changes += [split_setting(text) for text in settings or ()]
+    if dry_run and resume is None:
+        _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
+        return
+    if mfu is not None or hardware or as_json or dry_run:
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                "`--mfu`, `--hardware` and `--json` belong to `--dry-run`, which starts from a "
+                "recipe and a setup",
+                hint="for example `optzoo train adamw --setup c4-150m --dry-run --hardware h100`",
+            )
+        )
+    from optzoo.train.session import resume_run, start_run
+    from optzoo.train.signals import Interrupted
+
     try:
         if resume is not None:
             if changes or setup or run_dir or observe:
@@ -105,6 +134,24 @@ def train(
         typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
     _report(finished)
+
+
+def _print_plan(
+    recipe_name: str,
+    setup_name: str,
+    changes: list[tuple[str, str]],
+    observers: Sequence[str],
+    mfu: float | None,
+    hardware: Sequence[str],
+    as_json: bool,
+) -> None:
+    from optzoo.train.plan import make_plan
+    from optzoo.train.plan_text import render_plan
+    from optzoo.train.resolve import resolve
+
+    _, recipe, setup, _ = resolve(recipe_name, setup_name, changes, observers)
+    plan = make_plan(recipe, setup, mfu=0.4 if mfu is None else mfu, hardware=hardware)
+    typer.echo(json.dumps(plan, indent=2) if as_json else render_plan(plan))
 
 
 def _report(finished: Finished) -> None:

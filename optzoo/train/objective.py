@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-LOGITS_LIMIT = 1 << 26
-"""Elements of logits in memory at a time: 256 MiB in float32."""
+from optzoo.train.size import LOGITS_LIMIT
 
 
 def linear_objective(

@@ -18,8 +18,8 @@ from optzoo.errors import Diagnostic, InputError
 from optzoo.train.checkpoint import load_newest, to_json
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
-from optzoo.train.overrides import is_field_name, override_setup
 from optzoo.train.progress import Progress
+from optzoo.train.resolve import resolve
 from optzoo.train.rundir import (
     RUN_FORMAT_VERSION,
     RunDirectory,
@@ -30,7 +30,6 @@ from optzoo.train.rundir import (
     open_run,
 )
 from optzoo.train.sample import draw_text
-from optzoo.train.setup import Setup, load_setup
 from optzoo.train.signals import Interrupted
 from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trainer import Trainer, Views
@@ -61,17 +60,10 @@ def start_run(
     setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
     and Interrupted when it is told to stop.
     """
-    given = load_recipe(recipe_name)
-    knobs, fields = split_changes(given, changes)
-    recipe, setup = _gather(
-        lambda: given.with_overrides(knobs).with_observers(observers),
-        lambda: override_setup(load_setup(setup_name), fields),
-    )
-    suited = {k: v for k, v in setup.recipes.get(recipe.name, {}).items() if k not in knobs}
+    given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
     if suited and not quiet:
         settings = ", ".join(f"{name}={value}" for name, value in suited.items())
         print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
-    recipe = recipe.with_overrides(suited)
     setup = setup.with_threads(torch.get_num_threads())
     experiment = assemble(recipe, setup)
     run = create_run(
@@ -149,21 +141,6 @@ def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
         "views": describe_views(found),
         "warnings": warnings,
     }
-
-
-def split_changes(
-    recipe: Recipe, changes: Sequence[tuple[str, str]]
-) -> tuple[dict[str, float | str], dict[str, str]]:
-    """Return what changes the recipe and what changes the setup; a dotted name is the setup's."""
-    knobs: dict[str, float | str] = {}
-    fields: dict[str, str] = {}
-    for name, value in changes:
-        of_setup = name in Setup.model_fields or is_field_name(name)
-        if "." in name or (of_setup and name not in recipe.hyperparameters):
-            fields[name] = value
-        else:
-            knobs[name] = _number(value)
-    return knobs, fields
 
 
 def resume_command(run: RunDirectory) -> str:
@@ -259,24 +236,3 @@ def _check_same_recipe(run: RunDirectory, recipe: Recipe, name: str) -> None:
                 f"`optzoo train {shlex.quote(name)}` starts a new run",
             )
         )
-
-
-def _gather(make_recipe: Any, make_setup: Any) -> tuple[Recipe, Setup]:
-    """Return both, or raise one InputError with what is wrong with either."""
-    problems: list[Diagnostic] = []
-    made: list[Any] = []
-    for make in (make_recipe, make_setup):
-        try:
-            made.append(make())
-        except InputError as error:
-            problems += error.diagnostics
-    if problems:
-        raise InputError(*problems)
-    return made[0], made[1]
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

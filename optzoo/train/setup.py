@@ -9,7 +9,6 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -22,9 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from optzoo.catalog import find_file, shipped
-from optzoo.documents import load_document, read_document
-from optzoo.errors import InputError
+from optzoo.catalog import find_file
+from optzoo.documents import load_document
 from optzoo.train.sources import Sources, check_sources
 
 Count = Annotated[int, Field(ge=1)]
@@ -271,15 +269,3 @@ def load_setup(name_or_path: str) -> Setup:
     """Read a setup by shipped name or by path. Raises InputError with positions."""
     path = find_file(name_or_path, kind="setups", what="setup")
     return load_document(path, Setup, what="setup")[0]
-
-
-def is_setup(name_or_path: str) -> bool:
-    """Say whether a name or a file is a setup rather than a recipe."""
-    path = Path(name_or_path)
-    if not path.is_file():
-        return name_or_path in shipped("setups") and name_or_path not in shipped()
-    try:
-        data = read_document(path).data
-    except InputError:
-        return False
-    return isinstance(data, dict) and "model" in data and "buffers" not in data

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from optzoo.catalog import names_setup
 from optzoo.errors import InputError
 from optzoo.train.overrides import override_setup
-from optzoo.train.setup import is_setup, load_setup
+from optzoo.train.setup import load_setup
 from optzoo.train.sources import annotate
 
 QUICK = load_setup("quick")
@@ -111,8 +112,8 @@ def test_what_is_overridden_is_marked_so(tmp_path: Path) -> None:
 
 
 def test_setups_and_recipes_are_told_apart(tmp_path: Path) -> None:
-    assert is_setup("quick")
-    assert not is_setup("ademamix")
+    assert names_setup("quick")
+    assert not names_setup("ademamix")
     (tmp_path / "quick.yaml").write_text(QUICK.to_yaml())
-    assert is_setup(str(tmp_path / "quick.yaml"))
-    assert not is_setup(str(tmp_path / "none.yaml"))
+    assert names_setup(str(tmp_path / "quick.yaml"))
+    assert not names_setup(str(tmp_path / "none.yaml"))
