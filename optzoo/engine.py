@@ -10,13 +10,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
+from optzoo.program.ops import Scope
+from optzoo.shards import Shards
 
 
 @dataclass
@@ -25,16 +27,24 @@ class Batch:
 
     Element i of every list belongs to parameter i and has its shape. `params` and `buffers` are in
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
-    narrower and are never written.
+    narrower and are never written. Where parameters are spread over processes, all lists hold this
+    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`.
     """
 
     params: list[Tensor]
     grads: list[Tensor]
     buffers: dict[str, list[Tensor]]
+    shards: Shards | None = None
 
 
 class Engine(Protocol):
-    """Runs one program on torch tensors."""
+    """Runs one program on torch tensors.
+
+    `crosses_shards` says whether the engine's norms go through `batch.shards`; one that has none is
+    not used where a program has a norm and parameters are spread over processes.
+    """
+
+    crosses_shards: ClassVar[bool]
 
     def __init__(self, program: Program) -> None: ...
 
@@ -45,6 +55,21 @@ class Engine(Protocol):
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view; `batch.grads` is not used."""
         ...
+
+
+def check_scope(engine: Engine, program: Program, batch: Batch) -> None:
+    """Raise InputError when a program has norms, tensors are sharded and the engine cannot."""
+    if batch.shards is None or engine.crosses_shards or program.scope is Scope.ELEMENTWISE:
+        return
+    name = type(engine).__name__
+    raise InputError(
+        Diagnostic(
+            "sharded-norm",
+            f"{program.name} has a norm of whole tensors, and {name} sees only this process's "
+            "shards",
+            hint="use `engine=auto`",
+        )
+    )
 
 
 ENGINES = {

@@ -7,6 +7,8 @@ Invariants: `param.grad` is read, never written or kept. State is created with t
 float32 (float64 for float64 parameters). A bfloat16 or float16 parameter is a rounded view of a
 float32 copy kept in the state as `master`, so that updates smaller than its last bit add up instead
 of vanishing. Between steps the parameters hold the training point unless `eval()` was called.
+State of a parameter that is spread over processes (`DTensor`) is spread alike; engines are given
+the shards that this process holds.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch.optim import Optimizer
 
 from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
-from optzoo.engine import Batch, Engine, engine_class
+from optzoo.engine import Batch, Engine, check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.parameters import check_grad, check_param, split_alike
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
@@ -32,6 +34,7 @@ from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.passes import specialise
+from optzoo.shards import local, local_like, shards_of
 from optzoo.zoo import Recipe
 
 MASTER, SAVED = "master", "train_point"
@@ -215,6 +218,7 @@ class RecipeOptimizer(Optimizer):
     def _step_batch(
         self, plan: Plan, clock: Clock, params: list[Tensor], scalars: Mapping[Name, float]
     ) -> None:
+        is_narrow = MASTER in self.state[params[0]]
         if clock.t == 1:
             for state in plan.program.tensor_states:
                 if isinstance(state.init, str):
@@ -223,8 +227,9 @@ class RecipeOptimizer(Optimizer):
                         assert first is not None
                         self.state[p][state.name].copy_(first)
         batch = self._batch(plan.program, params)
-        batch.grads = [p.grad for p in params if p.grad is not None]
-        is_narrow = MASTER in self.state[params[0]]
+        check_scope(plan.engine, plan.program, batch)
+        batch.grads = [local_like(p.grad, p) for p in params if p.grad is not None]
+        params = [local(p) for p in params]
         if is_narrow:
             for p, master in zip(params, batch.params, strict=True):
                 # someone may have loaded weights into p: then p is right and the copy is stale
@@ -234,9 +239,11 @@ class RecipeOptimizer(Optimizer):
             torch._foreach_copy_(params, batch.params)
 
     def _batch(self, program: Program, params: list[Tensor]) -> Batch:
-        wide = [self.state[p].get(MASTER, p) for p in params]
-        buffers = {s.name: [self.state[p][s.name] for p in params] for s in program.tensor_states}
-        return Batch(wide, [], buffers)
+        wide = [local(self.state[p].get(MASTER, p)) for p in params]
+        buffers = {
+            s.name: [local(self.state[p][s.name]) for p in params] for s in program.tensor_states
+        }
+        return Batch(wide, [], buffers, shards_of(params[0]))
 
     def _meet_program(self, program: Program, clock: Clock, params: list[Tensor]) -> None:
         """Create what a program needs and its predecessor did not: a hyperparameter left 0."""
@@ -299,7 +306,7 @@ class RecipeOptimizer(Optimizer):
             for param in group["params"]:
                 saved = self.state[param].pop(SAVED, None)
                 if saved is not None:
-                    param.copy_(saved)
+                    local(param).copy_(local(saved))
             if view != "train":
                 self._show_group(group, view)
             group["mode"] = view
@@ -326,7 +333,7 @@ class RecipeOptimizer(Optimizer):
                 points = plan.engine.view(view, self._batch(plan.program, params), values)
                 for param, point in zip(params, points, strict=True):
                     self.state[param][SAVED] = param.detach().clone()
-                    param.copy_(point)
+                    local(param).copy_(point)
 
     # ------------------------------------------------------------------ saving and loading
 
@@ -349,7 +356,7 @@ class RecipeOptimizer(Optimizer):
         optimizer_state.check(self, state_dict)
         core = {k: v for k, v in state_dict.items() if k in ("state", "param_groups")}
         super().load_state_dict(core)
-        optimizer_state.restore_dtypes(self, state_dict)
+        optimizer_state.restore_layout(self, state_dict)
         self._read_clocks()
 
     def _write_clocks(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.shards import is_sharded, spread_like
 
 if TYPE_CHECKING:
     from optzoo.optimizer import RecipeOptimizer
@@ -81,10 +82,17 @@ def _pairs(
     return pairs
 
 
-def restore_dtypes(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None:
-    """Undo torch's cast of state to the parameter's dtype: what was float32 stays float32."""
+def restore_layout(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None:
+    """Undo torch's cast of state to the parameter's dtype: what was float32 stays float32.
+
+    Whole tensors of a parameter that is spread over processes are spread as it is.
+    """
     for _, param, state in _pairs(optimizer, saved):
         for name, value in state.items():
+            if isinstance(value, Tensor) and value.dim() > 0 and is_sharded(param):
+                spread = spread_like(value, param)
+                optimizer.state[param][name] = spread.detach().clone()
+                continue
             now = optimizer.state[param].get(name)
             if isinstance(value, Tensor) and now is not None and now.dtype != value.dtype:
                 device = torch.device("cpu") if value.dim() == 0 else param.device

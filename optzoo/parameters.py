@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.shards import Shards, shards_of
 
 
 def check_param(param: Tensor) -> None:
@@ -32,8 +33,8 @@ def check_grad(param: Tensor) -> None:
 
 
 def split_alike(params: list[Tensor]) -> list[list[Tensor]]:
-    """Return the parameters in groups of one device and dtype."""
-    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    """Return the parameters in groups of one device, dtype and way of being sharded."""
+    groups: dict[tuple[torch.device, torch.dtype, Shards | None], list[Tensor]] = {}
     for param in params:
-        groups.setdefault((param.device, param.dtype), []).append(param)
+        groups.setdefault((param.device, param.dtype, shards_of(param)), []).append(param)
     return list(groups.values())

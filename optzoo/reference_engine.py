@@ -31,6 +31,8 @@ def _tensor(value: Value, like: Tensor) -> Tensor:
 class ReferenceEngine:
     """Run a program with the reference interpreter; each store rounds once."""
 
+    crosses_shards = False
+
     def __init__(self, program: Program) -> None:
         self.program = program
         self.domain = ReferenceDomain()

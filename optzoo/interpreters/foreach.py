@@ -18,6 +18,7 @@ from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
 from optzoo.program.numbers import SCALAR_RULES
+from optzoo.shards import Shards
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 Value = float | Tensors
@@ -74,7 +75,13 @@ _RULES: dict[str, Callable[..., Value]] = {
 
 
 class ForeachDomain:
-    """Floats and lists of tensors; see the module docstring."""
+    """Floats and lists of tensors; see the module docstring.
+
+    Where tensors are spread over processes, `shards` says how, and norms are of whole tensors.
+    """
+
+    def __init__(self, shards: Shards | None = None) -> None:
+        self.shards = shards
 
     def number(self, value: Fraction) -> Value:
         """Return the nearest float64."""
@@ -86,11 +93,17 @@ class ForeachDomain:
             return SCALAR_RULES[op](*args)
         if op in ("min", "max"):  # numbers meet first, so that a fold starts with a tensor
             args = sorted(args, key=lambda arg: not isinstance(arg, list | tuple))
-        return _RULES[op](*args)
+        value = _RULES[op](*args)
+        if op == "norm" and self.shards is not None:
+            assert isinstance(value, list | tuple)
+            return self.shards.whole_norms(value)
+        return value
 
 
 class ForeachEngine:
     """Run a program with torch's multi-tensor operations."""
+
+    crosses_shards = True
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -102,7 +115,8 @@ class ForeachEngine:
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in batch.grads]
         values: dict[Name, Value] = dict(scalars)
         buffers: dict[str, Value] = dict(batch.buffers)
-        param, kept = run_step(self.program, self.domain, values, batch.params, grads, buffers)
+        domain = ForeachDomain(batch.shards)
+        param, kept = run_step(self.program, domain, values, batch.params, grads, buffers)
         assert isinstance(param, list | tuple)
         for name, new in kept.items():
             assert isinstance(new, list | tuple)

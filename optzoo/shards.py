@@ -1,0 +1,86 @@
+"""Tensors that are spread over processes (torch `DTensor`), as the optimizer sees them.
+
+An elementwise program is right on any shard, so engines are given what this process holds. A norm
+is over a whole tensor: the processes add up the squares of theirs, and every process takes part,
+also with an empty shard. Nothing here knows of recipes or programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Return whether the tensor is a DTensor, without importing torch's distributed code."""
+    return hasattr(tensor, "placements")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return what this process holds of a tensor: its own memory, or the tensor itself."""
+    if not is_sharded(tensor):
+        return tensor
+    held: Tensor = tensor.to_local()  # type: ignore[attr-defined]  # a DTensor
+    return held
+
+
+def local_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return what this process holds of a tensor once it is spread as `like` is."""
+    if is_sharded(like) and is_sharded(tensor) and _layout(tensor) != _layout(like):
+        mesh, placements = _layout(like)
+        tensor = tensor.redistribute(mesh, placements)  # type: ignore[attr-defined]
+    return local(tensor)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return all of a tensor; every process that holds a shard must ask."""
+    if not is_sharded(tensor):
+        return tensor
+    gathered: Tensor = tensor.full_tensor()  # type: ignore[attr-defined]
+    return gathered
+
+
+def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor, which every process has, spread as `like` is; no communication."""
+    if not is_sharded(like) or is_sharded(tensor):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = _layout(like)
+    return distribute_tensor(
+        tensor.to(local(like).device), mesh, list(placements), src_data_rank=None
+    )
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How the tensors of a batch are spread: all alike, on one device mesh."""
+
+    mesh: Any
+    placements: tuple[Any, ...]
+
+    def whole_norms(self, norms: Sequence[Tensor]) -> list[Tensor]:
+        """Return the L2 norms of whole tensors from those of the shards held here.
+
+        A collective: the processes of the mesh call it with the same tensors in the same order.
+        Squares are added in float64.
+        """
+        squares = torch.stack(list(norms)).double().square()
+        for dim, placement in enumerate(self.placements):
+            if not placement.is_replicate():
+                dist.all_reduce(squares, group=self.mesh.get_group(dim))
+        return list(squares.sqrt().to(norms[0].dtype).unbind())
+
+
+def shards_of(tensor: Tensor) -> Shards | None:
+    """Return how a tensor is spread, or None when this process has all of it."""
+    return Shards(*_layout(tensor)) if is_sharded(tensor) else None
+
+
+def _layout(tensor: Any) -> tuple[Any, tuple[Any, ...]]:
+    return tensor.device_mesh, tuple(tensor.placements)
