@@ -18,7 +18,6 @@ from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
 from optzoo.program.numbers import SCALAR_RULES
-from optzoo.shards import Shards
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 Value = float | Tensors
@@ -77,11 +76,14 @@ _RULES: dict[str, Callable[..., Value]] = {
 class ForeachDomain:
     """Floats and lists of tensors; see the module docstring.
 
-    Where tensors are spread over processes, `shards` says how, and norms are of whole tensors.
+    Where tensors are spread over processes, `whole_norms` makes norms of whole tensors from those
+    of this process's shards.
     """
 
-    def __init__(self, shards: Shards | None = None) -> None:
-        self.shards = shards
+    def __init__(
+        self, whole_norms: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
+    ) -> None:
+        self.whole_norms = whole_norms
 
     def number(self, value: Fraction) -> Value:
         """Return the nearest float64."""
@@ -94,9 +96,9 @@ class ForeachDomain:
         if op in ("min", "max"):  # numbers meet first, so that a fold starts with a tensor
             args = sorted(args, key=lambda arg: not isinstance(arg, list | tuple))
         value = _RULES[op](*args)
-        if op == "norm" and self.shards is not None:
+        if op == "norm" and self.whole_norms is not None:
             assert isinstance(value, list | tuple)
-            return self.shards.whole_norms(value)
+            return self.whole_norms(value)
         return value
 
 
@@ -115,7 +117,7 @@ class ForeachEngine:
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in batch.grads]
         values: dict[Name, Value] = dict(scalars)
         buffers: dict[str, Value] = dict(batch.buffers)
-        domain = ForeachDomain(batch.shards)
+        domain = ForeachDomain(batch.shards.whole_norms if batch.shards else None)
         param, kept = run_step(self.program, domain, values, batch.params, grads, buffers)
         assert isinstance(param, list | tuple)
         for name, new in kept.items():
