@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from optzoo.cli.describe import describe
-from optzoo.cli.equiv import EQUIV_EPILOG, equiv
+from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.export import export
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, train
@@ -51,6 +51,7 @@ app.command("list")(list_recipes)
 app.command("show")(show)
 app.command("describe")(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
+app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("validate")(validate)
 app.command("schema")(schema)
 app.command("new")(new)

@@ -6,11 +6,12 @@ import json
 import shlex
 from enum import StrEnum
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, read_settings
+from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,17 @@ EQUIV_EPILOG = """Examples:
 
 Exact where the recipes are rational, to 40 digits otherwise. Exit code 0: the same; 1: different;
 2: a mistake in the input."""
+
+
+CONVERT_EPILOG = """Examples:
+
+\b
+  optzoo convert lion --to accelerated
+  optzoo convert ademamix --to simplified_ademamix --set beta1=0 --set warmup=1
+  optzoo convert simplified_ademamix_debiased --from adamw --set beta1=0.95 -o mine.yaml
+  optzoo convert ademamix --to simplified_ademamix --batch-tokens 1048576
+
+The recipe goes to standard output or to --output, what was proved of it to standard error."""
 
 
 class LrSchedule(StrEnum):
@@ -124,3 +136,73 @@ def _lr_expression(text: str) -> Expr:
             hint = "write numbers, `lr` (the learning rate of A) and `t`, such as `lr*(1 - 0.9**t)`"
             raise InputError(Diagnostic("unknown-name", message, hint=hint))
     return expr
+
+
+def convert(
+    recipe: RecipeArgument,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="FORM", help="`accelerated` (Eq. 1) or a recipe")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RECIPE", help="write RECIPE with the settings of this one"),
+    ] = None,
+    settings: SetOption = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="tokens per batch: alpha and lr by the authors' rules"),
+    ] = None,
+    total_steps: Annotated[int, typer.Option(min=10, help="T, for schedules")] = 10_000,
+    drop_clips: Annotated[
+        bool, typer.Option("--drop-clips", help="leave clips out first: the same while none acts")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="file to write  [default: stdout]")
+    ] = None,
+) -> None:
+    """Write a recipe in another form that trains identically, and prove it.
+
+    `--to accelerated` writes one momentum sum, as Eq. (1) has it. `--to RECIPE` finds the settings
+    of another recipe; for simplified_ademamix the nearest ones where none are the same. `--set`
+    overrides the original's hyperparameters.
+    """
+    from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
+    from optzoo.equivalence.verdict import format_verdict
+    from optzoo.zoo import load_recipe
+
+    if (to is None) == (source is None):
+        message = "say what to convert to: `--to accelerated`, `--to RECIPE`, or `--from RECIPE`"
+        raise InputError(Diagnostic("bad-value", message))
+    original = load_recipe(source or recipe).with_overrides(read_settings(settings))
+    target = recipe if source is not None else to
+    assert target is not None
+    if batch_tokens is not None and target != "simplified_ademamix":
+        message = "`--batch-tokens` goes with `--to simplified_ademamix`"
+        raise InputError(Diagnostic("bad-value", message))
+    if target == "accelerated":
+        found = convert_to_accelerated(original, drop_clips=drop_clips)
+    else:
+        found = convert_to_recipe(
+            original, load_recipe(target), total_steps=total_steps, batch_tokens=batch_tokens
+        )
+    text = found.recipe.to_yaml()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(output, text)
+        typer.echo(f"wrote {output}", err=True)
+    typer.echo(format_verdict(found.verdict, []), err=True)
+    for remark in found.remarks:
+        typer.echo(f"  {remark}", err=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        message = f"`{path}` exists already"
+        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
+    except OSError as error:
+        message = f"`{path}` cannot be written: {error.strerror}"
+        raise InputError(Diagnostic("unwritable", message)) from None

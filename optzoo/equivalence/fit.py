@@ -34,8 +34,14 @@ STALLED = 5
 ROOT = 1e-11
 """A root mean square distance, relative to the move, that counts as a root in float64."""
 TOO_FAR = 1e6
+MAX_RUNS = 3_000
+"""Runs of both courses that a search may take: some ten seconds."""
 
 Vector = npt.NDArray[np.float64]
+
+
+class OutOfRuns(Exception):  # noqa: N818
+    """The search has taken long enough."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Fit:
         ]
         self.intervals: dict[str, Interval] = {n: knobs[n].interval for n in self.unknowns}
         self.held: dict[str, float] = {}
+        self.runs = 0
         self.program = right.program()
         self.targets = [self._points(follow(left.program, c, self.domain)) for c in self.courses]
         starts = [np.asarray([float(x) for x in c.start]) for c in self.courses]
@@ -89,6 +96,9 @@ class Fit:
 
     def residual(self, values: Mapping[str, float], gains: Sequence[float] | None) -> Vector:
         """Return the distances of all points, relative to the left recipe's largest move."""
+        self.runs += 1
+        if self.runs > MAX_RUNS:
+            raise OutOfRuns
         exact = {n: Fraction(v) for n, v in {**values, **self.held}.items()}
         program = self.program.with_values(exact)
         rows = []

@@ -14,17 +14,22 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
+from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.description.response import Response
 from optzoo.equivalence.compare import Comparison, Conditions, Side, compare, own_lr
-from optzoo.equivalence.fit import Fit, Root
+from optzoo.equivalence.fit import Fit, OutOfRuns, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
 from optzoo.errors import InputError
 from optzoo.interpreters.digits import DigitsDomain
+from optzoo.interpreters.linear import LinearDomain, run_linear
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, Name, Num, format_number, mul, substitute
+from optzoo.program.ir import Program
 from optzoo.zoo import Recipe
 
 MAX_TRIES = 24
 FORMULA_DRAWS = 2
+RANK_STEPS = 7
 Values = Mapping[str, Fraction]
 T = TypeVar("T")
 
@@ -67,16 +72,30 @@ def find_substitution(
 
     None says that none was found, not that there is none.
     """
+    if _rank(left.program, own_values=True) > _rank(right.program()):
+        return None  # the left has more momenta than the right can have
     fit = Fit(left, right, conditions, fixed, iterates_only)
     proof = _Proof(left, right, conditions, iterates_only)
     alike = fit.alike()
     for held in (alike, {}) if alike else ({},):
         for with_gains in (False, True):
-            root = fit.solve(with_gains, held)
+            try:
+                root = fit.solve(with_gains, held)
+            except OutOfRuns:
+                return None
             found = None if root is None else proof.prove(root)
             if found is not None:
                 return proof.with_formulas(found)
     return None
+
+
+def _rank(program: Program, *, own_values: bool = False) -> int:
+    """Return how many momenta a program has, at its own values or at drawn ones."""
+    values = {h.name: h.value for h in program.hypers} if own_values else {}
+    rng = random.Random(0)
+    domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
+    inputs = DrawnInputs(program, rng, RANK_STEPS, values)
+    return Response.of(run_linear(program, domain, range(1, RANK_STEPS + 1), inputs)).rank
 
 
 class _Proof:

@@ -27,6 +27,7 @@ class Verdict:
     iterates_only: bool
     comparison: Comparison
     constant_lr_same: bool = False
+    searched: bool = False
     cause: Cause | None = None
     substitution: Substitution | None = None
 
@@ -84,9 +85,12 @@ def equivalence(
         still = _agrees(constant, iterates_only)
     cause = find_cause(a, b, conditions) if comparison.train is not None else None
     found = None
-    if search and right_lr is None and not still:
+    searched = search and right_lr is None and not still
+    if searched:
         found = find_substitution(a, right, conditions, fixed=fixed, iterates_only=iterates_only)
-    return replace(verdict, constant_lr_same=still, cause=cause, substitution=found)
+    return replace(
+        verdict, constant_lr_same=still, searched=searched, cause=cause, substitution=found
+    )
 
 
 def _agrees(comparison: Comparison, iterates_only: bool) -> bool:
@@ -135,7 +139,7 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
         lines += _cause_lines(verdict.cause, a, b)
     if verdict.substitution is not None:
         lines += ["", *_substitution_lines(verdict.substitution, a, b, arguments)]
-    elif not verdict.constant_lr_same:
+    elif verdict.searched:
         lines += ["", f"no hyperparameters of {b} were found that make it {a}"]
     return "\n".join(lines)
 

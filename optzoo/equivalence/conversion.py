@@ -1,0 +1,92 @@
+"""Converting a recipe to another form, and proving what was written before it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.equivalence.compare import Conditions, Side
+from optzoo.equivalence.convert import to_accelerated
+from optzoo.equivalence.nearest import nearest_simplified
+from optzoo.equivalence.substitution import find_substitution
+from optzoo.equivalence.verdict import Verdict, equivalence
+from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.program.expressions import format_expression
+from optzoo.zoo import Recipe
+
+NEAREST = "simplified_ademamix"
+SMALL = Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A recipe written, and what `equiv` says of it. `remarks` are for the person who asked."""
+
+    recipe: Recipe
+    verdict: Verdict
+    remarks: tuple[str, ...] = ()
+
+
+def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conversion:
+    """Write a recipe in the form of Eq. (1).
+
+    Raises InputError where there is no such form, and RunError, a fault of ours, where what was
+    written does not move as the original.
+    """
+    written = to_accelerated(recipe, drop_clips=drop_clips)
+    conditions = Conditions(grad_size=SMALL) if drop_clips else Conditions()
+    verdict = equivalence(recipe, written, conditions=conditions, search=False)
+    if not verdict.same:
+        raise RunError(
+            f"the conversion of {recipe.name} does not move as {recipe.name}; nothing is written",
+            hint="please report the recipe: this is a mistake of optzoo",
+        )
+    before = len(recipe.trained_program().tensor_states)
+    after = len(written.trained_program().tensor_states)
+    remarks = [f"buffers: {before} before, {after} now"]
+    if drop_clips:
+        remarks.append("clips were left out: the same while no clip acts")
+    return Conversion(written, verdict, tuple(remarks))
+
+
+def convert_to_recipe(
+    recipe: Recipe, target: Recipe, *, total_steps: int, batch_tokens: int | None = None
+) -> Conversion:
+    """Write `target` with the hyperparameters that make it `recipe`.
+
+    For simplified_ademamix the nearest is written where none is the same, or where `batch_tokens`
+    asks for the authors' rules. Raises InputError where no hyperparameters are found.
+    """
+    left = Side(recipe)
+    near = None
+    if target.name == NEAREST:
+        near = nearest_simplified(recipe, total_steps, batch_tokens=batch_tokens)
+    found = None if batch_tokens else find_substitution(left, target, Conditions())
+    if found is not None and found.lr is None:
+        verdict = equivalence(recipe, found.right.recipe, search=False)
+        return Conversion(found.right.recipe, verdict, ())
+    if near is None:
+        message = f"no hyperparameters of {target.name} were found that make it {recipe.name}"
+        hint = f"see: optzoo equiv {recipe.name} {target.name}"
+        if found is not None:
+            assert found.lr is not None
+            rule = format_expression(found.lr)
+            hint = f"they exist with the learning rate {rule}, which a recipe cannot say; {hint}"
+        raise InputError(Diagnostic("no-form", message, hint=hint))
+    written = target.with_overrides(dict(near.values))
+    verdict = equivalence(recipe, written, search=False)
+    remarks = [
+        f"impulse response at step {total_steps:,} off by {near.error:.2g} of its total weight"
+    ]
+    if found is not None and found.lr is not None:
+        remarks.append(
+            f"exact with the learning rate {format_expression(found.lr)} at step t: the original "
+            "debiases its momentum; simplified_ademamix_debiased does too"
+        )
+    if batch_tokens is not None:
+        remarks.append(
+            "alpha and lr follow the rules of the authors' README, not the original's trajectory: "
+            "alpha = 100 * 32768/batch, lr = lr of the original * "
+            "sqrt((1 - beta_start)*(1 - beta1)); at a million tokens the paper found 0 best"
+        )
+    return Conversion(written, verdict, tuple(remarks))

@@ -1,0 +1,195 @@
+"""`optzoo convert`: what is written trains identically, and is in the form that was asked for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from problems import RECIPES
+from typer.testing import CliRunner
+
+import optzoo
+from optzoo.cli.app import app
+from optzoo.description.form import decide
+from optzoo.equivalence.compare import Conditions
+from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
+from optzoo.equivalence.convert import to_accelerated
+from optzoo.equivalence.momentum import CannotConvert
+from optzoo.equivalence.nearest import impulse_response, nearest_simplified
+from optzoo.equivalence.terms import terms_of
+from optzoo.equivalence.verdict import equivalence
+from optzoo.errors import InputError
+from optzoo.program.expressions import format_expression, parse_expression
+
+REFUSED = {
+    "adagrad": "no past gradient",
+    "adan": "starts at the first gradient",
+    "adan_no_prox": "starts at the first gradient",
+    "ademamix": "2 momenta",
+    "aggmo": "2 momenta",
+    "gpa_adamw": "two momenta",
+    "grokfast_adamw": "starts at grad",
+    "mars": "clipped",
+    "mars_lion": "clipped",
+    "mars_paper": "clipped",
+    "rmsprop": "no past gradient",
+    "schedule_free_adamw_inner_momentum": "two momenta",
+    "sgd": "no past gradient",
+}
+SHORT = Conditions(long_steps=0)
+
+
+def recipe(name: str, **settings: Any) -> optzoo.Recipe:
+    return optzoo.load_recipe(name).with_overrides(settings)
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n not in REFUSED])
+def test_the_accelerated_form_moves_alike(name: str) -> None:
+    original = recipe(name)
+    written = to_accelerated(original)
+    assert equivalence(original, written, conditions=SHORT, search=False).same
+    assert len(written.spec.buffers) == 1
+    before, after = original.trained_program(), written.trained_program()
+    assert len(after.tensor_states) <= len(before.tensor_states)
+    assert decide(after).momenta == decide(before).momenta
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_such_form_is_refused_with_a_reason(name: str) -> None:
+    with pytest.raises(CannotConvert, match=REFUSED[name]):
+        to_accelerated(recipe(name))
+
+
+def test_the_list_of_refusals_is_no_longer_than_needed() -> None:
+    """A refused recipe has another rank than 1, a clip, or a start that Eq. (1) lacks."""
+    for name in REFUSED:
+        decision = decide(recipe(name).trained_program())
+        excused = "clip" in REFUSED[name] or "start" in REFUSED[name]
+        assert decision.momenta != 1 or excused, name
+
+
+def test_ademamix_without_its_fast_momentum_is_accelerated_sgd() -> None:
+    found = convert_to_accelerated(recipe("ademamix", beta1=0))
+    assert found.verdict.same
+    assert list(found.recipe.spec.buffers) == ["m"]
+
+
+def test_mars_needs_one_buffer_where_no_clip_acts() -> None:
+    found = convert_to_accelerated(recipe("mars"), drop_clips=True)
+    assert found.verdict.same
+    assert found.verdict.conditions.grad_size == Fraction(1, 10)
+    assert "clip" in found.remarks[-1]
+    mars_lion = convert_to_accelerated(recipe("mars_lion"), drop_clips=True)
+    assert len(mars_lion.recipe.trained_program().tensor_states) == 1
+
+
+def test_lion_comes_out_with_the_coefficients_of_the_paper() -> None:
+    """Section 4.2: eta_a = beta1 (1 - beta2)/beta2, alpha_a = 1 - beta1/beta2, times lr."""
+    mix = yaml.safe_load(to_accelerated(recipe("lion")).to_yaml())["update"]["mix"]
+    assert mix == {"m": "beta1/beta2 - beta1", "grad": "1 - beta1/beta2"}
+
+
+# ------------------------------------------------------------------ to another recipe
+
+
+def test_to_a_recipe_with_the_same_trajectory() -> None:
+    found = convert_to_recipe(
+        recipe("adamw", beta1=0.95), recipe("simplified_ademamix_debiased"), total_steps=100
+    )
+    assert found.verdict.same
+    assert found.recipe.hyperparameters["alpha"].default == 0
+    assert found.recipe.hyperparameters["beta1"].default == 0.95
+
+
+def test_adamw_is_near_to_theory_style_momentum() -> None:
+    """experiments.md 1.5: alpha 0 and lr (1 - beta1); what is left is AdamW's debiasing."""
+    adamw = recipe("adamw", weight_decay=0)
+    found = convert_to_recipe(adamw, recipe("simplified_ademamix"), total_steps=1000)
+    values = {n: h.default for n, h in found.recipe.hyperparameters.items()}
+    assert values["alpha"] == pytest.approx(0, abs=1e-9)
+    assert values["lr"] == pytest.approx(1e-4, rel=1e-9)
+    assert values["beta1"] == values["beta_start"] == pytest.approx(0.9, rel=1e-12)
+    assert not found.verdict.same
+    assert any("1 - 0.9**t" in remark for remark in found.remarks)
+
+
+def test_weight_decay_keeps_its_product_with_lr() -> None:
+    near = nearest_simplified(recipe("adamw", weight_decay=0.01), 1000)
+    assert near.values["lr"] * near.values["weight_decay"] == pytest.approx(1e-3 * 0.01, rel=1e-9)
+
+
+def test_ademamix_at_its_final_values_has_the_known_translation() -> None:
+    """experiments.md 1.5: alpha 8, beta3 .999, lr 1e-3 become alpha 125 and lr 8e-6."""
+    near = nearest_simplified(recipe("ademamix", beta1=0, beta3=0.999, alpha=8), 1000)
+    assert near.values["alpha"] == pytest.approx(125, rel=1e-8)
+    assert near.values["lr"] == pytest.approx(8e-6, rel=1e-8)
+    assert near.values["beta1"] == pytest.approx(0.999, rel=1e-12)
+    assert near.error < 1e-9
+
+
+def test_two_momenta_keep_the_slow_one_and_the_total_weight() -> None:
+    original = recipe("ademamix", beta3=0.999, warmup=1)
+    near = nearest_simplified(original, 1000)
+    weights = impulse_response(original.trained_program(), 1000, 12_000)
+    lr, alpha, beta = (near.values[n] for n in ("lr", "alpha", "beta1"))
+    assert lr * (1 / (1 - beta) + alpha) == pytest.approx(sum(weights), rel=1e-4)
+    assert beta == pytest.approx(0.999, rel=1e-9)
+    assert 0.1 < near.error < 1
+
+
+def test_the_rules_of_the_authors_at_a_batch_size() -> None:
+    near = nearest_simplified(recipe("ademamix"), 1000, batch_tokens=65_536)
+    assert near.values["alpha"] == 50
+    beta, start = near.values["beta1"], near.values["beta_start"]
+    assert near.values["lr"] == pytest.approx(1e-3 * ((1 - beta) * (1 - start)) ** 0.5)
+
+
+# ------------------------------------------------------------------ sums of products
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("a*(1 - b) - a + a*b", "0"),
+        ("(a + b)*(a - b)", "a**2 - b**2"),
+        ("a/b*b", "a"),
+        ("(2*a + 2*b)/(a + b)", "2"),
+        ("sqrt(a + a)*c/sqrt(2*a)", "c"),
+        ("1/(1 - a) - 1/(1 - a)", "0"),
+    ],
+)
+def test_terms_cancel(text: str, printed: str) -> None:
+    assert format_expression(terms_of(parse_expression(text)).expr()) == printed
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_writes_a_recipe_that_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "lion_accelerated.yaml"
+    result = CliRunner().invoke(app, ["convert", "lion", "--to", "accelerated", "-o", str(path)])
+    assert result.exit_code == 0
+    assert "same: lion and lion_accelerated" in result.output
+    proof = CliRunner().invoke(app, ["equiv", "lion", str(path)])
+    assert proof.exit_code == 0
+    again = CliRunner().invoke(app, ["convert", "lion", "--to", "accelerated", "-o", str(path)])
+    assert isinstance(again.exception, InputError)
+    assert "exists already" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lion"], "say what to convert to"),
+        (["lion", "--to", "accelerated", "--batch-tokens", "10"], "--batch-tokens"),
+        (["lion", "--to", "adamw"], "no hyperparameters of adamw were found"),
+        (["sgd", "--to", "simplified_ademamix"], "no momentum"),
+    ],
+)
+def test_bad_input(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["convert", *arguments])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
