@@ -183,6 +183,12 @@ def test_decay_is_named() -> None:
     assert verdict.cause.weight is None
 
 
+def test_decay_is_not_blamed_for_what_stands_under_a_sign() -> None:
+    verdict = equivalence(recipe("lion", {}), recipe("signum", {}), search=False)
+    assert verdict.cause is not None
+    assert not verdict.cause.decay
+
+
 def test_what_is_not_linear_is_named() -> None:
     verdict = equivalence(
         recipe("signum", {"beta": 0, "lr": 1}), recipe("sgd", {"lr": 1}), search=False

@@ -122,7 +122,9 @@ def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
         for point in found:
             difference = first_difference(a, b, course, point, exact=was_exact)
             found[point] = _earlier(found[point], difference)
-        found["train"] = _earlier(found["train"], _behind_signs(left, right, course))
+        if not conditions.zero_grads:
+            behind = _behind_signs(left, right, course)
+            found["train"] = _earlier(found["train"], behind)
     if conditions.long_steps > conditions.steps and not all(found.values()):
         course = conditions.long_course()
         a, b, _ = both(left, right, course, try_exact=False)
