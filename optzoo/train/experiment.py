@@ -16,9 +16,10 @@ import torch
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.batches import Batches
-from optzoo.train.corpus import Corpus, open_corpus
+from optzoo.train.corpus import Corpus
 from optzoo.train.evaluate import HeldOut
 from optzoo.train.model import Transformer
+from optzoo.train.prepared import open_data
 from optzoo.train.schedule import Schedule
 from optzoo.train.setup import Setup
 from optzoo.zoo import Recipe
@@ -63,7 +64,7 @@ def assemble(recipe: Recipe, setup: Setup) -> Experiment:
         )
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
-    corpus = open_corpus(setup.data.corpus)
+    corpus = open_data(setup)
     batch = setup.batch
     batches = Batches(
         corpus.train.tokens, corpus.fingerprint, setup.seed, batch.sequences, batch.sequence_length

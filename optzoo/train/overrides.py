@@ -13,8 +13,18 @@ from pydantic import BaseModel, ValidationError
 
 from optzoo.documents import parse_document
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.train.setup import BudgetSection, ScheduleSection, Section, Setup
+from optzoo.train.setup import BudgetSection, DataSection, ScheduleSection, Section, Setup
 from optzoo.train.sources import CHANGED, leaf_paths
+
+RIVALS: dict[tuple[type[BaseModel], str], tuple[str, ...]] = {
+    (BudgetSection, "steps"): ("tokens",),
+    (BudgetSection, "tokens"): ("steps",),
+    (ScheduleSection, "warmup_steps"): ("warmup_fraction",),
+    (ScheduleSection, "warmup_fraction"): ("warmup_steps",),
+    (DataSection, "path"): ("corpus",),
+    (DataSection, "corpus"): ("path", "source", "validation", "tokenizer", "vocabulary"),
+}
+"""What goes when a field is set: fields that cannot stand beside it."""
 
 
 def override_setup(setup: Setup, changes: Mapping[str, str]) -> Setup:
@@ -61,11 +71,9 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:
     data[last] = value
     if value is None and field.default is None:
         del data[last]  # as if it had never been set
-    rivals = {"steps": "tokens", "tokens": "steps"} if model is BudgetSection else {}
-    if model is ScheduleSection:
-        rivals = {"warmup_steps": "warmup_fraction", "warmup_fraction": "warmup_steps"}
-    if value is not None and last in rivals:
-        data.pop(rivals[last], None)
+    if value is not None:
+        for rival in RIVALS.get((model, last), ()):
+            data.pop(rival, None)
     return None
 
 

@@ -6,6 +6,7 @@ A plan is plain data, made without torch, without reading a corpus and without w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from optzoo.train.hardware import SHOWN, Accelerator, find_accelerator
@@ -76,6 +77,14 @@ def describe_data(setup: Setup) -> dict[str, Any]:
     """Return the vocabulary of a setup's corpus, whether it is there, and how to get it."""
     from optzoo.train.corpus import VOCABULARY
 
+    if setup.data.path is not None:
+        return {
+            "corpus": setup.data.path,
+            "vocabulary": setup.data.vocabulary or VOCABULARY,
+            "ready": Path(setup.data.path, "manifest.json").is_file(),
+            "status": "prepared data",
+            "command": setup.data.prepare_command(setup.num_steps * setup.batch.tokens),
+        }
     return {
         "corpus": setup.data.corpus,
         "vocabulary": VOCABULARY,

@@ -9,6 +9,7 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -69,9 +70,43 @@ class ModelSection(Section):
 
 
 class DataSection(Section):
-    """Which text."""
+    """Which text: the embedded corpus (`corpus`), or what `optzoo data prepare` made (`path`).
 
-    corpus: Literal["stdlib"] = "stdlib"
+    A setup with a `path` may say what the directory is made from: the command that makes it is then
+    part of the message when it is missing, and a directory with another `vocabulary` is refused.
+    """
+
+    corpus: Literal["stdlib"] | None = None
+    path: str | None = None
+    source: list[str] | None = None
+    validation: str | None = None
+    tokenizer: str | None = None
+    vocabulary: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_corpus(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        given = {key for key, value in data.items() if value is not None}
+        if {"corpus", "path"} <= given:
+            raise ValueError("give one of `data.corpus` and `data.path`")
+        about = sorted(given & {"source", "validation", "tokenizer", "vocabulary"})
+        if about and "path" not in given:
+            raise ValueError(
+                f"`data.{about[0]}` is about prepared data, and `data.path` is not given"
+                "\nhint: `data.path` is a directory that `optzoo data prepare` made"
+            )
+        return data if given & {"corpus", "path"} else {**data, "corpus": "stdlib"}
+
+    def prepare_command(self, tokens: int) -> str:
+        """Return the command that makes `path`, with at least `tokens` tokens to train on."""
+        words = ["optzoo", "data", "prepare", *(self.source or ["SOURCE"])]
+        words += ["--tokenizer", self.tokenizer or "bytes"]
+        if self.validation is not None:
+            words += ["--validation", self.validation]
+        words += ["--max-tokens", str(tokens), "--out", self.path or "DIR"]
+        return shlex.join(words)
 
 
 class BatchSection(Section):

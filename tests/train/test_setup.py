@@ -111,6 +111,24 @@ def test_what_is_overridden_is_marked_so(tmp_path: Path) -> None:
     assert rows["model.width"]["mark"] == "paper"
 
 
+def test_data_is_the_embedded_corpus_or_prepared() -> None:
+    assert QUICK.data.corpus == "stdlib"
+    there = {
+        "data.path": "c4 t5",
+        "data.tokenizer": "t5-base",
+        "data.source": "[hub:allenai/c4:en]",
+    }
+    prepared = override_setup(QUICK, {**there, "data.vocabulary": "32100"})
+    assert (prepared.data.corpus, prepared.data.path) == (None, "c4 t5")
+    assert prepared.data.prepare_command(9) == (
+        "optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 9 --out 'c4 t5'"
+    )
+    back = override_setup(prepared, {"data.corpus": "stdlib"})
+    assert back.data == QUICK.data
+    assert "`data.path` is not given" in refusal(data__tokenizer="gpt2")
+    assert "one of `data.corpus` and `data.path`" in refusal(data="{corpus: stdlib, path: a}")
+
+
 def test_setups_and_recipes_are_told_apart(tmp_path: Path) -> None:
     assert names_setup("quick")
     assert not names_setup("ademamix")
