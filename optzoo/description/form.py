@@ -21,6 +21,7 @@ from optzoo.description.lr_schedules import parse_lr_schedule
 from optzoo.description.response import Response
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
+from optzoo.interpreters.cost import Cost, cost
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
@@ -101,7 +102,12 @@ class Description:
     @property
     def state_bytes_per_parameter(self) -> int:
         """Bytes of float32 state per parameter."""
-        return 4 * len(self.program.tensor_states)
+        return self.cost.state_bytes()
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What a step reads, writes and keeps."""
+        return cost(self.program)
 
     @cached_property
     def scalars(self) -> ScalarTable:
@@ -175,6 +181,8 @@ class Description:
             "eta_a": [row.eta_a for row in rows] or None,
             "alpha_a": [row.alpha_a for row in rows] or None,
             "state_bytes_per_parameter": self.state_bytes_per_parameter,
+            "tensors_read": self.cost.tensors_read,
+            "tensors_written": self.cost.tensors_written,
         }
 
 

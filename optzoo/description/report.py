@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from optzoo.description.form import Description
-from optzoo.program.expressions import names_in
 
 _MOMENTA = {0: "no momentum", 1: "one momentum", 2: "two momenta", 3: "three momenta"}
 
@@ -46,19 +45,14 @@ def _table(description: Description) -> str:
 
 
 def _bill(description: Description) -> str:
-    program = description.program
-    states = [state.name for state in program.tensor_states]
-    reads = {"param", "grad"} | {
-        name.id
-        for line in program.step
-        for name in names_in(line.expr)
-        if name.when == "prev" and name.id in states
-    }
+    bill = description.cost
+    states = bill.buffers
     names = f" ({', '.join(states)})" if states else ""
     plural = "" if len(states) == 1 else "s"
-    size = description.state_bytes_per_parameter
+    passes = "" if bill.passes == 1 else f" in {bill.passes} passes"
     return (
-        f"state: {len(states)} tensor{plural}{names}, {size} bytes per parameter in float32\n"
-        f"a step reads {len(reads)} tensors and writes {len(states) + 1}; "
-        f"scope {program.scope}"
+        f"state: {len(states)} tensor{plural}{names}, {bill.state_bytes()} bytes per parameter in "
+        f"float32\n"
+        f"a step reads {bill.tensors_read} tensors and writes {bill.tensors_written}{passes}, "
+        f"{bill.step_bytes()} bytes per parameter; scope {description.program.scope}"
     )
