@@ -61,6 +61,10 @@ def train(
     compile_: Annotated[
         bool, typer.Option("--compile", help="run the model through torch.compile")
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
     ] = None,
@@ -91,6 +95,7 @@ def train(
         "execution.engine": engine,
         "execution.threads": threads,
         "execution.compile": "true" if compile_ else None,
+        "metrics.track": f"[{track}]" if track else None,
     }
     changes = [(name, str(value)) for name, value in fields.items() if value is not None]
     changes += [split_setting(text) for text in settings or ()]

@@ -1,7 +1,8 @@
 """The log of a run: `metrics.jsonl`, one JSON object a line, appended and never rewritten.
 
 Lines of kind `step` hold the training loss of one optimizer step, lines of kind `evaluation` the
-held-out loss of every view. A checkpoint remembers the length of the file; resuming cuts the file
+held-out loss of every view, lines of kind `speed` what depends on the machine. Trackers are told of
+each line. A checkpoint remembers the length of the file; resuming cuts the file
 to that length, so no line is lost or doubled.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from optzoo.errors import RunError
+from optzoo.train.trackers import Tracking
 
 
 class MetricsLog:
@@ -23,8 +25,9 @@ class MetricsLog:
     Every method raises RunError when the disk does not take what is written.
     """
 
-    def __init__(self, path: Path, size: int = 0) -> None:
+    def __init__(self, path: Path, size: int = 0, tracking: Tracking | None = None) -> None:
         self._path = path
+        self._tracking = tracking
         with self._reporting():
             self._file = path.open("r+b" if path.exists() else "w+b")
             self._file.truncate(size)
@@ -35,6 +38,8 @@ class MetricsLog:
         with self._reporting():
             self._file.write(json.dumps({"kind": kind, **values}).encode() + b"\n")
             self._file.flush()
+        if self._tracking is not None:
+            self._tracking.record(kind, values)
 
     def sync(self) -> int:
         """Put everything on the disk and return the length of the file in bytes."""
@@ -47,6 +52,8 @@ class MetricsLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._tracking is not None:
+            self._tracking.close()
         with self._reporting():
             self._file.close()
 

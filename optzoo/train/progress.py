@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -12,7 +13,7 @@ _LINES = 20  # plain progress lines in a whole run
 
 
 class Progress:
-    """Shows step, loss, learning rate, tokens/s and time left of a run of `steps` steps.
+    """Shows loss, learning rate, gradient norm, speed, memory and time left of `steps` steps.
 
     Quiet shows nothing but warnings.
     """
@@ -32,6 +33,7 @@ class Progress:
         self._start = 0
         self._began = time.perf_counter()
         self._bar: Any = None  # a tqdm, once started on a terminal
+        self._speed: Mapping[str, Any] = {}
 
     def start(self, done: int) -> None:
         """Begin to measure, `done` steps into the run."""
@@ -46,13 +48,16 @@ class Progress:
                 bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix} [{elapsed}<{remaining}]",
             )
 
-    def step(self, done: int, *, loss: float, lr: float) -> None:
-        """Report that `done` steps are behind us."""
+    def step(
+        self, done: int, *, loss: float, lr: float, grad_norm: float, speed: Mapping[str, Any]
+    ) -> None:
+        """Report that `done` steps are behind us; `speed` is empty where it was not measured."""
         if self._quiet:
             return
         elapsed = time.perf_counter() - self._began
+        self._speed = speed or self._speed
         rate = (done - self._start) * self._tokens_per_step / max(elapsed, 1e-9)
-        text = f"loss {loss:.3f}  lr {lr:.2e}  {rate:,.0f} tokens/s"
+        text = f"loss {loss:.3f}  lr {lr:.2e}  grad {grad_norm:.2g}  {_pace(self._speed, rate)}"
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -79,6 +84,16 @@ class Progress:
         """Leave the bar as it is and go to the next line."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _pace(speed: Mapping[str, Any], rate: float) -> str:
+    """Return speed, MFU and memory as last measured; `rate` until they are."""
+    parts = [f"{speed.get('tokens_per_second', rate):,.0f} tokens/s"]
+    if "mfu" in speed:
+        parts.append(f"MFU {speed['mfu']:.1%}")
+    if "memory_bytes" in speed:
+        parts.append(f"{speed['memory_bytes'] / 2**30:.2g} GiB")
+    return "  ".join(parts)
 
 
 def _clock(seconds: float) -> str:

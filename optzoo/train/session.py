@@ -32,6 +32,7 @@ from optzoo.train.rundir import (
 from optzoo.train.sample import draw_text
 from optzoo.train.signals import Interrupted
 from optzoo.train.snapshot import restore_snapshot
+from optzoo.train.trackers import check_trackers
 from optzoo.train.trainer import Trainer, Views
 from optzoo.zoo import Recipe, load_recipe
 
@@ -64,6 +65,7 @@ def start_run(
     if suited and not quiet:
         settings = ", ".join(f"{name}={value}" for name, value in suited.items())
         print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
+    check_trackers(setup.metrics.track)
     setup = setup.with_threads(torch.get_num_threads())
     experiment = assemble(recipe, setup)
     run = create_run(
@@ -96,8 +98,10 @@ def resume_run(path: Path, recipe_name: str | None = None, *, quiet: bool = Fals
                 hint=f"evaluate it with `optzoo eval {shlex.quote(str(path))}`",
             )
         )
+    setup = run.load_setup()
+    check_trackers(setup.metrics.track)
     with hold(run):
-        experiment = assemble(recipe, run.load_setup())
+        experiment = assemble(recipe, setup)
         run.check_corpus(experiment.corpus)
         return _train(experiment, run, quiet=quiet, resume=True)
 

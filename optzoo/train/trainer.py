@@ -24,6 +24,8 @@ from optzoo.train.progress import Progress
 from optzoo.train.rundir import RunDirectory
 from optzoo.train.signals import Interrupted, StopRequest
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
+from optzoo.train.telemetry import Telemetry
+from optzoo.train.trackers import Tracking
 
 Views = dict[str, tuple[Loss, str]]
 
@@ -43,6 +45,9 @@ class Trainer:
         self.seconds = 0.0
         self.evaluated: int | None = None  # the step of the last evaluation in the metrics
         self._metrics_size = 0
+        self._telemetry = Telemetry(
+            experiment.setup, experiment.corpus.vocabulary, list(experiment.model.parameters())
+        )
         self._base_rates = [float(g["lr"]) for g in experiment.optimizer.param_groups]
 
     def restore(self) -> None:
@@ -64,7 +69,7 @@ class Trainer:
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds
-        with StopRequest() as stop, MetricsLog(self.run.metrics, self._metrics_size) as log:
+        with StopRequest() as stop, self._open_log() as log:
             try:
                 final = self._evaluate_if_due(log, stop)
                 while self.step < steps:
@@ -83,23 +88,37 @@ class Trainer:
                 self.progress.close()
         return final or self._measure(StopRequest())
 
+    def _open_log(self) -> MetricsLog:
+        setup = self.experiment.setup
+        tracking = Tracking(
+            setup.metrics.track,
+            path=self.run.path,
+            config={"recipe": self.experiment.recipe.name, **setup.model_dump(mode="json")},
+            step=self.step,
+            every=setup.metrics.every,
+            warn=self.progress.warn,
+        )
+        return MetricsLog(self.run.metrics, self._metrics_size, tracking)
+
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.experiment.setup.num_steps
 
     def _train_step(self, log: MetricsLog) -> None:
         experiment, setup = self.experiment, self.experiment.setup
         optimizer = experiment.optimizer
+        number = self.step + 1
+        self._telemetry.start(number)
         multiplier = experiment.schedule.multiplier(self.step)
         for group, base in zip(optimizer.param_groups, self._base_rates):
             group["lr"] = base * multiplier
         loss = self._accumulate_gradients(torch.from_numpy(experiment.batches.rows(self.step)))
         norm = clip_gradients(experiment.model.parameters(), setup.objective.clip_norm)
-        number = self.step + 1
         if not math.isfinite(loss):
             raise self._diverged(number, f"the training loss is {loss}")
         if not math.isfinite(norm):
             raise self._diverged(number, f"the norm of the gradient is {norm}")
-        optimizer.step()
+        with self._telemetry.update():
+            optimizer.step()
         self.step = number
         lr = float(optimizer.param_groups[0]["lr"])
         log.write(
@@ -110,9 +129,13 @@ class Trainer:
                 "loss": loss,
                 "lr": lr,
                 "grad_norm": norm,
+                **self._telemetry.changes(),
             },
         )
-        self.progress.step(number, loss=loss, lr=lr)
+        speed = self._telemetry.finish()
+        if speed:
+            log.write("speed", {"step": number, **speed})
+        self.progress.step(number, loss=loss, lr=lr, grad_norm=norm, speed=speed)
 
     def _accumulate_gradients(self, rows: Tensor) -> float:
         """Leave the gradient of the mean loss of a global batch; return its cross-entropy."""
