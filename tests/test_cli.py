@@ -44,6 +44,10 @@ def test_show() -> None:
     program = run("show", "ademamix", "--program", "--set", "beta1=0").stdout
     assert program.startswith("program ademamix (")
     assert "m1" not in program
+    source = run("show", "ademamix", "--source", "--set", "beta1=0").stdout
+    assert source.startswith(
+        "import torch\n\n\ndef ademamix(param_prev, grad, m2_prev, v_prev, coeff"
+    )
     resolved = run("show", "ademamix", "--set", "alpha=5").stdout
     assert optzoo.parse_recipe(resolved).hyperparameters["alpha"].default == 5.0
 

@@ -48,24 +48,30 @@ def show(
     program: Annotated[
         bool, typer.Option("--program", help="print the checked program it becomes")
     ] = False,
+    source: Annotated[
+        bool, typer.Option("--source", help="print the Python that the compiled engine runs")
+    ] = False,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="print the YAML with --set written in")
     ] = False,
 ) -> None:
-    """Print a recipe: its YAML, or the program it becomes. Or a setup, with who says what.
+    """Print a recipe: its YAML, its program, or its source. Or a setup, with who says what.
 
     Example: optzoo show ademamix --program --set beta1=0
     """
     from optzoo.catalog import names_setup
 
     if names_setup(recipe):
-        _show_setup(recipe, settings, program=program)
+        _show_setup(recipe, settings, program=program or source)
         return
+    from optzoo.interpreters.source import step_source
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     if program:
         typer.echo(loaded.trained_program().text())
+    elif source:
+        typer.echo(step_source(loaded.trained_program()).text, nl=False)
     elif resolved or settings:
         typer.echo(loaded.to_yaml(), nl=False)
     else:
@@ -79,7 +85,7 @@ def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> 
 
     if program:
         raise InputError(
-            Diagnostic("bad-value", f"`{name}` is a setup; only recipes have a program")
+            Diagnostic("bad-value", f"`{name}` is a setup; only recipes have a program and source")
         )
     changes = dict(split_setting(text) for text in settings or ())
     typer.echo(annotated_yaml(override_setup(load_setup(name), changes)), nl=False)
