@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from optzoo.program.domain import Domain, evaluate, initial_memory, run_scalars
@@ -172,12 +173,14 @@ def run_linear(
     steps: Sequence[int],
     inputs: Callable[[int], Mapping[str, C]],
     memory: Mapping[str, C] | None = None,
+    assigned: Callable[[int, Name, Value], Value] | None = None,
 ) -> LinearRun[C]:
     """Run the given steps, buffers empty before the first one.
 
     `inputs(t)` holds the hyperparameters and `t`, `T`, `lr0` of step t; `memory` what the scalar
-    states hold before the first step, by default what they start at. Raises ArithmeticError for a
-    parameter that is no linear form.
+    states hold before the first step, by default what they start at. `assigned(t, target, value)`
+    returns what a line of step t is taken to be. Raises ArithmeticError for a parameter that is no
+    linear form.
     """
     scalars = domain.scalars
     one = scalars.number(Fraction(1))
@@ -196,7 +199,7 @@ def run_linear(
         values: dict[Name, Value] = dict(run_scalars(program, scalars, inputs(t), kept))
         values[PARAM.prev], values[GRAD] = param, grad
         values |= {Name(name, "prev"): value for name, value in buffers.items()}
-        linear_step(program, domain, values)
+        linear_step(program, domain, values, None if assigned is None else partial(assigned, t))
         kept = {s.name: values[Name(s.name)] for s in program.scalar_states}
         buffers = {s.name: values[Name(s.name)] for s in program.tensor_states}
         move = domain.apply("sub", [values[PARAM], param])

@@ -1,0 +1,124 @@
+"""One step of a program with symbols: what each buffer becomes, and how far the parameter moves.
+
+Every buffer is a source of its own, so what comes out is the recurrence as written. A line may be
+made a source too: then the step is seen from there on, and what went into the line apart from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from optzoo.description.algebra import Atom, Ratio, atom_ratio, combine, multiply, negate
+from optzoo.description.symbols import ONE, SymbolDomain, Symbols
+from optzoo.interpreters.linear import Form, Gain, LinearDomain, linear_step
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name
+from optzoo.program.ir import GRAD, PARAM, Program
+
+UNKNOWN = Atom("?")
+"""What a coefficient depends on that has no name and is no rational function."""
+
+
+class NoClosedForm(Exception):  # noqa: N818
+    """The program has no closed form of the kind that is looked for."""
+
+
+def add_forms(a: Form[Ratio], b: Form[Ratio]) -> Form[Ratio]:
+    """Return the sum of two forms, zeros dropped."""
+    terms = dict(a.terms)
+    for source, value in b.terms.items():
+        terms[source] = combine(terms[source], value) if source in terms else value
+    return Form({s: v for s, v in terms.items() if not v.is_zero})
+
+
+def scale_form(a: Form[Ratio], factor: Ratio) -> Form[Ratio]:
+    """Return a form times a ratio."""
+    return Form({s: multiply(v, factor) for s, v in a.terms.items() if not v.is_zero})
+
+
+def minus(a: Form[Ratio]) -> Form[Ratio]:
+    """Return the negative of a form."""
+    return Form({s: negate(v) for s, v in a.terms.items()})
+
+
+@dataclass
+class System:
+    """One symbolic step. Sources are `grad`, the line made a source, `m.prev` and `m`.
+
+    `move` is param - param.prev, `inner` the value of that line (empty without one), `views`
+    what each view adds to `param`, over the buffers after the step. `gains` are the places that are
+    not linear.
+    """
+
+    symbols: Symbols
+    updates: dict[str, Form[Ratio]]
+    move: Form[Ratio]
+    inner: Form[Ratio]
+    views: dict[str, Form[Ratio]]
+    gains: tuple[Gain, ...]
+
+    @classmethod
+    def of(cls, program: Program, symbols: Symbols, fresh: Name | None = None) -> System:
+        """Run one step. Raises NoClosedForm when it is not linear, or not the same everywhere."""
+        if any(s.init == "param" for s in program.tensor_states):
+            raise NoClosedForm("a buffer starts as a copy of the parameter")
+        domain: LinearDomain[Ratio] = LinearDomain(SymbolDomain(atom_ratio(UNKNOWN)))
+        buffers = {s.name for s in program.tensor_states}
+        values: dict[Name, Any] = dict(symbols.values)
+        values[PARAM.prev] = Form({})
+        values[GRAD] = Form({GRAD: ONE})
+        values |= {Name(n, "prev"): Form({Name(n, "prev"): ONE}) for n in buffers}
+        updates: dict[str, Form[Ratio]] = {"grad": values[GRAD]} if "grad" in buffers else {}
+        inner: list[Form[Ratio]] = []
+
+        def assigned(target: Name, value: Any) -> Any:
+            if not isinstance(value, Form):
+                return value
+            if target == fresh:
+                inner.append(value)
+                return Form({target: ONE})
+            if target.id in buffers:
+                updates[target.id] = add_forms(value, Form({}))
+                return Form({target: ONE})
+            return value
+
+        linear_step(program, domain, values, assigned)
+        if not isinstance(values[PARAM], Form):
+            raise NoClosedForm("the parameter is not linear in the gradients")
+        after = {**symbols.values, **{Name(n): Form({Name(n): ONE}) for n in buffers}}
+        after[PARAM] = Form({})
+        views = {view.name: evaluate(view.expr, domain, after) for view in program.views}
+        move = add_forms(values[PARAM], Form({}))
+        return cls(
+            symbols, updates, move, inner[0] if inner else Form({}), views, tuple(domain.gains)
+        )
+
+    def expanded(self, form: Form[Ratio]) -> Form[Ratio]:
+        """Return a form over previous values and the sources only."""
+        result: Form[Ratio] = Form({})
+        for source, value in form.terms.items():
+            assert isinstance(source, Name)
+            if source.when == "now" and source != GRAD and source.id in self.updates:
+                inner = self.expanded(self.updates[source.id])
+                result = add_forms(result, scale_form(inner, value))
+            else:
+                result = add_forms(result, Form({source: value}))
+        return result
+
+    def relevant(self, read: Form[Ratio]) -> list[str]:
+        """Return the buffers that a form depends on."""
+        needed: list[str] = []
+        stack = [s for s in read.terms if isinstance(s, Name)]
+        while stack:
+            name = stack.pop()
+            is_buffer = name.id in self.updates and name != GRAD
+            if is_buffer and name.id not in needed:
+                needed.append(name.id)
+                stack += [s for s in self.updates[name.id].terms if isinstance(s, Name)]
+        return [n for n in self.updates if n in needed]
+
+
+def is_known(ratio: Ratio) -> bool:
+    """Whether a formula is free of what has no name."""
+    return UNKNOWN not in ratio.atoms
