@@ -37,7 +37,7 @@ def describe(
     found = describe(
         loaded, total_steps=total_steps, at=_steps(at), lr_schedule=lr_schedule, **values
     )
-    if total_steps is None and found.program.uses_total_steps:
+    if total_steps is None and found.ends:
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
     typer.echo(json.dumps(found.to_json(), indent=2) if as_json else format_report(found))
 

@@ -117,7 +117,8 @@ class DrawnInputs:
     """Inputs of a program at a random point: `inputs(t)` is what step t is given.
 
     The learning rate is another number at every step, as a schedule may make it. `values` fixes
-    hyperparameters (at what the user set); the others are drawn.
+    hyperparameters (at what the user set); the others are drawn. `total` is T, half the steps if
+    left out: then schedules end on the way.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class DrawnInputs:
         values: Mapping[str, Fraction] | None = None,
         *,
         constant_lr: bool = False,
+        total: int | None = None,
     ) -> None:
         fixed = values or {}
         self.hypers = {
@@ -137,7 +139,7 @@ class DrawnInputs:
         base = self.hypers.get("lr", Fraction(1))
         shape = [Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR) for _ in range(num_steps + 2)]
         self.lr = [base if constant_lr else base * s for s in shape]
-        self.total = Fraction(num_steps // 2)
+        self.total = Fraction(num_steps // 2 if total is None else total)
 
     def __call__(self, t: int) -> dict[str, Fraction]:
         """Return the inputs of step t."""

@@ -126,6 +126,17 @@ class Folding:
                 self.starts.append({n: chunk.array(n)[-1] for n in self.starts[0]})
             return Decimal(str(self._chunk(wanted).array(name)[place]))
 
+    def values(self, name: Name, low: int, high: int) -> Array:
+        """Return a scalar at the steps from `low` to `high`; the value of step 1 before it."""
+        steps = np.maximum(np.arange(low, high + 1), 1) - 1
+        for k in range(len(self.starts) - 1, int(steps[-1]) // CHUNK):
+            self.value(next(iter(self.starts[0]), Name("t")), (k + 1) * CHUNK)
+        parts = [
+            self._chunk(int(k)).array(name)[steps[steps // CHUNK == k] % CHUNK]
+            for k in np.unique(steps // CHUNK)
+        ]
+        return np.concatenate(parts)
+
     def _chunk(self, k: int) -> _Chunk:
         if k not in self.chunks:
             while len(self.chunks) >= KEPT_CHUNKS:
@@ -189,10 +200,10 @@ class _Chunk:
             return start + np.cumsum(c)
         if parts[1] == ZERO:
             return start * np.cumprod(a)
-        return _scan(a, c, start)
+        return scan(a, c, start)
 
 
-def _scan(a: Array, c: Array, start: Array) -> Array:
+def scan(a: Array, c: Array, start: Array) -> Array:
     """Return x_i = a_i x_{i-1} + c_i: maps are composed with those 1, 2, 4, ... places before."""
     a, c = np.array(a), np.array(c)
     c[0] += a[0] * start

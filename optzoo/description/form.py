@@ -2,23 +2,25 @@
 
 Everything is read off the program by the linear interpreter: the form is decided in exact rationals
 at random points, the coefficients are computed in decimals at the recipe's own values and rounded
-once. Weight decay is left out, and what is not linear (preconditioner, sign, clips) is held fixed.
+once, the closed forms are verified against the response. Weight decay is left out, and what is not
+linear (preconditioner, sign, clips) is held fixed.
 """
 
 from __future__ import annotations
 
-import random
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from optzoo.description.algebra import Ratio
+from optzoo.description.closed import Closed
 from optzoo.description.decimals import DecimalDomain, precisely
-from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.description.decision import Decision, decide
+from optzoo.description.formulas import Formulas, find_formulas, value_at
 from optzoo.description.lr_schedules import parse_lr_schedule
-from optzoo.description.response import Response
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, cost
@@ -27,25 +29,18 @@ from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.zoo import Recipe
 
-DECISION_STEPS = 7
-DRAWS = 2
+if TYPE_CHECKING:
+    from optzoo.description.averaging import EvaluatedPoint
+    from optzoo.description.impulse import Nearest
+    from optzoo.description.nonlinear import Nonlinearity
+    from optzoo.description.reductions import Reduction
+    from optzoo.description.window import Window
+
+__all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "describe"]
+
 ASSUMED_TOTAL_STEPS = 10_000
 DUST = Decimal("1e-30")
 """What rounding in the 50th digit leaves of a difference that is 0."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How many momenta a program has, whether it is Eq. (1), and what was held fixed for that.
-
-    `momenta` is the rank of the response: 0 when past gradients have no weight. `gap` is a step
-    that Eq. (1) cannot represent although the rank would allow it.
-    """
-
-    momenta: int
-    has_form: bool
-    held_fixed: tuple[str, ...]
-    gap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +53,19 @@ class Coefficients:
     alpha_a: float
 
 
-def decide(program: Program) -> Decision:
-    """Decide the form of a program at random rational points, exactly."""
-    ranks, gaps, matched, held = [], [], [], set()
-    for seed in range(DRAWS):
-        rng = random.Random(seed)
-        domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
-        inputs = DrawnInputs(program, rng, DECISION_STEPS)
-        run = run_linear(program, domain, range(1, DECISION_STEPS + 1), inputs)
-        response = Response.of(run)
-        ranks.append(response.rank)
-        gaps.append(response.gap())
-        matched.append(response.coefficients() is not None)
-        held |= {gain.kind for gain in run.gains}
-    return Decision(max(ranks), all(matched), tuple(sorted(held)), next(filter(None, gaps), None))
+@dataclass(frozen=True)
+class Momentum:
+    """One momentum m_t = beta(t) m_{t-1} + x_t: its decay and its weight, as formulas.
+
+    `of` is x: `grad`, or the line of the program that is accumulated. `moves` is what the weight
+    goes to: `param`, or such a line.
+    """
+
+    buffers: str
+    of: str
+    moves: str
+    beta: str
+    eta: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +108,69 @@ class Description:
         """The scalars of the program at any step."""
         return ScalarTable(self.program, self.lr_factor, self.total_steps)
 
+    @cached_property
+    def formulas(self) -> Formulas | None:
+        """The closed forms, verified; None when none was found."""
+        return find_formulas(self.program, constant_lr=self.scalars.has_constant_lr)
+
+    @property
+    def closed_form(self) -> dict[str, str] | None:
+        """`beta_a`, `eta_a`, `alpha_a` as formulas, verified; None when none was found.
+
+        Without an Eq. (1) form only `alpha_a`: the rest is in `momenta`.
+        """
+        found = self.formulas
+        if found is None:
+            return None
+        if not self.form or found.inner is not None:
+            return {"alpha_a": found.text(found.outer.alpha)}
+        if not found.outer.momenta:
+            return {"beta_a": "0", "eta_a": "0", "alpha_a": found.text(found.outer.alpha)}
+        (m,) = found.outer.momenta
+        texts = map(found.text, (m.beta, m.eta, found.outer.alpha))
+        return dict(zip(("beta_a", "eta_a", "alpha_a"), texts, strict=True))
+
+    @property
+    def momenta(self) -> tuple[Momentum, ...]:
+        """Every momentum with its formulas; empty when no closed form was found."""
+        found = self.formulas
+        if found is None:
+            return ()
+        return tuple(
+            Momentum(m.buffers, str(level.source), moved, found.text(m.beta), found.text(m.eta))
+            for level, moved in self._levels()
+            for m in level.momenta
+        )
+
+    def momentum_values(self, t: int) -> list[tuple[float, float]]:
+        """Return (beta_i, eta_i) at step t, in the order of `momenta`; beta at step 1 is 0.
+
+        NaN stands where a formula is 0/0: where nothing enters a momentum.
+        """
+        checked_step(t)
+        rows = [m for level, _ in self._levels() for m in level.momenta]
+        return [(0.0 if t == 1 else self._value(m.beta, t), self._value(m.eta, t)) for m in rows]
+
+    def gradient_weights(self, t: int) -> list[float]:
+        """Return alpha(t) of every level: of the step, and of the line inside it if there is one.
+
+        Each is the weight of what that level accumulates, outside its momenta.
+        """
+        checked_step(t)
+        return [self._value(level.alpha, t) for level, _ in self._levels()]
+
+    def _levels(self) -> list[tuple[Closed, str]]:
+        found = self.formulas
+        if found is None:
+            return []
+        return list(zip(found.levels, ("param", str(found.outer.source)), strict=False))
+
+    def _value(self, ratio: Ratio, t: int) -> float:
+        try:
+            return float(value_at(ratio, self.scalars, t)) + 0.0
+        except ZeroDivisionError:
+            return math.nan
+
     def beta_a(self, t: int) -> float:
         """Return the decay of the momentum at step t; at step 1 it is immaterial and 0."""
         return self.coefficients(t).beta_a
@@ -129,9 +186,9 @@ class Description:
     def coefficients(self, t: int) -> Coefficients:
         """Return all three at step t, each correct to about 1e-15 relative.
 
-        Where no past gradient reaches step t only eta_a + alpha_a is determined, and all of it is
-        given as alpha_a. Raises InputError when the recipe has no such form, or when a running
-        scalar cannot be followed as far as t.
+        Where no past gradient reaches step t only eta_a + alpha_a is determined; there it is shared
+        as the closed form says, and without one alpha_a is all of it. Raises InputError when the
+        recipe has no such form, or when a running scalar cannot be followed as far as t.
         """
         if not self.form:
             message = f"{self.recipe.name} has no Eq. (1) form: it has {self.order} momenta"
@@ -141,34 +198,106 @@ class Description:
             return self._read(t)
 
     def run(self, steps: Sequence[int]) -> LinearRun[Decimal]:
-        """Return what these consecutive steps do with their own gradients, in decimals.
-
-        Before step 1 steps like step 1 are imagined, so that its momentum has a weight there too.
-        """
-        memory = self.scalars.memory(max(1, steps[0]) - 1)
+        """Return what these consecutive steps do with their own gradients, in decimals."""
+        memory = self.scalars.memory(steps[0] - 1)
         domain: LinearDomain[Decimal] = LinearDomain(DecimalDomain())
         with precisely():
             return run_linear(self.program, domain, steps, self.scalars.inputs, memory)
 
     def _read(self, t: int) -> Coefficients:
         """Read the response to the gradients of steps t - 1 and t in steps t and t + 1."""
-        before, now = t - 1, t
-        moves = self.run((t - 1, t, t + 1)).moves
         zero = Decimal(0)
-        last, after = moves[1].terms, moves[2].terms
-        fed = after.get(now, zero)
-        beta = after.get(before, zero) / fed if fed else zero
-        eta = -last.get(before, zero) / beta if beta else zero
-        total = -last.get(now, zero)
+        steps = (t - 1, t, t + 1) if t > 1 else (t, t + 1)
+        *_, last, after = (move.terms for move in self.run(steps).moves)
+        fed = after.get(t, zero)
+        beta = after.get(t - 1, zero) / fed if fed else zero
+        eta = -last.get(t - 1, zero) / beta if beta else self._closed_eta(t)
+        total = -last.get(t, zero)
         alpha = total - eta
         if abs(alpha) < DUST * abs(total):
             alpha = zero
-        beta = beta if t > 1 else zero
         return Coefficients(t, *(float(x) + 0.0 for x in (beta, eta, alpha)))
+
+    def _closed_eta(self, t: int) -> Decimal:
+        found = self.formulas
+        if found is None or found.inner is not None or not found.outer.momenta:
+            return Decimal(0)
+        try:
+            return value_at(found.outer.momenta[0].eta, self.scalars, t)
+        except ZeroDivisionError:
+            return Decimal(0)
+
+    # ------------------------------------------------------------ beyond the coefficients
+
+    @property
+    def ends(self) -> bool:
+        """Whether something about the method depends on the number of steps."""
+        return self.program.uses_total_steps or not self.scalars.has_constant_lr
+
+    def total_weight(self, t: int) -> float | None:
+        """Return the weight of gradient t in the steps from t to T together.
+
+        None without a closed form, or where it is too many steps or too far out to add up.
+        """
+        from optzoo.description.impulse import CannotFold, total_weight
+
+        try:
+            return total_weight(self, checked_step(t), max(t, self.total_steps))
+        except CannotFold:
+            return None
+
+    def nearest(self, t: int) -> Nearest | None:
+        """Return the Eq. (1) optimizer nearest to the weights of past gradients in step t.
+
+        The lags reach eight times as far back as the longest memory. None without a closed form.
+        """
+        from optzoo.description.impulse import LONGEST, CannotFold, nearest_form
+
+        found = self.formulas
+        if found is None or t < found.outer.first + 2:
+            return None
+        memories = [1 / (1 - beta) for beta, _ in self.momentum_values(t) if beta < 1]
+        reach = math.ceil(8 * max(memories, default=1.0))
+        first = max(level.first for level in found.levels)
+        try:
+            return nearest_form(self, t, min(t - first, max(reach, 32), LONGEST // 8))
+        except CannotFold:
+            return None
+
+    @cached_property
+    def reductions(self) -> list[Reduction]:
+        """Settings under which the recipe has the form of Eq. (1); empty when it has it anyway."""
+        from optzoo.description.reductions import find_reductions
+
+        return [] if self.form else find_reductions(self.recipe)
+
+    @cached_property
+    def nonlinearities(self) -> list[Nonlinearity]:
+        """What is held fixed, and on which side of the momentum it stands."""
+        from optzoo.description.nonlinear import nonlinearities
+
+        return nonlinearities(self.program)
+
+    @cached_property
+    def points(self) -> list[EvaluatedPoint]:
+        """The evaluated point, then the observers: what they are averages of."""
+        from optzoo.description.averaging import evaluated_points
+
+        return evaluated_points(self.program, constant_lr=self.scalars.has_constant_lr)
+
+    def window(self, point: EvaluatedPoint, t: int) -> Window:
+        """Return how far an averaged point reaches back after step t."""
+        from optzoo.description.window import window_at
+
+        assert point.weight is not None
+        return window_at(self, point.weight, checked_step(t))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the coefficients are null without an Eq. (1) form."""
         rows = [self.coefficients(t) for t in self.at] if self.form else []
+        near = None if self.form else self.nearest(self.at[-1])
+        values = [self.momentum_values(t) for t in self.at]
+        alphas = [_plain(self.gradient_weights(t)[0]) for t in self.at if self.formulas]
         return {
             "recipe": self.recipe.name,
             "form": self.form,
@@ -179,11 +308,40 @@ class Description:
             "t": list(self.at),
             "beta_a": [row.beta_a for row in rows] or None,
             "eta_a": [row.eta_a for row in rows] or None,
-            "alpha_a": [row.alpha_a for row in rows] or None,
+            "alpha_a": [row.alpha_a for row in rows] or alphas or None,
+            "momenta": [
+                {
+                    **asdict(momentum),
+                    "beta_at_t": [_plain(row[i][0]) for row in values],
+                    "eta_at_t": [_plain(row[i][1]) for row in values],
+                }
+                for i, momentum in enumerate(self.momenta)
+            ],
+            "closed_form": self.closed_form,
+            "reductions": [asdict(r) for r in self.reductions],
+            "nearest": asdict(near) if near is not None else None,
+            "not_linear": [asdict(place) for place in self.nonlinearities],
+            "evaluated": [self._point_json(point) for point in self.points],
+            "where": self.formulas.where if self.formulas is not None else {},
             "state_bytes_per_parameter": self.state_bytes_per_parameter,
             "tensors_read": self.cost.tensors_read,
             "tensors_written": self.cost.tensors_written,
         }
+
+    def _point_json(self, point: EvaluatedPoint) -> dict[str, Any]:
+        found = self.formulas
+        weight = found.text(point.weight) if found and point.weight is not None else None
+        return {
+            "view": point.view,
+            "kind": point.kind,
+            "readout": point.text,
+            "weight": weight,
+            "newest_at_t": [self.window(point, t).newest for t in self.at] if weight else None,
+        }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def checked_step(t: int) -> int:

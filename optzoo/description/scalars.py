@@ -164,14 +164,21 @@ class ScalarTable:
             self._walked.append(run_scalars(self.program, self.domain, self.inputs(s), memory))
         return self._walked[t - 1]
 
+    def folding(self) -> Folding:
+        """Return these scalars over many steps at once; imports numpy."""
+        if self._folding is None:
+            from optzoo.description.folding import Folding
+
+            self._folding = Folding(self)
+        return self._folding
+
     def _folded(self, name: Name, t: int) -> Decimal:
-        from optzoo.description.folding import CannotFold, Folding
+        from optzoo.description.folding import CannotFold
 
         try:
             if t > LONGEST_FOLD:
                 raise CannotFold(name)
-            self._folding = self._folding or Folding(self)
-            return self._folding.value(name, t)
+            return self.folding().value(name, t)
         except CannotFold:
             if t <= LONGEST_WALK:
                 return self._walk(t)[name]

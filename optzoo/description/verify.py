@@ -43,7 +43,8 @@ class Point:
         """Draw a point and run the scalars there."""
         rng = random.Random(seed)
         domain = DrawnDomain(rng)
-        inputs = DrawnInputs(program, rng, STEPS, constant_lr=constant_lr)
+        total = STEPS * 6 if seed % 2 else None  # schedules end on the way, or do not
+        inputs = DrawnInputs(program, rng, STEPS, constant_lr=constant_lr, total=total)
         memory = initial_memory(program, domain)
         scalars: list[Mapping[Name, Fraction]] = [{Name(n): v for n, v in memory.items()}]
         for t in range(1, STEPS + 2):

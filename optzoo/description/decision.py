@@ -1,0 +1,62 @@
+"""The decision: how many momenta a program has, and whether it is of the form of Eq. (1).
+
+It is taken in exact rationals, at random points, from the response alone: what the optimizer does,
+not how many buffers it has.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.description.response import Response
+from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
+from optzoo.program.ir import Program
+
+DECISION_STEPS = 9
+DRAWS = 2
+TRIES = 12
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How many momenta a program has, whether it is Eq. (1), and what was held fixed for that.
+
+    `momenta` is the rank of the response: 0 when past gradients have no weight. `gap` is a step
+    that Eq. (1) cannot represent although the rank would allow it.
+    """
+
+    momenta: int
+    has_form: bool
+    held_fixed: tuple[str, ...]
+    gap: int | None = None
+
+
+def decide(program: Program) -> Decision:
+    """Decide the form of a program at random rational points, exactly.
+
+    Schedules over `T` end on the way in one draw and go on in the other. A draw at which nothing
+    moves in the middle (RAdam's silent steps) says nothing and is replaced.
+    """
+    found: list[tuple[Response, LinearRun[Fraction]]] = []
+    for seed in range(TRIES):
+        rng = random.Random(seed)
+        domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
+        total = DECISION_STEPS * 6 if seed % 2 else None
+        inputs = DrawnInputs(program, rng, DECISION_STEPS, total=total)
+        run = run_linear(program, domain, range(1, DECISION_STEPS + 1), inputs)
+        if any(run.moves[DECISION_STEPS // 2 + 1].terms.values()):
+            found.append((Response.of(run), run))
+        if len(found) == DRAWS:
+            break
+    responses = [response for response, _ in found]
+    gaps = [response.gap() for response in responses]
+    held = {gain.kind for _, run in found for gain in run.gains}
+    return Decision(
+        max((response.rank for response in responses), default=0),
+        all(response.coefficients() is not None for response in responses),
+        tuple(sorted(held)),
+        next(filter(None, gaps), None),
+    )

@@ -1,0 +1,170 @@
+"""The weight of past gradients over many steps at once, in float64 arrays.
+
+For sums, windows, figures and least squares, not for the table of coefficients, which is exact. A
+weight is what a gradient contributes to -(w_{t+1} - w_t), so positive for descent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optzoo.description.algebra import Atom, Ratio, value_of
+from optzoo.description.closed import Closed
+from optzoo.description.folding import CannotFold, Folding, scan
+from optzoo.program.expressions import Name
+
+if TYPE_CHECKING:
+    from optzoo.description.form import Description
+
+Array = Any
+"""A numpy array of float64, one element per step or per lag."""
+
+LONGEST = 1 << 20
+"""Steps that a sum or a window looks at, at most."""
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps from `low` to `high` as a field for formulas."""
+
+    folding: Folding
+    low: int
+    high: int
+
+    def number(self, value: Fraction) -> Array:
+        return np.longdouble(value.numerator) / np.longdouble(value.denominator)
+
+    def atom(self, atom: Atom) -> Array:
+        steps = np.arange(self.low, self.high + 1, dtype=np.longdouble)
+        if atom.power:
+            base = self.folding.fixed.get(Name(atom.name))
+            base = self.number(Fraction(atom.name)) if base is None else base
+            return np.power(base, steps)
+        name, offset = Name(atom.name), atom.offset
+        return self.folding.values(name, self.low + offset, self.high + offset)
+
+
+def series(description: Description, ratio: Ratio, low: int, high: int) -> Array:
+    """Return the values of a formula at the steps from `low` to `high`; 0 where it is 0/0.
+
+    Raises CannotFold for scalars that cannot be followed in arrays.
+    """
+    with np.errstate(all="ignore"):
+        values = value_of(ratio, _Steps(description.scalars.folding(), low, high))
+    array = np.broadcast_to(np.asarray(values, dtype=np.float64), (high - low + 1,))
+    return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of momenta over a range of steps: rows of beta and eta, and alpha."""
+
+    betas: Sequence[Array]
+    etas: Sequence[Array]
+    alpha: Array
+
+    @classmethod
+    def of(cls, description: Description, closed: Closed, low: int, high: int) -> Level:
+        """Evaluate a closed form at every step of a range."""
+        betas = [series(description, m.beta, low, high) for m in closed.momenta]
+        etas = [series(description, m.eta, low, high) for m in closed.momenta]
+        return cls(betas, etas, series(description, closed.alpha, low, high))
+
+    def gathered(self, weights: Array) -> Array:
+        """Return what each input of this level weighs in a sum of its outputs.
+
+        `weights` is the weight of the output of each step.
+        """
+        total = self.alpha * weights
+        for beta, eta in zip(self.betas, self.etas, strict=True):
+            later = np.append(beta[1:], 0.0)  # y_s = w_s eta_s + beta_{s+1} y_{s+1}
+            total = total + scan(later[::-1], (weights * eta)[::-1], 0.0)[::-1]
+        return total
+
+
+def levels(description: Description, low: int, high: int) -> list[Level]:
+    """Return the levels of a description over a range of steps, the outer one first."""
+    found = description.formulas
+    return [Level.of(description, c, low, high) for c in found.levels] if found else []
+
+
+def weights_in(description: Description, t: int, num_lags: int) -> Array:
+    """Return the weight in step t of the gradients of steps t, t - 1, ..., t - num_lags."""
+    weights = np.zeros(num_lags + 1)
+    weights[-1] = 1.0
+    for level in levels(description, t - num_lags, t):
+        weights = level.gathered(weights)
+    return weights[::-1]
+
+
+def total_weight(description: Description, t: int, end: int) -> float | None:
+    """Return the weight of gradient t in all steps from t to `end` together.
+
+    None when that is too many steps to add up.
+    """
+    if description.formulas is None or end - t >= LONGEST:
+        return None
+    rows = levels(description, t, end)
+    if len(rows) > 1:
+        weights = np.ones(end - t + 1)
+        for level in rows:
+            weights = level.gathered(weights)
+        return float(weights[0])
+    total = float(rows[0].alpha[0])
+    for beta, eta in zip(rows[0].betas, rows[0].etas, strict=True):
+        left = np.cumprod(np.append(1.0, beta[1:]))
+        total += float(eta @ left)
+    return total
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The Eq. (1) optimizer whose weights of past gradients in one step are nearest.
+
+    `error` is the norm of the difference over the norm of the weights, both Euclidean over the
+    lags 0 to `num_lags`.
+    """
+
+    t: int
+    beta_a: float
+    eta_a: float
+    alpha_a: float
+    error: float
+    num_lags: int
+
+
+def nearest_form(description: Description, t: int, num_lags: int) -> Nearest:
+    """Fit eta_a beta_a**lag, plus alpha_a at lag 0, to the weights in step t by least squares.
+
+    alpha_a takes up whatever is left at lag 0, so beta_a and eta_a are fitted to the lags from 1.
+    """
+    weights = weights_in(description, t, num_lags)
+    past, lags = weights[1:], np.arange(1, num_lags + 1)
+
+    def fitted(log_beta: float) -> tuple[float, float]:
+        """Return the eta that fits best, and the square that remains."""
+        powers = np.exp(log_beta * lags)
+        eta = float(past @ powers) / float(powers @ powers)
+        return eta, float(np.sum((past - eta * powers) ** 2))
+
+    grid = -np.logspace(-7, 1, 161)
+    best = int(np.argmin([fitted(x)[1] for x in grid]))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    golden = (5**0.5 - 1) / 2
+    for _ in range(60):
+        a, b = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, b) if fitted(a)[1] < fitted(b)[1] else (a, high)
+    log_beta = (low + high) / 2
+    eta, rest = fitted(log_beta)
+    size = float(np.sum(weights**2))
+    error = (rest / size) ** 0.5 if size else 0.0
+    beta = float(np.exp(log_beta))
+    return Nearest(t, beta, eta, float(weights[0]) - eta, error, num_lags)
+
+
+__all__ = ["CannotFold", "Level", "Nearest", "nearest_form", "series", "total_weight", "weights_in"]

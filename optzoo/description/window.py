@@ -1,0 +1,49 @@
+"""How many iterates an average covers, from its weights w_1, ..., w_t of the newest iterate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optzoo.description.algebra import Ratio
+from optzoo.description.impulse import series
+
+if TYPE_CHECKING:
+    from optzoo.description.form import Description
+
+LONGEST = 1 << 18
+
+
+@dataclass(frozen=True)
+class Window:
+    """An average after step t.
+
+    `newest` is the weight of the newest iterate; `steps` = 1/newest, as many as a plain mean with
+    that weight covers; `effective` = 1/sum of squared weights, None beyond `LONGEST` steps.
+    """
+
+    t: int
+    newest: float
+    steps: float
+    effective: float | None
+
+
+def window_at(description: Description, weight: Ratio, t: int) -> Window:
+    """Return how far an average reaches back after step t."""
+    newest = float(series(description, weight, t, t)[0])
+    steps = 1 / newest if newest else float("inf")
+    if t > LONGEST:
+        return Window(t, newest, steps, None)
+    return Window(t, newest, steps, float(1 / np.sum(iterate_weights(description, weight, t) ** 2)))
+
+
+def iterate_weights(description: Description, weight: Ratio, t: int) -> Any:
+    """Return what the start and the iterates after steps 1, ..., t weigh, a numpy array.
+
+    They sum to 1; the start counts for nothing when w_1 is 1.
+    """
+    w = np.append(1.0, series(description, weight, 1, t))
+    kept = np.append(1 - w[1:], 1.0)
+    return w * np.cumprod(kept[::-1])[::-1]
