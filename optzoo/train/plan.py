@@ -78,12 +78,14 @@ def describe_data(setup: Setup) -> dict[str, Any]:
     from optzoo.train.corpus import VOCABULARY
 
     if setup.data.path is not None:
+        ready = Path(setup.data.path, "manifest.json").is_file()
+        command = setup.data.prepare_command(setup.num_steps * setup.batch.tokens)
         return {
             "corpus": setup.data.path,
             "vocabulary": setup.data.vocabulary or VOCABULARY,
-            "ready": Path(setup.data.path, "manifest.json").is_file(),
-            "status": "prepared data",
-            "command": setup.data.prepare_command(setup.num_steps * setup.batch.tokens),
+            "ready": ready,
+            "status": "prepared" if ready else "not prepared yet",
+            "command": None if ready else command,
         }
     return {
         "corpus": setup.data.corpus,

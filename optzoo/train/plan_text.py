@@ -90,7 +90,8 @@ def _data(plan: dict[str, Any]) -> Iterator[str]:
 
 
 def _fields(plan: dict[str, Any]) -> Iterator[str]:
-    rows = plan["fields"]
+    others = tuple(f"recipes.{name}." for name in _recipes(plan) if name != plan["recipe"])
+    rows = [row for row in plan["fields"] if not row["field"].startswith(others)]
     if not any(row["mark"] for row in rows):
         yield "fields of the setup, which is optzoo's or yours and not the paper's"
     else:
@@ -99,6 +100,10 @@ def _fields(plan: dict[str, Any]) -> Iterator[str]:
         (row["field"], _plain(row["value"]), row["mark"] or "", row["where"] or "") for row in rows
     ]
     yield from _table(columns)
+
+
+def _recipes(plan: dict[str, Any]) -> set[str]:
+    return {f["field"].split(".")[1] for f in plan["fields"] if f["field"].startswith("recipes.")}
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -11,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator
 
-Sources = dict[str, Annotated[str, Field(pattern=r"^(paper|code|assumed|changed), \S.*$")]]
+MARKS = ("paper", "code", "assumed", "changed")
+
+
+def _check_source(text: str) -> str:
+    mark, _, where = text.partition(", ")
+    if mark not in MARKS or not where.strip():
+        raise ValueError(
+            f"`{text}` is not a source\nhint: write `paper, WHERE`, `code, WHERE` or `assumed, WHY`"
+        )
+    return text
+
+
+Sources = dict[str, Annotated[str, AfterValidator(_check_source)]]
 CHANGED = "changed, --set"
 
 

@@ -96,7 +96,7 @@ def test_sources_cover_every_field_or_none(tmp_path: Path) -> None:
         load(tmp_path, dict.fromkeys(REST[:-1], "assumed, here"))
     with pytest.raises(InputError, match=r"names `recipes.lion`, which this setup does not set"):
         load(tmp_path, dict.fromkeys([*REST, "recipes.lion"], "assumed, here"))
-    with pytest.raises(InputError, match="pattern"):
+    with pytest.raises(InputError, match="`rumour, here` is not a source"):
         load(tmp_path, dict.fromkeys(REST, "rumour, here"))
 
 
