@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from optzoo.cli.describe import describe
+from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.export import export
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
@@ -49,7 +49,7 @@ def _root(
 
 app.command("list")(list_recipes)
 app.command("show")(show)
-app.command("describe")(describe)
+app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("validate")(validate)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.cli.options import JsonOption, SetOption, read_settings
 from optzoo.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from optzoo.description.form import Description
+
+DESCRIBE_EPILOG = """Examples:
+
+\b
+  optzoo describe lion
+  optzoo describe ademamix --set beta1=0 --at 1,100,10000
+  optzoo describe schedule_free_adamw --lr-schedule cosine:100 --total-steps 1000
+  optzoo describe ademamix --plot ademamix.png
+  optzoo describe mars --latex > mars.tex"""
 
 
 def describe(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="a shipped name (`optzoo list`) or a YAML file"),
+    ] = None,
     settings: SetOption = None,
     total_steps: Annotated[
         int | None, typer.Option(min=1, help="T, for recipes that mention it  [default: 10000]")
@@ -23,23 +40,92 @@ def describe(
         typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100"),
     ] = "constant",
     as_json: JsonOption = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="print LaTeX (amsmath)")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="print a page")] = False,
+    as_program: Annotated[
+        bool, typer.Option("--program", help="print the program that this is read off")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+    ] = None,
+    pages: Annotated[
+        Path | None,
+        typer.Option("--all", metavar="DIR", help="write a page of every shipped recipe"),
+    ] = None,
 ) -> None:
-    """Say what a recipe is: its equations, its form of Eq. (1), its memory.
+    """Say what a recipe is: its equations, its accelerated-SGD form, its memory.
 
-    Example: optzoo describe ademamix --set beta1=0 --at 1,100,10000
+    The coefficients are those of Eq. (1) of the Connections paper (arXiv 2502.02431).
     """
     from optzoo.description.form import ASSUMED_TOTAL_STEPS, describe
-    from optzoo.description.report import format_report
     from optzoo.zoo import load_recipe
 
-    loaded = load_recipe(recipe)
-    values = read_settings(settings)
+    if (recipe is None) == (pages is None):
+        message = "name one recipe, or write the pages of all with `--all DIR`"
+        raise InputError(
+            Diagnostic("bad-value", message, hint="for example `optzoo describe lion`")
+        )
+    chosen = [as_json, as_latex, as_markdown, as_program]
+    if sum(chosen) > 1:
+        message = "choose one of `--json`, `--latex`, `--markdown` and `--program`"
+        raise InputError(Diagnostic("bad-value", message))
+    if pages is not None:
+        _write_pages(pages)
+        return
+    assert recipe is not None
     found = describe(
-        loaded, total_steps=total_steps, at=_steps(at), lr_schedule=lr_schedule, **values
+        load_recipe(recipe),
+        total_steps=total_steps,
+        at=_steps(at),
+        lr_schedule=lr_schedule,
+        **read_settings(settings),
     )
     if total_steps is None and found.ends:
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
-    typer.echo(json.dumps(found.to_json(), indent=2) if as_json else format_report(found))
+    if plot is not None:
+        from optzoo.description.figure import draw
+
+        draw(found, plot)
+        typer.echo(f"wrote {plot}", err=True)
+    typer.echo(_printer(*chosen)(found))
+
+
+def _printer(
+    as_json: bool, as_latex: bool, as_markdown: bool, as_program: bool
+) -> Callable[[Description], str]:
+    from optzoo.description.page import format_latex_page, format_markdown
+    from optzoo.description.report import format_report
+
+    if as_json:
+        return lambda found: json.dumps(found.to_json(), indent=2)
+    if as_latex:
+        return format_latex_page
+    if as_markdown:
+        return lambda found: format_markdown(found).rstrip("\n")
+    return (lambda found: found.program.text()) if as_program else format_report
+
+
+def _write_pages(folder: Path) -> None:
+    """Write one page for each shipped recipe, and their index."""
+    from tqdm import tqdm
+
+    from optzoo.catalog import shipped
+    from optzoo.description.form import describe
+    from optzoo.description.page import format_index, format_markdown
+    from optzoo.zoo import load_recipe
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = []
+        for name in tqdm(sorted(shipped()), desc="pages", disable=None):
+            found.append(describe(load_recipe(name)))
+            text = format_markdown(found[-1])
+            (folder / f"{found[-1].recipe.name}.md").write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(format_index(found), encoding="utf-8")
+    except OSError as error:
+        message = f"`{folder}` cannot be written: {error.strerror}"
+        raise InputError(Diagnostic("unwritable", message)) from None
+    typer.echo(f"wrote {len(found)} pages to {folder}", err=True)
 
 
 def _steps(text: str) -> list[int]:

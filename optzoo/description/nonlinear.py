@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import NoClosedForm, System
-from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
+from optzoo.interpreters.text import debiasing
+from optzoo.program.expressions import (
+    Call,
+    Expr,
+    Name,
+    format_expression,
+    names_in,
+    substitute,
+    walk,
+)
 from optzoo.program.ir import GRAD, Program
 
 
@@ -31,6 +40,7 @@ def nonlinearities(program: Program) -> list[Nonlinearity]:
     except NoClosedForm:
         return []
     lines = {line.target: line.expr for line in program.step}
+    corrections = debiasing(program)
     found: dict[tuple[str, str], Nonlinearity] = {}
     for gain in system.gains:
         name = gain.line
@@ -39,7 +49,7 @@ def nonlinearities(program: Program) -> list[Nonlinearity]:
         place = Nonlinearity(
             gain.kind,
             str(name),
-            _what(gain.kind, lines[name]),
+            _what(gain.kind, substitute(lines[name], corrections.get)),
             tuple(b for b in system.updates if b in upstream),
             tuple(b for b in downstream if b not in upstream),
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from optzoo.description.averaging import EvaluatedPoint
 from optzoo.description.form import Coefficients, Description
 from optzoo.description.formula import definitions
+from optzoo.interpreters.text import format_equations
+from optzoo.program.expressions import format_number
 
 _COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")
 
 
 def format_report(description: Description) -> str:
-    """Return the program, the form, the coefficients, what is left out, and the bill."""
+    """Return the equations, the form, the coefficients, what is left out, and the bill."""
     return "\n\n".join("\n".join(lines) for lines in report_sections(description) if lines)
 
 
@@ -21,7 +24,7 @@ def report_sections(description: Description) -> list[list[str]]:
     """Return the sections of the report, each a list of lines; an empty one has nothing to say."""
     return [
         [f"{description.recipe.name}: {description.recipe.spec.summary}"],
-        description.program.text().splitlines(),
+        [*_settings(description), *format_equations(description.program)],
         statement(description).splitlines(),
         _formulas(description),
         _table(description) if description.form else _momenta_table(description),
@@ -30,6 +33,15 @@ def report_sections(description: Description) -> list[list[str]]:
         _evaluation(description),
         _bill(description),
     ]
+
+
+def _settings(description: Description) -> list[str]:
+    """Return the hyperparameters as they are set, in lines of bounded length."""
+    knobs = description.recipe.hyperparameters
+    pairs = [f"{h.name}={format_number(h.value)}" for h in description.program.hypers]
+    zeros = [n for n, h in knobs.items() if h.default == 0 and n != "lr"]
+    pairs += [f"{n}=0" for n in zeros]
+    return [*textwrap.wrap("at " + ", ".join(pairs), 96, subsequent_indent="   "), ""]
 
 
 # ------------------------------------------------------------------- the statement

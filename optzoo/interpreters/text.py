@@ -1,0 +1,334 @@
+"""The text interpreter: a program as the equations of a paper, in plain text or LaTeX.
+
+Step t takes the gradient g_t at the point w_t and leaves w_{t+1}; a buffer m goes from m_{t-1} to
+m_t. Scalars that move carry the index t. What a debiasing divides by is put where it is used. The
+same printer writes formulas such as `lr*beta3(t-1)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from optzoo.program.expressions import (
+    ONE,
+    Call,
+    Expr,
+    Name,
+    Num,
+    format_number,
+    names_in,
+    parse_expression,
+    substitute,
+)
+from optzoo.program.ir import GRAD, PARAM, Program
+
+Style = Literal["text", "latex"]
+
+GREEK = frozenset(
+    [
+        *("alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "kappa", "lambda", "mu"),
+        *("nu", "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega"),
+    ]
+)
+SYMBOLS = {"eps": r"\varepsilon", "weight_decay": r"\lambda", "grad": "g", "param": "w"}
+SYMBOLS["preconditioned"] = r"\tilde{g}"
+SUM, PRODUCT, SIGN, POWER, ATOM = 1, 2, 3, 4, 9
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation: what is defined, and as what."""
+
+    left: str
+    right: str
+
+    def __str__(self) -> str:
+        return f"{self.left} = {self.right}"
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A printed expression and how tightly its outermost operation binds."""
+
+    text: str
+    level: int = ATOM
+
+
+class Printer:
+    """Prints expressions of one program; `moving` scalars carry the step."""
+
+    def __init__(self, style: Style, *, moving: frozenset[str], has_eta: bool = False) -> None:
+        self.is_latex = style == "latex"
+        self.moving = moving
+        self.has_eta = has_eta
+
+    # ---------------------------------------------------------------- names
+
+    def name(self, name: Name) -> str:
+        """Return a name with its index."""
+        ident, index = name.id, self.index(name)
+        if match := re.fullmatch(r"(\w+)__at_([mp])(\d+)", ident):  # beta3(t-1) in a formula
+            ident = match[1]
+            offset = int(match[3]) * (-1 if match[2] == "m" else 1)
+            moves = ident in self.moving or f"{ident}_t" in self.moving
+            index = _shifted(offset) if moves else ""
+        if not self.is_latex:
+            base = "g" if ident == "grad" else "w" if ident == "param" else ident
+            base = base.removesuffix("_t") if index else base
+            return base if not index else f"{base}_{index if index == 't' else '{' + index + '}'}"
+        return self._latex_name(ident.removesuffix("_t") if index else ident, index)
+
+    def index(self, name: Name) -> str:
+        """Return the step that a name stands for, "" for one that never changes."""
+        if name.id == PARAM.id:
+            return "t" if name.when == "prev" else "t+1"
+        if name.id not in self.moving:
+            return ""
+        return {"now": "t", "prev": "t-1", "next": "t+1"}[name.when]
+
+    def _latex_name(self, ident: str, index: str) -> str:
+        known = SYMBOLS.get(ident)
+        if ident == "lr":
+            known = r"\mathrm{lr}" if self.has_eta else r"\eta"
+        digits = ""
+        if known is None:
+            base, digits = re.fullmatch(r"(.*?)_?(\d*)", ident).groups()  # type: ignore[union-attr]
+            if not base:
+                base, digits = ident, ""
+            head, _, tail = base.partition("_")
+            if head in GREEK:
+                known = "\\" + head
+                digits = ",".join(p for p in (_roman(tail), digits) if p)
+            elif len(base) == 1:
+                known = base
+            else:
+                known = _roman(base)
+        below = ",".join(part for part in (digits, index) if part)
+        return f"{known}_{{{below}}}" if below else known
+
+    # ---------------------------------------------------------------- expressions
+
+    def expression(self, expr: Expr) -> str:
+        """Return an expression as text."""
+        return self.print(expr).text
+
+    def print(self, expr: Expr) -> Printed:
+        """Print an expression."""
+        if isinstance(expr, Num):
+            return self._number(expr.value)
+        if isinstance(expr, Name):
+            return Printed(self.name(expr))
+        if expr.op in ("mul", "div"):
+            return self._product(expr)
+        rule: Callable[..., Printed] | None = getattr(self, f"_{expr.op}", None)
+        return rule(*expr.args) if rule else self._function(expr.op, expr.args)
+
+    def _number(self, value: Fraction) -> Printed:
+        text = format_number(value).strip("()")
+        if value < 0:
+            return Printed(text, SIGN)
+        if "/" in text:
+            return self._over(Printed(str(value.numerator)), Printed(str(value.denominator)))
+        if self.is_latex and "e" in text:
+            mantissa, exponent = text.split("e")
+            power = f"10^{{{int(exponent)}}}"
+            return Printed(power if mantissa == "1" else rf"{mantissa}\cdot {power}", PRODUCT)
+        return Printed(text)
+
+    def _product(self, expr: Call) -> Printed:
+        above: list[Expr] = []
+        below: list[Expr] = []
+        _factors(expr, above, below)
+        signs = sum(isinstance(f, Call) and f.op == "neg" for f in above)
+        above = [f.args[0] if isinstance(f, Call) and f.op == "neg" else f for f in above]
+        printed = self._times(above)
+        if below:
+            printed = self._over(printed, self._times(below))
+        return Printed("-" + self._wrapped(printed, PRODUCT), SIGN) if signs % 2 else printed
+
+    def _times(self, factors: Sequence[Expr]) -> Printed:
+        if not factors:
+            return Printed("1")
+        if len(factors) == 1:
+            return self.print(factors[0])
+        parts = [self._wrapped(self.print(f), PRODUCT + 1) for f in factors]
+        if not self.is_latex:
+            return Printed("*".join(parts), PRODUCT)
+        text = parts[0]
+        for left, right in zip(factors, parts[1:], strict=False):
+            number = right[:1].isdigit() or (isinstance(left, Num) and right.startswith("10^"))
+            text += (r" \cdot " if number else r" \, ") + right
+        return Printed(text, PRODUCT)
+
+    def _over(self, above: Printed, below: Printed) -> Printed:
+        if self.is_latex:
+            return Printed(rf"\frac{{{above.text}}}{{{below.text}}}", PRODUCT)
+        over, under = self._wrapped(above, PRODUCT), self._wrapped(below, PRODUCT + 1)
+        return Printed(f"{over}/{under}", PRODUCT)
+
+    def _wrapped(self, printed: Printed, level: int) -> str:
+        if printed.level >= level:
+            return printed.text
+        return rf"\left({printed.text}\right)" if self.is_latex else f"({printed.text})"
+
+    def _add(self, a: Expr, b: Expr) -> Printed:
+        if isinstance(b, Call) and b.op == "neg":
+            return self._sub(a, b.args[0])
+        return Printed(f"{self.print(a).text} + {self._wrapped(self.print(b), SUM)}", SUM)
+
+    def _sub(self, a: Expr, b: Expr) -> Printed:
+        return Printed(f"{self.print(a).text} - {self._wrapped(self.print(b), PRODUCT)}", SUM)
+
+    def _neg(self, a: Expr) -> Printed:
+        return Printed(f"-{self._wrapped(self.print(a), PRODUCT)}", SIGN)
+
+    def _raised(self, base: str, exponent: str) -> Printed:
+        if self.is_latex:
+            return Printed(f"{{{base}}}^{{{exponent}}}", POWER)
+        return Printed(f"{base}^{exponent}", POWER)
+
+    def _square(self, a: Expr) -> Printed:
+        return self._raised(self._wrapped(self.print(a), ATOM), "2")
+
+    def _pow(self, a: Expr, b: Expr) -> Printed:
+        exponent = self.print(b)
+        text = exponent.text if self.is_latex else self._wrapped(exponent, ATOM)
+        return self._raised(self._wrapped(self.print(a), ATOM), text)
+
+    def _exp(self, a: Expr) -> Printed:
+        return self._raised("e", self.print(a).text) if self.is_latex else self._call("exp", [a])
+
+    def _sqrt(self, a: Expr) -> Printed:
+        if self.is_latex:
+            return Printed(rf"\sqrt{{{self.print(a).text}}}")
+        return self._call("sqrt", [a])
+
+    def _abs(self, a: Expr) -> Printed:
+        if self.is_latex:
+            return Printed(rf"\left|{self.print(a).text}\right|")
+        return self._call("abs", [a])
+
+    def _norm(self, a: Expr) -> Printed:
+        text = self.print(a).text
+        return Printed(rf"\left\lVert {text} \right\rVert" if self.is_latex else f"||{text}||")
+
+    def _ratio(self, a: Expr, b: Expr) -> Printed:
+        return self._over(self.print(a), self.print(b))
+
+    def _positive(self, a: Expr) -> Printed:
+        text = self.print(a).text
+        return Printed(rf"\left[{text} > 0\right]" if self.is_latex else f"[{text} > 0]")
+
+    def _cospi(self, a: Expr) -> Printed:
+        angle = self._wrapped(self.print(a), PRODUCT)
+        text = rf"\cos\left(\pi \, {angle}\right)" if self.is_latex else f"cos(pi*{angle})"
+        return Printed(text)
+
+    def _function(self, op: str, args: Sequence[Expr]) -> Printed:
+        return self._call(op, args)
+
+    def _call(self, op: str, args: Sequence[Expr]) -> Printed:
+        inside = ", ".join(self.print(a).text for a in args)
+        if not self.is_latex:
+            return Printed(f"{op}({inside})")
+        known = op if op in ("min", "max", "log") else None
+        head = f"\\{known}" if known else rf"\operatorname{{{op.replace('_', '-')}}}"
+        return Printed(rf"{head}\left({inside}\right)")
+
+
+def _roman(text: str) -> str:
+    escaped = text.replace("_", r"\_")
+    return rf"\mathrm{{{escaped}}}" if len(text) > 1 else text
+
+
+def _shifted(offset: int) -> str:
+    return "t" if offset == 0 else f"t{offset:+d}"
+
+
+def _factors(expr: Expr, above: list[Expr], below: list[Expr]) -> None:
+    """Collect the factors of a product of products and quotients."""
+    if isinstance(expr, Call) and expr.op == "mul":
+        for arg in expr.args:
+            _factors(arg, above, below)
+    elif isinstance(expr, Call) and expr.op == "div":
+        _factors(expr.args[0], above, below)
+        _factors(expr.args[1], below, above)
+    elif expr != ONE:
+        above.append(expr)
+
+
+# ------------------------------------------------------------------ programs
+
+
+def printer_for(program: Program, style: Style) -> Printer:
+    """Return the printer of a program: what moves there carries an index."""
+    moving = {s.name for s in program.states} | {line.target.id for line in program.step}
+    moving |= {GRAD.id}
+    for line in program.scalars:
+        if any(n.id in moving | {"t", "lr"} or n.when != "now" for n in names_in(line.expr)):
+            moving.add(line.target.id)
+    if any(n == Name("lr", "prev") for n in program.names()):
+        moving.add("lr")
+    else:
+        moving.discard("lr")
+    has_eta = any(n.id.startswith("eta") for n in program.names())
+    return Printer(style, moving=frozenset(moving), has_eta=has_eta)
+
+
+def debiasing(program: Program) -> dict[Name, Expr]:
+    """Return the scalars that are 1 over something, each as what it is: they read best in place."""
+    kept = {state.name for state in program.states}
+    found: dict[Name, Expr] = {}
+    for line in program.scalars:
+        expr = substitute(line.expr, found.get)
+        is_inverse = isinstance(expr, Call) and expr.op == "div" and expr.args[0] == ONE
+        if is_inverse and line.target.id not in kept:
+            found[line.target] = expr
+    return found
+
+
+def equations(program: Program, style: Style = "text") -> list[Equation]:
+    """Return the equations of a step, scalars first, and of the point that is evaluated."""
+    printer = printer_for(program, style)
+    inlined = debiasing(program)
+    lines = [
+        Equation(printer.name(line.target), printer.expression(substitute(line.expr, inlined.get)))
+        for line in program.lines
+        if line.target not in inlined
+    ]
+    point = program.view("eval").expr
+    if point != PARAM:
+        shown = substitute(point, inlined.get)
+        left = r"\text{evaluated}_{t+1}" if style == "latex" else "evaluated_{t+1}"
+        lines.append(Equation(left, printer.expression(shown)))
+    return lines
+
+
+def format_equations(program: Program) -> list[str]:
+    """Return the equations as lines of plain text, aligned at the equals signs."""
+    found = equations(program)
+    width = max(len(e.left) for e in found)
+    return [f"{e.left:<{width}} = {e.right}" for e in found]
+
+
+def format_latex(found: Sequence[Equation]) -> list[str]:
+    """Return equations as an `align*` environment (amsmath)."""
+    rows = [rf"  {e.left} &= {e.right}" for e in found]
+    return [r"\begin{align*}", *(row + r" \\" for row in rows[:-1]), rows[-1], r"\end{align*}"]
+
+
+_AT_STEP = re.compile(r"\b([A-Za-z_]\w*)\(t(?: ?([+-]) ?(\d+))?\)")
+
+
+def formula(text: str, printer: Printer) -> str:
+    """Print a closed form, an expression in which `beta3(t-1)` is beta3 at step t-1."""
+
+    def mark(match: re.Match[str]) -> str:
+        sign = "m" if match[2] == "-" else "p"
+        return f"{match[1]}__at_{sign}{match[3] or 0}"
+
+    return printer.expression(parse_expression(_AT_STEP.sub(mark, text)))
