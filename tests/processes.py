@@ -7,6 +7,7 @@ and milliseconds per rank after that.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import socket
@@ -17,7 +18,7 @@ from typing import Any
 
 PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"]
 PRELOADED += ["torch._dynamo", "optzoo.train.session", "optzoo.train.figure"]
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 def run_processes(world: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -71,6 +72,7 @@ def _child(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
+    faulthandler.dump_traceback_later(PATIENCE - 5.0, exit=True)  # say where it hangs
     import torch
 
     torch.set_num_threads(1)

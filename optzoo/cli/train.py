@@ -28,6 +28,8 @@ TRAIN_EPILOG = """Examples:
   optzoo train ademamix --setup c4-150m --dry-run --hardware h100 --mfu 0.5
 
   optzoo train adamw --resume runs/adamw-quick-s0
+
+  torchrun --standalone --nproc-per-node 2 -m optzoo train adamw --parallel fsdp
 """
 
 
@@ -58,6 +60,9 @@ def train(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, foreach, reference")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    parallel: Annotated[
+        str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
+    ] = None,
     compile_: Annotated[
         bool, typer.Option("--compile", help="run the model through torch.compile")
     ] = False,
@@ -94,6 +99,7 @@ def train(
         "checkpoint.every": checkpoint_every,
         "execution.engine": engine,
         "execution.threads": threads,
+        "execution.parallel": parallel,
         "execution.compile": "true" if compile_ else None,
         "metrics.track": f"[{track}]" if track else None,
     }
@@ -113,6 +119,7 @@ def train(
         )
     from optzoo.train.session import resume_run, start_run
     from optzoo.train.signals import Interrupted
+    from optzoo.train.world import speaks
 
     try:
         if resume is not None:
@@ -135,10 +142,13 @@ def train(
                 quiet=quiet,
             )
     except Interrupted as stop:
+        if not speaks():
+            raise typer.Exit(stop.exit_code) from None
         typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
         typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
-    _report(finished)
+    if speaks():
+        _report(finished)
 
 
 def _print_plan(

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from optzoo.optimizer import RecipeOptimizer
+from optzoo.shards import whole
 from optzoo.train.batches import read_blocks
 from optzoo.train.corpus import Corpus
 from optzoo.train.model import Transformer
+from optzoo.train.world import World
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,56 @@ class HeldOut:
     length: int
     rows: int
 
-    def batches(self) -> Iterable[Tensor]:
-        """Yield rows of `length` + 1 tokens."""
-        available = (len(self.corpus.held_out.tokens) - 1) // self.length
-        number = min(self.num_sequences, available)
-        blocks = np.arange(number, dtype=np.int64) * available // number
-        for start in range(0, number, self.rows):
-            chosen = blocks[start : start + self.rows]
-            yield torch.from_numpy(read_blocks(self.corpus.held_out.tokens, chosen, self.length))
+    @property
+    def available(self) -> int:
+        """Sequences in the held-out stream."""
+        return (len(self.corpus.held_out.tokens) - 1) // self.length
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of an evaluation."""
+        return -(-min(self.num_sequences, self.available) // self.rows)
+
+    def batch(self, index: int) -> Tensor:
+        """Return the rows of a batch, `length` + 1 tokens each."""
+        number = min(self.num_sequences, self.available)
+        blocks = np.arange(number, dtype=np.int64) * self.available // number
+        chosen = blocks[index * self.rows : (index + 1) * self.rows]
+        return torch.from_numpy(read_blocks(self.corpus.held_out.tokens, chosen, self.length))
 
 
 @torch.no_grad()
 def measure_loss(
-    model: Transformer, held_out: HeldOut, *, proceed: Callable[[], None] = lambda: None
+    model: Transformer,
+    held_out: HeldOut,
+    *,
+    proceed: Callable[[], None] = lambda: None,
+    world: World | None = None,
 ) -> Loss:
     """Return the held-out loss of the parameters as they are now.
 
     Sums are kept in float64 and divided by the real number of targets, and of bytes. `proceed` is
-    called between batches and may raise to stop.
+    called between batches and may raise to stop. The processes of a `world` take batches in turn,
+    equally many each, and their sums are added in the order of the batches: the loss is the same
+    to the last bit however many there are.
     """
+    world = world or World()
     device = model.head.weight.device
-    nats, targets, num_bytes = 0.0, 0, 0
-    for rows in held_out.batches():
+    sums: list[float] = []
+    for start in range(0, held_out.num_batches, world.size):
         proceed()
+        index = start + world.rank
+        rows = held_out.batch(index if index < held_out.num_batches else 0)
         target = rows[:, 1:]
         _, nats_N = model(rows[:, :-1].to(device), target.to(device))
-        nats += float(nats_N.double().sum())
-        targets += target.numel()
-        num_bytes += held_out.corpus.count_bytes(target.numpy())
+        found = (
+            float(nats_N.double().sum()),
+            target.numel(),
+            held_out.corpus.count_bytes(target.numpy()),
+        )
+        sums += found if index < held_out.num_batches else (0.0, 0, 0)
+    parts = np.array(world.gather(sums)).reshape(world.size, -1, 3).swapaxes(0, 1).reshape(-1, 3)
+    nats, targets, num_bytes = (sum(column) for column in parts.T.tolist())
     return Loss(nats / targets, nats / math.log(2.0) / max(1, num_bytes))
 
 
@@ -81,6 +105,7 @@ def measure_views(
     views: Iterable[str],
     *,
     proceed: Callable[[], None] = lambda: None,
+    world: World | None = None,
 ) -> dict[str, tuple[Loss, str]]:
     """Return loss and sha256 of the weights of each view; equal weights are evaluated once."""
     known: dict[str, Loss] = {}
@@ -89,16 +114,19 @@ def measure_views(
         with optimizer.evaluation(view=view):
             identity = hash_weights(model)
             if identity not in known:
-                known[identity] = measure_loss(model, held_out, proceed=proceed)
+                known[identity] = measure_loss(model, held_out, proceed=proceed, world=world)
         found[view] = (known[identity], identity)
     return found
 
 
 def hash_weights(model: Transformer) -> str:
-    """Return the sha256 hex of every parameter's name, shape, dtype and bytes, in name order."""
+    """Return the sha256 hex of every parameter's name, shape, dtype and bytes, in name order.
+
+    Every process that holds shards of them must ask.
+    """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
-        value = parameter.detach().cpu().contiguous()
+        value = whole(parameter.detach()).cpu().contiguous()
         digest.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
         digest.update(value.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

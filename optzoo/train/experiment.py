@@ -19,9 +19,11 @@ from optzoo.train.batches import Batches
 from optzoo.train.corpus import Corpus
 from optzoo.train.evaluate import HeldOut
 from optzoo.train.model import Transformer
+from optzoo.train.parallel import Parallel, resolve_kind, spread_model
 from optzoo.train.prepared import open_data
 from optzoo.train.schedule import Schedule
 from optzoo.train.setup import Setup
+from optzoo.train.world import World
 from optzoo.zoo import Recipe
 
 
@@ -37,6 +39,8 @@ class Experiment:
     model: Transformer
     optimizer: RecipeOptimizer
     schedule: Schedule
+    world: World
+    parallel: Parallel
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context that forward passes run in."""
@@ -48,11 +52,14 @@ class Experiment:
         return context
 
 
-def assemble(recipe: Recipe, setup: Setup) -> Experiment:
+def assemble(recipe: Recipe, setup: Setup, world: World | None = None) -> Experiment:
     """Build corpus, model and optimizer. Sets torch's thread count when the setup names one.
 
+    In a `world` of several processes each of them calls this, and the model is spread over them.
     Raises InputError when the corpus, the device or the engine is not there.
     """
+    world = world or World()
+    kind = resolve_kind(setup, world)
     execution = setup.execution
     if execution.device == "cuda" and not torch.cuda.is_available():
         raise InputError(
@@ -74,6 +81,7 @@ def assemble(recipe: Recipe, setup: Setup) -> Experiment:
     model = make_model(setup, corpus.vocabulary)
     model.initialize(setup.seed)
     model.to(execution.device)
+    parallel = spread_model(model, kind, world, execution.device)
     if execution.compile:
         _check_compiler(execution.device)
         model.compile()
@@ -83,7 +91,9 @@ def assemble(recipe: Recipe, setup: Setup) -> Experiment:
         engine=execution.engine,
     )
     schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
-    return Experiment(recipe, setup, corpus, batches, held_out, model, optimizer, schedule)
+    return Experiment(
+        recipe, setup, corpus, batches, held_out, model, optimizer, schedule, world, parallel
+    )
 
 
 def _check_compiler(device: str) -> None:

@@ -68,6 +68,23 @@ class MetricsLog:
             ) from None
 
 
+class NoLog(MetricsLog):
+    """The log of a process that writes nothing: all but the first of a run."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, kind: str, values: dict[str, Any]) -> None:
+        """Write nothing."""
+
+    def sync(self) -> int:
+        """Return 0: there is no file."""
+        return 0
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
 def read_metrics(path: Path, kind: str) -> Iterator[dict[str, Any]]:
     """Yield the lines of one kind. A last line cut short by a killed process is left out."""
     with path.open(encoding="utf-8") as file:

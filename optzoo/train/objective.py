@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from optzoo.shards import whole
 from optzoo.train.size import LOGITS_LIMIT
 
 
@@ -109,10 +110,11 @@ def _slice_gradient(
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
     """Scale all gradients so that their joint L2 norm is at most `limit`; return it as it was.
 
+    Of gradients that are spread over processes the norm is that of the whole ones.
     Gradients whose norm is not finite are left as they are.
     """
     parameters = list(parameters)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
     if limit is not None and bool(torch.isfinite(norm)):
         nn.utils.clip_grads_with_norm_(parameters, limit, norm)
     return float(norm)

@@ -5,9 +5,11 @@ This is what the command line calls, and what a script may call.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from optzoo.train.signals import Interrupted
 from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trackers import check_trackers
 from optzoo.train.trainer import Trainer, Views
+from optzoo.train.world import World, join_world
 from optzoo.zoo import Recipe, load_recipe
 
 
@@ -61,23 +64,26 @@ def start_run(
     setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
     and Interrupted when it is told to stop.
     """
-    given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
-    if suited and not quiet:
-        settings = ", ".join(f"{name}={value}" for name, value in suited.items())
-        print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
-    check_trackers(setup.metrics.track)
-    setup = setup.with_threads(torch.get_num_threads())
-    experiment = assemble(recipe, setup)
-    run = create_run(
-        run_dir if run_dir is not None else default_path(recipe, setup),
-        recipe,
-        setup,
-        experiment.corpus,
-        given=given,
-        given_name=recipe_name,
-    )
-    with hold(run):
-        return _train(experiment, run, quiet=quiet, resume=False)
+    with join_world() as world:
+        given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
+        if suited and not quiet and world.is_first:
+            settings = ", ".join(f"{name}={value}" for name, value in suited.items())
+            print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
+        check_trackers(setup.metrics.track)
+        setup = setup.with_threads(torch.get_num_threads())
+        experiment = assemble(recipe, setup, world)
+        run = world.on_first(
+            lambda: create_run(
+                run_dir if run_dir is not None else default_path(recipe, setup),
+                recipe,
+                setup,
+                experiment.corpus,
+                given=given,
+                given_name=recipe_name,
+            )
+        )
+        with _held(run, world):
+            return _train(experiment, run, quiet=quiet, resume=False)
 
 
 def resume_run(path: Path, recipe_name: str | None = None, *, quiet: bool = False) -> Finished:
@@ -86,24 +92,33 @@ def resume_run(path: Path, recipe_name: str | None = None, *, quiet: bool = Fals
     `recipe_name`, if given, must be the recipe the run was started with. Raises as `start_run`, and
     InputError when there is nothing to resume.
     """
-    run = open_run(path)
-    recipe = run.load_recipe()
-    if recipe_name is not None:
-        _check_same_recipe(run, load_recipe(recipe_name), recipe_name)
-    if run.is_finished:
-        raise InputError(
-            Diagnostic(
-                "finished",
-                f"{path} has finished: there is nothing to resume",
-                hint=f"evaluate it with `optzoo eval {shlex.quote(str(path))}`",
+    with join_world() as world:
+        run = open_run(path)
+        recipe = run.load_recipe()
+        if recipe_name is not None:
+            _check_same_recipe(run, load_recipe(recipe_name), recipe_name)
+        if run.is_finished:
+            raise InputError(
+                Diagnostic(
+                    "finished",
+                    f"{path} has finished: there is nothing to resume",
+                    hint=f"evaluate it with `optzoo eval {shlex.quote(str(path))}`",
+                )
             )
-        )
-    setup = run.load_setup()
-    check_trackers(setup.metrics.track)
-    with hold(run):
-        experiment = assemble(recipe, setup)
-        run.check_corpus(experiment.corpus)
-        return _train(experiment, run, quiet=quiet, resume=True)
+        setup = run.load_setup()
+        check_trackers(setup.metrics.track)
+        with _held(run, world):
+            experiment = assemble(recipe, setup, world)
+            run.check_corpus(experiment.corpus)
+            return _train(experiment, run, quiet=quiet, resume=True)
+
+
+@contextlib.contextmanager
+def _held(run: RunDirectory, world: World) -> Iterator[None]:
+    """Hold a run directory for all processes of a run."""
+    with contextlib.ExitStack() as stack:
+        world.on_first(lambda: stack.enter_context(hold(run)))
+        yield
 
 
 def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
@@ -147,10 +162,11 @@ def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
     }
 
 
-def resume_command(run: RunDirectory) -> str:
-    """Return the command that continues a run, quoted for a shell."""
-    recipe = str(run.identity["given_recipe"])
-    return shlex.join(["optzoo", "train", recipe, "--resume", str(run.path)])
+def resume_command(run: RunDirectory, processes: int = 1) -> str:
+    """Return the command that continues a run, quoted for a shell; any number of processes may."""
+    launcher = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    train = ["optzoo", "train", str(run.identity["given_recipe"]), "--resume", str(run.path)]
+    return shlex.join([*(launcher if processes > 1 else []), *train])
 
 
 def compare_command(run: RunDirectory) -> str:
@@ -177,7 +193,13 @@ def describe_views(found: Views) -> dict[str, dict[str, Any]]:
 
 def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bool) -> Finished:
     setup = experiment.setup
-    progress = Progress(setup.num_steps, tokens_per_step=setup.batch.tokens, quiet=quiet)
+    first = experiment.world.is_first
+    progress = Progress(
+        setup.num_steps,
+        tokens_per_step=setup.batch.tokens,
+        quiet=quiet or not first,
+        stream=None if first else io.StringIO(),
+    )
     trainer = Trainer(experiment, run, progress)
     if resume:
         trainer.restore()
@@ -186,7 +208,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
     try:
         views = trainer.train()
     except Interrupted as stop:
-        stop.resume = resume_command(run)
+        stop.resume = resume_command(run, experiment.world.size)
         raise
     with experiment.optimizer.evaluation(), experiment.autocast():
         sample = draw_text(
@@ -210,9 +232,10 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
         "corpus": dict(run.identity["corpus"]),
         "views": describe_views(views),
     }
-    run.write("sample.txt", sample.encode())
-    run.write("loss.png", _draw(experiment, run))
-    run.write("result.json", to_json(result))
+    if first:
+        run.write("sample.txt", sample.encode())
+        run.write("loss.png", _draw(experiment, run))
+        run.write("result.json", to_json(result))
     return Finished(run, result, sample)
 
 

@@ -183,6 +183,7 @@ class WeightDecaySection(Section):
 class ExecutionSection(Section):
     """Where and how to compute. `threads: auto` is torch's own choice, recorded in the run.
 
+    `parallel` is how several processes share the work: `auto` is ddp; one process needs nothing.
     `compile` is torch.compile, `activation_checkpointing` computes each block a second time in the
     backward pass instead of keeping its activations.
     """
@@ -191,6 +192,7 @@ class ExecutionSection(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     engine: str = "auto"
     threads: Count | Literal["auto"] = "auto"
+    parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
     compile: bool = False
     activation_checkpointing: bool = False
 

@@ -25,17 +25,19 @@ class Interrupted(Exception):  # noqa: N818  # not an error: it was asked for
 class StopRequest:
     """While entered, catches SIGINT and SIGTERM; `check` raises Interrupted once one has come.
 
-    A second signal acts as it would have without us. Outside the main thread nothing is caught.
+    A second signal acts as it would have without us, unless `patient`: a launcher of many processes
+    passes on what the terminal has sent already. Outside the main thread nothing is caught.
     """
 
-    def __init__(self) -> None:
-        self._received: int | None = None
+    def __init__(self, *, patient: bool = False) -> None:
+        self.received: int | None = None
+        self._patient = patient
         self._previous: dict[int, Any] = {}
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
-        if self._received is not None:
-            raise Interrupted(self._received)
+        if self.received is not None:
+            raise Interrupted(self.received)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -47,8 +49,9 @@ class StopRequest:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-        self._restore()
+        self.received = number
+        if not self._patient:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
+from optzoo.shards import local, spread_like, whole
 from optzoo.train.checkpoint import Checkpoint
 from optzoo.train.experiment import Experiment
 from optzoo.train.model import Transformer
@@ -29,7 +30,7 @@ def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -
     buffers: dict[str, Tensor] = {}
     for index, state in saved["state"].items():
         for buffer, value in state.items():
-            buffers[f"{names[index]}/{buffer}"] = value
+            buffers[f"{names[index]}/{buffer}"] = whole(value)
     state = {
         "seed": experiment.setup.seed,
         "corpus_fingerprint": experiment.corpus.fingerprint,
@@ -37,7 +38,8 @@ def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -
         "optimizer": {"param_groups": saved["param_groups"], "optzoo": saved["optzoo"]},
         "progress": progress,
     }
-    model = {name: parameter.detach() for name, parameter in experiment.model.named_parameters()}
+    parameters = experiment.model.named_parameters()
+    model = {name: whole(parameter.detach()) for name, parameter in parameters}
     return Checkpoint(step, {"model": model, "optimizer": buffers}, state)
 
 
@@ -76,7 +78,7 @@ def restore_weights(model: Transformer, optimizer: RecipeOptimizer, checkpoint: 
             if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
                 what = f"is of another model: `{name}` has another shape or dtype"
                 raise _foreign(checkpoint, what)
-            parameter.copy_(weights[name])
+            local(parameter).copy_(local(spread_like(weights[name], parameter)))
         saved = checkpoint.state["optimizer"]
         names = _parameter_names(saved["param_groups"])
         index = {name: i for i, name in names.items()}

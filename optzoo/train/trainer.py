@@ -18,7 +18,7 @@ from optzoo.errors import Diagnostic, RunError
 from optzoo.train.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
-from optzoo.train.metrics import MetricsLog
+from optzoo.train.metrics import MetricsLog, NoLog
 from optzoo.train.objective import clip_gradients
 from optzoo.train.progress import Progress
 from optzoo.train.rundir import RunDirectory
@@ -39,6 +39,7 @@ class Trainer:
 
     def __init__(self, experiment: Experiment, run: RunDirectory, progress: Progress) -> None:
         self.experiment = experiment
+        self.world = experiment.world
         self.run = run
         self.progress = progress
         self.step = 0
@@ -69,11 +70,11 @@ class Trainer:
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds
-        with StopRequest() as stop, self._open_log() as log:
+        with StopRequest(patient=self.world.size > 1) as stop, self._open_log() as log:
             try:
                 final = self._evaluate_if_due(log, stop)
                 while self.step < steps:
-                    stop.check()
+                    self.world.check_stop(stop)
                     self._train_step(log)
                     self.seconds = time.perf_counter() - started
                     final = self._evaluate_if_due(log, stop)
@@ -89,6 +90,8 @@ class Trainer:
         return final or self._measure(StopRequest())
 
     def _open_log(self) -> MetricsLog:
+        if not self.world.is_first:
+            return NoLog()
         setup = self.experiment.setup
         tracking = Tracking(
             setup.metrics.track,
@@ -111,7 +114,8 @@ class Trainer:
         multiplier = experiment.schedule.multiplier(self.step)
         for group, base in zip(optimizer.param_groups, self._base_rates):
             group["lr"] = base * multiplier
-        loss = self._accumulate_gradients(torch.from_numpy(experiment.batches.rows(self.step)))
+        rows = experiment.batches.rows(self.step, self.world.rank, self.world.size)
+        loss = self._accumulate_gradients(torch.from_numpy(rows))
         norm = clip_gradients(experiment.model.parameters(), setup.objective.clip_norm)
         if not math.isfinite(loss):
             raise self._diverged(number, f"the training loss is {loss}")
@@ -138,20 +142,26 @@ class Trainer:
         self.progress.step(number, loss=loss, lr=lr, grad_norm=norm, speed=speed)
 
     def _accumulate_gradients(self, rows: Tensor) -> float:
-        """Leave the gradient of the mean loss of a global batch; return its cross-entropy."""
+        """Leave the gradient of the mean loss of a global batch; return its cross-entropy.
+
+        `rows` are this process's share of it, as large as every other's.
+        """
         experiment, setup = self.experiment, self.experiment.setup
         experiment.optimizer.zero_grad(set_to_none=True)
         targets = rows.shape[0] * (rows.shape[1] - 1)
         nats = torch.zeros((), device=setup.execution.device)
-        for part in torch.split(rows, setup.batch.micro_sequences or len(rows)):
+        parts = torch.split(rows, setup.batch.micro_sequences or len(rows))
+        for i, part in enumerate(parts):
             tokens = part.to(setup.execution.device)
-            with experiment.autocast():
-                objective, nats_N = experiment.model(
-                    tokens[:, :-1], tokens[:, 1:], setup.objective.z_loss
-                )
-            torch.autograd.backward(objective / targets)
+            with experiment.parallel.accumulating(last=i == len(parts) - 1):
+                with experiment.autocast():
+                    objective, nats_N = experiment.parallel.module(
+                        tokens[:, :-1], tokens[:, 1:], setup.objective.z_loss
+                    )
+                torch.autograd.backward(objective / targets)
             nats += nats_N.sum()
-        return nats.item() / targets
+        shares = self.world.gather([nats.item() / targets])
+        return sum(share for (share,) in shares) / self.world.size
 
     def _evaluate_if_due(self, log: MetricsLog, stop: StopRequest) -> Views | None:
         if self.evaluated == self.step or not self._is_due(self.experiment.setup.evaluation.every):
@@ -187,7 +197,8 @@ class Trainer:
                 experiment.optimizer,
                 experiment.held_out,
                 experiment.optimizer.views,
-                proceed=stop.check,
+                proceed=lambda: self.world.check_stop(stop),
+                world=self.world,
             )
 
     def _save(self, log: MetricsLog) -> None:
@@ -197,11 +208,11 @@ class Trainer:
             "evaluated": self.evaluated,
             "metrics_bytes": log.sync(),
         }
-        save_checkpoint(
-            self.run.checkpoints,
-            take_snapshot(self.experiment, self.step, progress),
-            keep=self.experiment.setup.checkpoint.keep,
-        )
+        snapshot = take_snapshot(self.experiment, self.step, progress)
+        if self.world.is_first:
+            save_checkpoint(
+                self.run.checkpoints, snapshot, keep=self.experiment.setup.checkpoint.keep
+            )
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)
