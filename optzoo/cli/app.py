@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.export import export
@@ -59,3 +60,4 @@ app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
 app.command("compare")(compare)
 app.command("export")(export)
+app.command("bench", epilog=BENCH_EPILOG)(bench)
