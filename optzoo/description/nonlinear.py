@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import NoClosedForm, System
-from optzoo.interpreters.text import debiasing
+from optzoo.interpreters.text import Printer, debiasing, printer_for
 from optzoo.program.expressions import (
     Call,
     Expr,
     Name,
-    format_expression,
     names_in,
     substitute,
     walk,
@@ -41,6 +40,7 @@ def nonlinearities(program: Program) -> list[Nonlinearity]:
         return []
     lines = {line.target: line.expr for line in program.step}
     corrections = debiasing(program)
+    printer = printer_for(program, "text")
     found: dict[tuple[str, str], Nonlinearity] = {}
     for gain in system.gains:
         name = gain.line
@@ -49,7 +49,7 @@ def nonlinearities(program: Program) -> list[Nonlinearity]:
         place = Nonlinearity(
             gain.kind,
             str(name),
-            _what(gain.kind, substitute(lines[name], corrections.get)),
+            _what(gain.kind, substitute(lines[name], corrections.get), printer),
             tuple(b for b in system.updates if b in upstream),
             tuple(b for b in downstream if b not in upstream),
         )
@@ -71,7 +71,7 @@ def _feeds(program: Program, line: Name, buffer: str) -> bool:
     return False
 
 
-def _what(kind: str, expr: Expr) -> str:
+def _what(kind: str, expr: Expr, printer: Printer) -> str:
     """Return the operation in words, with what the line divides by or clips to."""
     calls = [node for node in walk(expr) if isinstance(node, Call)]
     match kind:
@@ -79,10 +79,10 @@ def _what(kind: str, expr: Expr) -> str:
             return "only the sign is kept"
         case "elementwise clip":
             bounds = [c.args[0] for c in calls if c.op in ("min", "max")]
-            texts = ", ".join(format_expression(b) for b in bounds[:2])
+            texts = ", ".join(printer.expression(b) for b in bounds[:2])
             return f"each element is clipped to {texts}"
         case "norm clip" | "preconditioner":
             divisors = [c.args[1] for c in calls if c.op == "div"]
             if divisors:
-                return f"divided by {format_expression(divisors[0])}"
+                return f"divided by {printer.expression(divisors[0])}"
     return kind
