@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
-from optzoo.description.decimals import DecimalDomain, precisely
 from optzoo.description.decision import Decision, decide
 from optzoo.description.formulas import Formulas, find_formulas, value_at
 from optzoo.description.lr_schedules import parse_lr_schedule
@@ -25,6 +24,7 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, cost
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
+from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.zoo import Recipe

@@ -9,12 +9,12 @@ from fractions import Fraction
 
 from optzoo.description.algebra import Atom, Ratio, value_of
 from optzoo.description.closed import Closed, closed_form
-from optzoo.description.decimals import precisely
 from optzoo.description.formula import definitions, formula
 from optzoo.description.scalars import ScalarTable
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import NoClosedForm, System, minus
 from optzoo.description.verify import verified
+from optzoo.program.decimals import precisely
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
 

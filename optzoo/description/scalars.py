@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optzoo.description.affine import affine_parts, running_max_of
-from optzoo.description.decimals import DecimalDomain, power, precisely
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.decimals import DecimalDomain, power, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program

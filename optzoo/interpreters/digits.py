@@ -7,10 +7,11 @@ plain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
-from functools import cache
+
+from optzoo.program.decimals import DECIMAL_RULES
 
 DIGITS = 70
 """Digits carried, far more than two programs are ever asked to agree to."""
@@ -21,75 +22,6 @@ Value = Number | tuple[Number, ...]
 
 class NotRationalError(ArithmeticError):
     """An operation whose result is not rational was asked for in exact arithmetic."""
-
-
-@cache
-def _pi() -> Decimal:
-    """Return pi by Machin's formula, 16 arctan(1/5) - 4 arctan(1/239)."""
-
-    def arctan_inverse(n: int) -> Decimal:
-        power = total = Decimal(1) / n
-        sign, k = -1, 3
-        while power > Decimal(10) ** (-DIGITS - 5):
-            power /= n * n
-            total += sign * power / k
-            sign, k = -sign, k + 2
-        return total
-
-    return 16 * arctan_inverse(5) - 4 * arctan_inverse(239)
-
-
-def _cospi(a: Decimal) -> Decimal:
-    x = (a - 2 * (a / 2).to_integral_value()) * _pi()
-    term = total = Decimal(1)
-    k = 1
-    while abs(term) > Decimal(10) ** (-DIGITS - 5):
-        term *= -x * x / ((2 * k - 1) * (2 * k))
-        total += term
-        k += 1
-    return total
-
-
-def _half_life(start: Decimal, end: Decimal, fraction: Decimal) -> Decimal:
-    """See `optzoo.program.numbers.half_life`."""
-    if fraction <= 0:
-        return start
-    if fraction >= 1:
-        return end
-    inverse = sum(
-        (w / d.ln() for w, d in ((1 - fraction, start), (fraction, end)) if d > 0), Decimal(0)
-    )
-    return (1 / inverse).exp() if inverse != 0 else Decimal(0)
-
-
-def _pow(a: Decimal, b: Decimal) -> Decimal:
-    return Decimal(1) if b == 0 else a**b
-
-
-_EITHER: dict[str, Callable[..., Number]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "square": lambda a: a * a,
-    "abs": abs,
-    "sign": lambda a: type(a)((a > 0) - (a < 0)),
-    "min": min,
-    "max": max,
-    "ratio": lambda a, b: a / b if b != 0 else type(b)(0),
-    "positive": lambda a: type(a)(int(a > 0)),
-}
-
-_DECIMAL: dict[str, Callable[..., Number]] = {
-    **_EITHER,
-    "sqrt": lambda a: a.sqrt(),
-    "exp": lambda a: a.exp(),
-    "log": lambda a: a.ln(),
-    "pow": _pow,
-    "cospi": _cospi,
-    "half_life": _half_life,
-}
 
 
 def _exact_pow(a: Fraction, b: Fraction) -> Fraction:
@@ -107,7 +39,18 @@ def _exact_half_life(start: Fraction, end: Fraction, fraction: Fraction) -> Frac
 
 
 _EXACT: dict[str, Callable[..., Number]] = {
-    **_EITHER,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "square": lambda a: a * a,
+    "abs": abs,
+    "sign": lambda a: Fraction((a > 0) - (a < 0)),
+    "min": min,
+    "max": max,
+    "ratio": lambda a, b: a / b if b else Fraction(0),
+    "positive": lambda a: Fraction(int(a > 0)),
     "pow": _exact_pow,
     "half_life": _exact_half_life,
 }
@@ -121,7 +64,7 @@ class DigitsDomain:
 
     def __init__(self, *, exact: bool) -> None:
         self.exact = exact
-        self.rules = _EXACT if exact else _DECIMAL
+        self.rules: Mapping[str, Callable[..., Number]] = _EXACT if exact else DECIMAL_RULES
         self.context = Context(prec=DIGITS)
 
     def number(self, value: Fraction) -> Number:

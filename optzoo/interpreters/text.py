@@ -59,12 +59,15 @@ class Printed:
 
 
 class Printer:
-    """Prints expressions of one program; `moving` scalars carry the step."""
+    """Prints expressions of one program; `moving` scalars carry the step, `taken` letters stay."""
 
-    def __init__(self, style: Style, *, moving: frozenset[str], has_eta: bool = False) -> None:
+    def __init__(
+        self, style: Style, *, moving: frozenset[str], taken: frozenset[str] = frozenset()
+    ) -> None:
         self.is_latex = style == "latex"
         self.moving = moving
-        self.has_eta = has_eta
+        self.taken = taken
+        self.has_eta = any(name.startswith("eta") for name in taken)
 
     # ---------------------------------------------------------------- names
 
@@ -77,7 +80,8 @@ class Printer:
             moves = ident in self.moving or f"{ident}_t" in self.moving
             index = _shifted(offset) if moves else ""
         if not self.is_latex:
-            base = "g" if ident == "grad" else "w" if ident == "param" else ident
+            base = {"grad": "g", "param": "w"}.get(ident, ident)
+            base = ident if base in self.taken else base
             base = base.removesuffix("_t") if index else base
             return base if not index else f"{base}_{index if index == 't' else '{' + index + '}'}"
         return self._latex_name(ident.removesuffix("_t") if index else ident, index)
@@ -92,6 +96,8 @@ class Printer:
 
     def _latex_name(self, ident: str, index: str) -> str:
         known = SYMBOLS.get(ident)
+        if known in self.taken:  # the recipe has a g or a w of its own
+            known = _roman(ident)
         if ident == "lr":
             known = r"\mathrm{lr}" if self.has_eta else r"\eta"
         digits = ""
@@ -275,8 +281,8 @@ def printer_for(program: Program, style: Style) -> Printer:
         moving.add("lr")
     else:
         moving.discard("lr")
-    has_eta = any(n.id.startswith("eta") for n in program.names())
-    return Printer(style, moving=frozenset(moving), has_eta=has_eta)
+    taken = {n.id for n in program.names()} | {line.target.id for line in program.lines}
+    return Printer(style, moving=frozenset(moving), taken=frozenset(taken))
 
 
 def debiasing(program: Program) -> dict[Name, Expr]:

@@ -1,14 +1,14 @@
-"""Scalars as decimals of 50 digits: nothing cancels for a beta close to 1, and t may be a million.
+"""Scalars as decimals: nothing cancels for a beta close to 1, and t may be a million.
 
-`DecimalDomain` is the arithmetic of `optzoo.program.numbers` once more, more precisely. Work inside
-`precisely()`: outside, Python's decimals have 28 digits.
+`DECIMAL_RULES` is the arithmetic of `optzoo.program.numbers` once more, in as many digits as the
+context has: 50 inside `precisely()`. Outside, Python's decimals have 28.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, getcontext, localcontext
 from fractions import Fraction
 
 DIGITS = 50
@@ -47,14 +47,14 @@ def _cospi(x: Decimal) -> Decimal:
     if x > Decimal("0.5"):
         return -_cospi(1 - x)
     square, term, total, k = (PI * x) ** 2, Decimal(1), Decimal(1), 0
-    while abs(term) > Decimal(10) ** -(DIGITS + 5):
+    while abs(term) > Decimal(10) ** -(getcontext().prec + 5):
         k += 2
         term = -term * square / (k * (k - 1))
         total += term
     return total
 
 
-_RULES: dict[str, Callable[..., Decimal]] = {
+DECIMAL_RULES: dict[str, Callable[..., Decimal]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -85,4 +85,4 @@ class DecimalDomain:
 
     def apply(self, op: str, args: Sequence[Decimal]) -> Decimal:
         """Apply a scalar operation."""
-        return _RULES[op](*args)
+        return DECIMAL_RULES[op](*args)
