@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optzoo.description.form import decide
+from optzoo.interpreters.cost import cost
 from optzoo.zoo import Recipe
 
 
@@ -19,7 +20,7 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
         "family": spec.family,
         "order": spec.order if spec.preconditioner != "none" else "-",
         "eq1": _form(recipe),
-        "bytes": 4 * len(recipe.trained_program().tensor_states),
+        "bytes": cost(recipe.trained_program()).state_bytes(),
         "reference": spec.reference,
     }
 

@@ -249,6 +249,32 @@ def test_absent_packages_are_skipped_by_name(monkeypatch: pytest.MonkeyPatch) ->
     assert "skipped, not installed: lion-pytorch" in format_report(found)
 
 
+def test_a_package_that_fails_is_reported_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fussy(torch.optim.SGD):
+        def step(self, closure: object = None) -> None:
+            raise RuntimeError("not today\nnor tomorrow")
+
+    monkeypatch.setattr(torch.optim, "SGD", Fussy)
+    settings = Settings(recipes=["sgd"], engines=["foreach"], against=["torch"], **TINY)
+    (found,) = run_bench(settings, stopwatch=fake_clock()).groups
+    assert found.notes == ["torch SGD fused fails here: RuntimeError: not today"]
+    assert found.some("package") == []
+
+
+def test_gradients_that_a_step_takes_away_are_given_again() -> None:
+    recipe = load_recipe("sgd")
+    place = Place([(4, 4)], "float32", "cpu")
+    contender = engine_contender(recipe, "foreach", place, cost(recipe.trained_program()))
+    before = contender.params[0].detach().clone()
+    contender.step()
+    once = contender.params[0].detach().clone()
+    contender.params[0].grad = None
+    contender.step()
+    twice = contender.params[0].detach()
+    torch.testing.assert_close(once - before, twice - once)
+    assert not torch.equal(once, twice)
+
+
 def test_adamw_is_its_own_counterpart_once() -> None:
     settings = Settings(recipes=["adamw"], engines=["foreach"], against=["torch"], **TINY)
     (found,) = run_bench(settings, stopwatch=fake_clock()).groups

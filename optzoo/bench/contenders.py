@@ -50,15 +50,20 @@ class Contender:
     cost: Cost
     params: list[torch.nn.Parameter]
 
+    def __post_init__(self) -> None:
+        self.grads = [param.grad for param in self.params]
+
     def step(self) -> None:
-        """Take a step with the gradients as they are."""
+        """Take a step; gradients that the last one took away are there again."""
+        for param, grad in zip(self.params, self.grads, strict=True):
+            param.grad = grad
         self.optimizer.step()
 
     @property
     def storage(self) -> Storage:
         """The dtypes of parameters, gradients and state, as they are in memory."""
-        param = self.params[0]
-        assert param.grad is not None
+        param, grad = self.params[0], self.grads[0]
+        assert grad is not None
         state = self.optimizer.state[param]
         tensors = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.dim() > 0}
         own = _dtype(param)
@@ -66,8 +71,8 @@ class Contender:
         if self.kind == "engine":
             buffers = {keys[k]: _dtype(v) for k, v in tensors.items() if k in keys}
             beside = [_dtype(v) for k, v in tensors.items() if k not in keys]
-            return Storage(own, _dtype(param.grad), own, buffers, beside[0] if beside else None)
-        return Storage(own, _dtype(param.grad), own)
+            return Storage(own, _dtype(grad), own, buffers, beside[0] if beside else None)
+        return Storage(own, _dtype(grad), own)
 
     @property
     def step_bytes(self) -> int:
@@ -100,6 +105,16 @@ def package_contender(
     params = place.parameters()
     optimizer = counterpart.build(params, recipe, TOTAL_STEPS)
     return Contender(counterpart.name, kind, optimizer, cost, params)
+
+
+def failure(counterpart: Counterpart, recipe: Recipe, place: Place, cost: Cost) -> str | None:
+    """Return why a package's optimizer cannot be measured, found out on one small tensor."""
+    small = Place([(4, 4)], place.dtype, place.device)
+    try:
+        package_contender(counterpart, recipe, small, cost).step()
+    except Exception as error:  # whatever another package raises
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
 
 
 class Copy:

@@ -34,7 +34,7 @@ USUAL = tuple(name for name in MODULES if name != "heavyball")
 Arguments = Mapping[str, str | tuple[str, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Counterpart:
     """An optimizer of a package. `arguments` are its keywords with our names for their values."""
 

@@ -41,6 +41,7 @@ class Group:
     passes: int
     flops: int
     rows: Sequence[Row]
+    notes: Sequence[str] = ()
 
     def one(self, kind: str) -> Row:
         """Return the copy or the yardstick."""
@@ -70,6 +71,7 @@ class Group:
             "flops_per_parameter": self.flops,
             "rows": [self._row(row) for row in self.rows],
             "counterparts": [row.name for row in self.some("package")],
+            "notes": list(self.notes),
         }
 
     def _row(self, row: Row) -> dict[str, Any]:

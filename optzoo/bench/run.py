@@ -17,6 +17,7 @@ from optzoo.bench.contenders import (
     Copy,
     Place,
     engine_contender,
+    failure,
     package_contender,
 )
 from optzoo.bench.environment import check_room, choose_device, describe_environment, load_average
@@ -150,7 +151,9 @@ def _measure(
     recipe: Recipe, field: Field, settings: Settings, stopwatch: Stopwatch, bar: Any
 ) -> Group:
     place, bill = field.place, cost(recipe.trained_program())
-    rivals = _rivals(recipe, field)
+    failures = {c: failure(c, recipe, place, bill) for c in _rivals(recipe, field)}
+    rivals = [c for c, reason in failures.items() if reason is None]
+    notes = [f"{c.name} fails here: {reason}" for c, reason in failures.items() if reason]
     storage = Storage.usual(place.dtype)
     kept = bill.state_bytes(storage) + storage.size("param") + storage.size("grad")
     check_room((2 + len(field.engines) + len(rivals)) * kept * field.params, place.device)
@@ -172,7 +175,7 @@ def _measure(
     rows += [_row(c, timings[c.name], field) for c in contenders]
     del contenders, copy
     gc.collect()
-    return Group(recipe.name, field.params, bill.passes, bill.flops, rows)
+    return Group(recipe.name, field.params, bill.passes, bill.flops, rows, notes)
 
 
 def _rivals(recipe: Recipe, field: Field) -> list[Counterpart]:

@@ -53,6 +53,7 @@ def format_group(group: Group) -> str:
         _line(_HEAD),
     ]
     lines += [_line(_cells(group, row)) for row in group.rows]
+    lines += [f"  {note}" for note in group.notes]
     if not group.some("package"):
         lines.append("  no counterpart among the packages asked for")
     for row in group.some("engine"):
