@@ -85,8 +85,14 @@ def train(
         list[str] | None,
         typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
     ] = None,
+    measure_throughput: Annotated[
+        bool,
+        typer.Option(
+            "--measure-throughput", help="compare with a bare PyTorch loop, and write nothing"
+        ),
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="--dry-run: print JSON for programs to read")
+        bool, typer.Option("--json", help="with one of these two: print JSON")
     ] = False,
 ) -> None:
     """Train a recipe on a small transformer, or the setup of your choice.
@@ -108,7 +114,10 @@ def train(
     if dry_run and resume is None:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
         return
-    if mfu is not None or hardware or as_json or dry_run:
+    if measure_throughput and resume is None and mfu is None and not hardware:
+        _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
+        return
+    if mfu is not None or hardware or as_json or dry_run or measure_throughput:
         raise InputError(
             Diagnostic(
                 "bad-value",
@@ -167,6 +176,19 @@ def _print_plan(
     _, recipe, setup, _ = resolve(recipe_name, setup_name, changes, observers)
     plan = make_plan(recipe, setup, mfu=0.4 if mfu is None else mfu, hardware=hardware)
     typer.echo(json.dumps(plan, indent=2) if as_json else render_plan(plan))
+
+
+def _print_throughput(
+    recipe_name: str,
+    setup_name: str,
+    changes: list[tuple[str, str]],
+    observers: Sequence[str],
+    as_json: bool,
+) -> None:
+    from optzoo.train.throughput import measure_throughput, render_throughput
+
+    found = measure_throughput(recipe_name, setup_name, changes, observers)
+    typer.echo(json.dumps(found, indent=2) if as_json else render_throughput(found))
 
 
 def _report(finished: Finished) -> None:

@@ -75,7 +75,7 @@ class Trainer:
                 final = self._evaluate_if_due(log, stop)
                 while self.step < steps:
                     self.world.check_stop(stop)
-                    self._train_step(log)
+                    self.take_step(log)
                     self.seconds = time.perf_counter() - started
                     final = self._evaluate_if_due(log, stop)
                     if self._is_due(self.experiment.setup.checkpoint.every):
@@ -106,7 +106,11 @@ class Trainer:
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.experiment.setup.num_steps
 
-    def _train_step(self, log: MetricsLog) -> None:
+    def take_step(self, log: MetricsLog) -> None:
+        """Take one optimizer step and log it, without evaluating or saving.
+
+        Raises RunError when loss or gradient are not finite; nothing is updated then.
+        """
         experiment, setup = self.experiment, self.experiment.setup
         optimizer = experiment.optimizer
         number = self.step + 1
