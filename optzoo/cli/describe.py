@@ -39,6 +39,10 @@ def describe(
         str,
         typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100"),
     ] = "constant",
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AVERAGE", help="an average riding along: tail:0.1, ema:0.999"),
+    ] = None,
     as_json: JsonOption = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="print LaTeX (amsmath)")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="print a page")] = False,
@@ -78,6 +82,7 @@ def describe(
         total_steps=total_steps,
         at=_steps(at),
         lr_schedule=lr_schedule,
+        observers=observe or (),
         **read_settings(settings),
     )
     if total_steps is None and found.ends:

@@ -59,8 +59,12 @@ def _point(
     if system is None:
         return EvaluatedPoint(view.name, "readout", text)
     offset = system.views[view.name]
+    if not isinstance(offset, Form):
+        return EvaluatedPoint(view.name, "readout", text)
     buffers = tuple(s.id for s in offset.terms if isinstance(s, Name))
     weight = _weight(system, offset)
+    if weight == ONE:
+        return EvaluatedPoint(view.name, "parameters", text)
     if weight is not None and _agrees(program, view, weight, constant_lr):
         return EvaluatedPoint(view.name, "average", text, buffers, weight)
     kind: Kind = "gradient step" if _agrees(program, view, None, constant_lr) else "readout"

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
-from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
+from optzoo.interpreters.linear import LinearDomain, LinearRun, NotLinearError, run_linear
 from optzoo.program.ir import Program
 
 DECISION_STEPS = 9
@@ -25,13 +25,15 @@ class Decision:
     """How many momenta a program has, whether it is Eq. (1), and what was held fixed for that.
 
     `momenta` is the rank of the response: 0 when past gradients have no weight. `gap` is a step
-    that Eq. (1) cannot represent although the rank would allow it.
+    that Eq. (1) cannot represent although the rank would allow it. `linear` is False when the step
+    is not linear in the gradients even with that held fixed: no momenta to speak of.
     """
 
     momenta: int
     has_form: bool
     held_fixed: tuple[str, ...]
     gap: int | None = None
+    linear: bool = True
 
 
 def decide(program: Program) -> Decision:
@@ -46,7 +48,10 @@ def decide(program: Program) -> Decision:
         domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
         total = DECISION_STEPS * 6 if seed % 2 else None
         inputs = DrawnInputs(program, rng, DECISION_STEPS, total=total)
-        run = run_linear(program, domain, range(1, DECISION_STEPS + 1), inputs)
+        try:
+            run = run_linear(program, domain, range(1, DECISION_STEPS + 1), inputs)
+        except NotLinearError:
+            return Decision(0, False, (), linear=False)
         if any(run.moves[DECISION_STEPS // 2 + 1].terms.values()):
             found.append((Response.of(run), run))
         if len(found) == DRAWS:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
@@ -186,16 +186,22 @@ class Description:
     def coefficients(self, t: int) -> Coefficients:
         """Return all three at step t, each correct to about 1e-15 relative.
 
-        Where no past gradient reaches step t only eta_a + alpha_a is determined; there it is shared
-        as the closed form says, and without one alpha_a is all of it. Raises InputError when the
+        Where the response does not determine them (no past gradient reaches step t, or nothing
+        moves in step t + 1) the closed form says how eta_a + alpha_a is shared, and what beta_a is;
+        without one alpha_a is all of it. Raises InputError when the
         recipe has no such form, or when a running scalar cannot be followed as far as t.
         """
         if not self.form:
-            message = f"{self.recipe.name} has no Eq. (1) form: it has {self.order} momenta"
+            reason = f"it has {self.order} momenta" if self.decision.linear else "it is not linear"
+            message = f"{self.recipe.name} has no Eq. (1) form: {reason}"
             raise InputError(Diagnostic("no-form", message))
         checked_step(t)
-        with precisely():
-            return self._read(t)
+        try:
+            with precisely():
+                return self._read(t)
+        except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
+            message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
+            raise InputError(Diagnostic("no-value", message)) from None
 
     def run(self, steps: Sequence[int]) -> LinearRun[Decimal]:
         """Return what these consecutive steps do with their own gradients, in decimals."""
@@ -210,20 +216,23 @@ class Description:
         steps = (t - 1, t, t + 1) if t > 1 else (t, t + 1)
         *_, last, after = (move.terms for move in self.run(steps).moves)
         fed = after.get(t, zero)
-        beta = after.get(t - 1, zero) / fed if fed else zero
-        eta = -last.get(t - 1, zero) / beta if beta else self._closed_eta(t)
+        beta = after.get(t - 1, zero) / fed if fed else self._closed(t, "beta")
+        eta = -last.get(t - 1, zero) / beta if beta and t > 1 else self._closed(t, "eta")
         total = -last.get(t, zero)
         alpha = total - eta
         if abs(alpha) < DUST * abs(total):
             alpha = zero
         return Coefficients(t, *(float(x) + 0.0 for x in (beta, eta, alpha)))
 
-    def _closed_eta(self, t: int) -> Decimal:
+    def _closed(self, t: int, which: Literal["beta", "eta"]) -> Decimal:
+        """Return beta_a or eta_a by the closed form, where steps t and t + 1 do not tell."""
         found = self.formulas
         if found is None or found.inner is not None or not found.outer.momenta:
             return Decimal(0)
+        if which == "beta" and t == 1:
+            return Decimal(0)
         try:
-            return value_at(found.outer.momenta[0].eta, self.scalars, t)
+            return value_at(getattr(found.outer.momenta[0], which), self.scalars, t)
         except ZeroDivisionError:
             return Decimal(0)
 
@@ -357,15 +366,16 @@ def describe(
     total_steps: int | None = None,
     at: Sequence[int] = (1, 10, 100, 1000),
     lr_schedule: str = "constant",
+    observers: Sequence[str] = (),
     **hyperparameters: float | str,
 ) -> Description:
     """Describe a recipe at these hyperparameters.
 
     `total_steps` is `T`, 10,000 if left out; `lr_schedule` one of
-    `optzoo.description.lr_schedules`. Raises InputError for unknown hyperparameters, schedules and
-    steps.
+    `optzoo.description.lr_schedules`, `observers` averages such as `tail:0.1`. Raises InputError
+    for unknown hyperparameters, schedules and steps.
     """
-    chosen = recipe.with_overrides(hyperparameters)
+    chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     factor = parse_lr_schedule(lr_schedule, steps)

@@ -50,6 +50,8 @@ def _settings(description: Description) -> list[str]:
 def statement(description: Description) -> str:
     """Say whether the recipe is of the form of Eq. (1), and what that leaves out."""
     decision = description.decision
+    if not decision.linear:
+        return "Eq. (1) form: no, the step is not linear in the gradients"
     answer = "yes" if decision.has_form else "no"
     momenta = decision.momenta
     count = _COUNTS[momenta] if momenta < len(_COUNTS) else f"{momenta} momenta"
@@ -66,8 +68,10 @@ def statement(description: Description) -> str:
 
 def _formulas(description: Description) -> list[str]:
     found = description.formulas
+    if not description.decision.linear:
+        return []
     if found is None:
-        return ["no closed form found; the numbers below are read off the response"]
+        return ["no closed form found; numbers are read off the response"]
     if description.form:
         lines = _equation_one(description)
     elif found.inner is None:
@@ -207,7 +211,7 @@ def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _reductions(description: Description) -> list[str]:
-    if description.form:
+    if description.form or not description.decision.linear:
         return []
     lines = []
     settings = [r.setting for r in description.reductions if r.momenta == 1]
@@ -253,7 +257,7 @@ def _evaluation(description: Description) -> list[str]:
 
 
 def _point(description: Description, point: EvaluatedPoint) -> list[str]:
-    name = "evaluated" if point.view == "eval" else f"observed ({point.view})"
+    name = "evaluated" if point.view == "eval" else f"observer {point.view},"
     if point.kind == "parameters":
         return [f"{name} at the parameters themselves"]
     head = f"{name} at {point.text}"

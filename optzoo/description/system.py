@@ -55,7 +55,7 @@ class System:
     updates: dict[str, Form[Ratio]]
     move: Form[Ratio]
     inner: Form[Ratio]
-    views: dict[str, Form[Ratio]]
+    views: dict[str, Any]
     gains: tuple[Gain, ...]
 
     @classmethod

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from optzoo.program.domain import Domain, evaluate, initial_memory, run_scalars
-from optzoo.program.expressions import Name
+from optzoo.program.expressions import ZERO, Name
 from optzoo.program.ir import GRAD, PARAM, Program
 
 C = TypeVar("C")
@@ -154,6 +154,10 @@ def _is_tensor(value: Value) -> bool:
 # -------------------------------------------------------------------- running a program
 
 
+class NotLinearError(ArithmeticError):
+    """A step that moves the parameter by something that is no linear form in the gradients."""
+
+
 @dataclass(frozen=True)
 class LinearRun(Generic[C]):
     """What a program does with gradients that are told apart: source s is the one of step s.
@@ -179,7 +183,7 @@ def run_linear(
 
     `inputs(t)` holds the hyperparameters and `t`, `T`, `lr0` of step t; `memory` what the scalar
     states hold before the first step, by default what they start at. `assigned(t, target, value)`
-    returns what a line of step t is taken to be. Raises ArithmeticError for a parameter that is no
+    returns what a line of step t is taken to be. Raises NotLinearError for a parameter that is no
     linear form.
     """
     scalars = domain.scalars
@@ -204,7 +208,7 @@ def run_linear(
         buffers = {s.name: values[Name(s.name)] for s in program.tensor_states}
         move = domain.apply("sub", [values[PARAM], param])
         if not isinstance(move, Form):
-            raise ArithmeticError("the parameter is not a linear form in the gradients")
+            raise NotLinearError("the parameter is not a linear form in the gradients")
         moves.append(move)
         param = values[PARAM] if follows_param else param
     return LinearRun(tuple(moves), tuple(domain.gains))
@@ -223,5 +227,5 @@ def linear_step(
     """
     for line in program.step:
         domain.line = line.target
-        value = evaluate(line.expr, domain, values)
+        value = Form({}) if line.expr == ZERO else evaluate(line.expr, domain, values)
         values[line.target] = value if assigned is None else assigned(line.target, value)
