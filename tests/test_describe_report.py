@@ -133,8 +133,8 @@ def test_what_is_held_fixed_and_where(name: str, places: list[Any]) -> None:
 
 def test_words_for_it() -> None:
     text = format_report(find("mars"))
-    assert "c: divided by max(1, norm(d)), before the momentum m" in text
-    assert "u: divided by sqrt(v/(1 - beta2**t)) + eps, after the momentum m" in text
+    assert "c: divided by max(1, ||d_t||), before the momentum m" in text
+    assert "u: divided by sqrt(v_t/(1 - beta2^t)) + eps, after the momentum m" in text
 
 
 def test_a_step_that_is_not_linear_is_said_to_be_so() -> None:
