@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from optzoo.cli.bench import BENCH_EPILOG, bench
+from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.export import export
@@ -61,3 +62,4 @@ app.command("eval")(eval_)
 app.command("compare")(compare)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
+app.add_typer(data)

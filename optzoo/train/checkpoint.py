@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from optzoo.durable import sync_folder, to_json
 from optzoo.errors import Diagnostic, InputError, RunError
 
 FORMAT_VERSION = 1
@@ -78,7 +79,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         if target.exists():  # a damaged one of the same step, from before a resume
             target.rename(folder / f".old-{target.name}")
         partial.rename(target)
-        _sync_folder(folder)
+        sync_folder(folder)
         found = list_checkpoints(folder)
         for old in found[found.index(target) + keep :]:
             trash = folder / f".old-{old.name}"
@@ -201,7 +202,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         raise OSError(str(error)) from None
     finally:
         beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -209,22 +210,6 @@ def remove_leftovers(folder: Path) -> None:
     for pattern in (".partial-*", ".old-*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace the file in one step: written beside, flushed to the disk, renamed."""
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    _sync_folder(path.parent)
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """Return indented JSON that reads back as the same numbers, bit for bit."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
@@ -239,7 +224,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -273,11 +258,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadCheckpointError(f"{path.name} is not a JSON object")
     return value
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,16 +15,19 @@ import hashlib
 import os
 import platform
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from optzoo.data.index import DocumentIndex, Positions
+from optzoo.data.shards import ShardedTokens
+from optzoo.data.tokenizer import ByteTokenizer, Tokenizer
 from optzoo.errors import Diagnostic, InputError
 
-Tokens = npt.NDArray[np.uint16]
+Tokens = npt.NDArray[np.uint16] | ShardedTokens
 
 RULE_VERSION = 1  # counts changes of the rules below; part of the fingerprint
 SEPARATOR = 256
@@ -43,17 +46,27 @@ LEFT_OUT = frozenset(
 class TokenStream:
     """Documents as one row of tokens: a separator, then each document and a separator.
 
-    Every byte of every document, and the end of every document, is therefore a target.
+    Every byte of every document, and the end of every document, is therefore a target. `documents`
+    is there for a stream that is evaluated.
     """
 
     tokens: Tokens
     num_documents: int
     num_bytes: int
+    documents: DocumentIndex | None = None
+
+    def count_bytes(self, blocks: Positions, length: int) -> float:
+        """Return the bytes of original text that the targets of blocks of `length` stand for."""
+        assert self.documents is not None  # a stream that is only trained on has no index
+        return self.documents.count_bytes(blocks * length + 1, length)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A training stream, a held-out stream, and what identifies them."""
+    """A training stream, a held-out stream, and what identifies them.
+
+    `open_tokenizer` makes what turns text into ids and back; training does without it.
+    """
 
     name: str
     title: str
@@ -62,10 +75,7 @@ class Corpus:
     train: TokenStream
     held_out: TokenStream
     fingerprint: str
-
-    def count_bytes(self, targets: npt.NDArray[np.integer]) -> int:
-        """Return how many bytes of original text the targets stand for."""
-        return int(np.count_nonzero(targets != self.separator))
+    open_tokenizer: Callable[[], Tokenizer] = ByteTokenizer
 
 
 def open_corpus(name: str) -> Corpus:
@@ -124,7 +134,8 @@ def join_documents(texts: Sequence[bytes]) -> TokenStream:
         tokens[position : position + len(text)] = np.frombuffer(text, dtype=np.uint8)
         position += len(text) + 1
     tokens.flags.writeable = False
-    return TokenStream(tokens, len(texts), num_bytes)
+    sizes = [len(text) for text in texts]
+    return TokenStream(tokens, len(texts), num_bytes, DocumentIndex.from_sizes(sizes, sizes))
 
 
 def compute_fingerprint(documents: Sequence[tuple[str, bytes]]) -> str:

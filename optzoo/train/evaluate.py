@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optzoo.errors import InputError
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.shards import whole
 from optzoo.train.batches import read_blocks
@@ -45,6 +46,14 @@ class HeldOut:
     length: int
     rows: int
 
+    def __post_init__(self) -> None:
+        if self.available < 1:
+            raise InputError(
+                f"the held-out text has {len(self.corpus.held_out.tokens):,} tokens, fewer than "
+                f"one sequence of {self.length:,}",
+                hint="make `batch.sequence_length` smaller, or hold out more text",
+            )
+
     @property
     def available(self) -> int:
         """Sequences in the held-out stream."""
@@ -55,12 +64,14 @@ class HeldOut:
         """Batches of an evaluation."""
         return -(-min(self.num_sequences, self.available) // self.rows)
 
-    def batch(self, index: int) -> Tensor:
-        """Return the rows of a batch, `length` + 1 tokens each."""
+    def batch(self, index: int) -> tuple[Tensor, float]:
+        """Return rows of `length` + 1 tokens, and the bytes of text their targets stand for."""
+        stream = self.corpus.held_out
         number = min(self.num_sequences, self.available)
         blocks = np.arange(number, dtype=np.int64) * self.available // number
         chosen = blocks[index * self.rows : (index + 1) * self.rows]
-        return torch.from_numpy(read_blocks(self.corpus.held_out.tokens, chosen, self.length))
+        rows = torch.from_numpy(read_blocks(stream.tokens, chosen, self.length))
+        return rows, stream.count_bytes(chosen, self.length)
 
 
 @torch.no_grad()
@@ -84,18 +95,14 @@ def measure_loss(
     for start in range(0, held_out.num_batches, world.size):
         proceed()
         index = start + world.rank
-        rows = held_out.batch(index if index < held_out.num_batches else 0)
+        rows, size = held_out.batch(index if index < held_out.num_batches else 0)
         target = rows[:, 1:]
         _, nats_N = model(rows[:, :-1].to(device), target.to(device))
-        found = (
-            float(nats_N.double().sum()),
-            target.numel(),
-            held_out.corpus.count_bytes(target.numpy()),
-        )
+        found = (float(nats_N.double().sum()), target.numel(), size)
         sums += found if index < held_out.num_batches else (0.0, 0, 0)
     parts = np.array(world.gather(sums)).reshape(world.size, -1, 3).swapaxes(0, 1).reshape(-1, 3)
     nats, targets, num_bytes = (sum(column) for column in parts.T.tolist())
-    return Loss(nats / targets, nats / math.log(2.0) / max(1, num_bytes))
+    return Loss(nats / targets, nats / math.log(2.0) / max(1.0, num_bytes))
 
 
 def measure_views(

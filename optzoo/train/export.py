@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 import optzoo
+from optzoo.durable import to_json, write_durably
 from optzoo.errors import Diagnostic, InputError, RunError, did_you_mean
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.checkpoint import (
@@ -22,8 +23,6 @@ from optzoo.train.checkpoint import (
     load_newest,
     load_step,
     save_tensors,
-    to_json,
-    write_durably,
 )
 from optzoo.train.evaluate import hash_weights
 from optzoo.train.experiment import model_arguments, parameter_groups

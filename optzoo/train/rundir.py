@@ -32,8 +32,8 @@ import numpy as np
 import torch
 
 import optzoo
+from optzoo.durable import to_json, write_durably
 from optzoo.errors import Diagnostic, InputError, RunError
-from optzoo.train.checkpoint import to_json, write_durably
 from optzoo.train.corpus import Corpus
 from optzoo.train.setup import Setup, load_setup
 from optzoo.zoo import Recipe, load_recipe
@@ -82,7 +82,10 @@ class RunDirectory:
                     f"({theirs['fingerprint'][:12]}), and this is {corpus.title} "
                     f"({corpus.fingerprint[:12]})",
                     hint="use the Python that started the run: see `python` in "
-                    f"{self.path / 'versions.json'}",
+                    f"{self.path / 'versions.json'}"
+                    if theirs["name"] == "stdlib"
+                    else "put the data back that the run was started with: see `data.path` in "
+                    f"{self.path / 'setup.yaml'}",
                 )
             )
 

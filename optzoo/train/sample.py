@@ -1,16 +1,17 @@
-"""Text drawn from a model of bytes. Random numbers come from a generator of its own."""
+"""Text drawn from a model. Random numbers come from a generator of its own."""
 
 from __future__ import annotations
 
 import torch
 
-from optzoo.train.corpus import SEPARATOR
+from optzoo.train.corpus import Corpus
 from optzoo.train.model import Transformer
 
 
 @torch.no_grad()
 def draw_text(
     model: Transformer,
+    corpus: Corpus,
     *,
     prompt: str,
     num_bytes: int,
@@ -18,20 +19,26 @@ def draw_text(
     seed: int,
     window: int,
 ) -> str:
-    """Return the prompt and up to `num_bytes` bytes that the model continues it with.
+    """Return the prompt and about `num_bytes` bytes that the model continues it with.
 
     The text starts a document and ends early where the model ends it. At most the last `window`
-    tokens are looked at. Bytes that are not UTF-8 show as the replacement character.
+    tokens are looked at. Bytes that are not UTF-8 show as the replacement character. Raises
+    InputError where the corpus's tokenizer cannot be opened.
     """
     device = model.head.weight.device
     generator = torch.Generator("cpu").manual_seed(seed)
-    tokens = [SEPARATOR, *prompt.encode()]
-    for _ in range(num_bytes):
+    tokenizer = corpus.open_tokenizer()
+    start = tokenizer.encode([prompt])[0].tolist() if prompt else []
+    tokens = [corpus.separator, *start]
+    target = len(prompt.encode()) + num_bytes
+    text = tokenizer.decode(tokens[1:])
+    while len(text) < target and len(tokens) <= len(start) + num_bytes:
         context = torch.tensor([tokens[-window:]], device=device)
-        logits = model(context)[0, -1, : SEPARATOR + 1].float().cpu()
+        logits = model(context)[0, -1, : corpus.vocabulary].float().cpu()
         chances = torch.softmax(logits / temperature, dim=-1)
         token = int(torch.multinomial(chances, 1, generator=generator))
-        if token == SEPARATOR:
+        if token == corpus.separator:
             break
         tokens.append(token)
-    return bytes(tokens[1:]).decode("utf-8", errors="replace")
+        text = tokenizer.decode(tokens[1:])
+    return text.decode("utf-8", errors="replace")

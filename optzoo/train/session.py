@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from optzoo.durable import to_json
 from optzoo.errors import Diagnostic, InputError
-from optzoo.train.checkpoint import load_newest, to_json
+from optzoo.train.checkpoint import load_newest
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
 from optzoo.train.progress import Progress
@@ -70,7 +71,7 @@ def start_run(
             settings = ", ".join(f"{name}={value}" for name, value in suited.items())
             print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
         check_trackers(setup.metrics.track)
-        setup = setup.with_threads(torch.get_num_threads())
+        setup = setup.with_threads(torch.get_num_threads()).with_absolute_path()
         experiment = assemble(recipe, setup, world)
         run = world.on_first(
             lambda: create_run(
@@ -204,21 +205,17 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
     if resume:
         trainer.restore()
         progress.say(f"resuming {run.path} after step {trainer.step:,}")
+    available = experiment.batches.num_blocks * setup.batch.sequence_length
+    if setup.data.path is not None and setup.num_steps * setup.batch.tokens > available:
+        epochs = setup.num_steps * setup.batch.tokens / available
+        progress.say(f"{available:,} tokens are prepared: the run reads them {epochs:.1f} times")
     progress.start(trainer.step)
     try:
         views = trainer.train()
     except Interrupted as stop:
         stop.resume = resume_command(run, experiment.world.size)
         raise
-    with experiment.optimizer.evaluation(), experiment.autocast():
-        sample = draw_text(
-            experiment.model,
-            prompt=setup.sample.prompt,
-            num_bytes=setup.sample.bytes,
-            temperature=setup.sample.temperature,
-            seed=setup.seed,
-            window=setup.batch.sequence_length,
-        )
+    sample = _draw_sample(experiment)
     result = {
         "format_version": RUN_FORMAT_VERSION,
         "recipe": experiment.recipe.name,
@@ -239,6 +236,23 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
     return Finished(run, result, sample)
 
 
+def _draw_sample(experiment: Experiment) -> str:
+    sample = experiment.setup.sample
+    try:
+        with experiment.optimizer.evaluation(), experiment.autocast():
+            return draw_text(
+                experiment.model,
+                experiment.corpus,
+                prompt=sample.prompt,
+                num_bytes=sample.bytes,
+                temperature=sample.temperature,
+                seed=experiment.setup.seed,
+                window=experiment.setup.batch.sequence_length,
+            )
+    except InputError as error:  # the tokenizer's package is not here: the run is still good
+        return f"(no sample: {error.diagnostics[0].message})"
+
+
 def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
     from optzoo.train.figure import draw_losses
 
@@ -246,7 +260,7 @@ def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
     return draw_losses(
         run.metrics,
         title=f"{experiment.recipe.name}, setup {setup.name}, seed {setup.seed}",
-        subtitle=f"{experiment.corpus.title} (not C4); "
+        subtitle=f"{experiment.corpus.title}{' (not C4)' if setup.data.corpus else ''}; "
         f"{experiment.model.count_parameters():,} parameters, "
         f"{setup.batch.tokens:,} tokens a step",
     )

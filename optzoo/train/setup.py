@@ -10,6 +10,7 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -295,6 +296,13 @@ class Setup(Section):
             return self
         execution = self.execution.model_copy(update={"threads": threads})
         return self.model_copy(update={"execution": execution})
+
+    def with_absolute_path(self) -> Setup:
+        """Return the setup with the place of prepared data independent of the working folder."""
+        if self.data.path is None:
+            return self
+        data = self.data.model_copy(update={"path": str(Path(self.data.path).absolute())})
+        return self.model_copy(update={"data": data})
 
     def to_yaml(self) -> str:
         """Return YAML text that loads as this setup."""

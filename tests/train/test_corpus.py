@@ -35,7 +35,10 @@ def test_every_byte_is_a_token(corpus: Corpus) -> None:
         separators = int(np.count_nonzero(stream.tokens == SEPARATOR))
         assert separators == stream.num_documents + 1
         assert len(stream.tokens) == stream.num_bytes + separators
-        assert corpus.count_bytes(stream.tokens) == stream.num_bytes
+        assert stream.count_bytes(np.array([0]), len(stream.tokens) - 1) == stream.num_bytes
+        blocks = np.arange(0, 40)
+        targets = stream.tokens[1:2001]
+        assert stream.count_bytes(blocks, 50) == np.count_nonzero(targets != SEPARATOR)
 
 
 def test_documents_are_kept_whole_and_in_order() -> None:

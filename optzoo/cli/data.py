@@ -1,0 +1,204 @@
+"""Commands about prepared data: prepare, verify, show."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optzoo.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from optzoo.data.prepare import Prepared
+
+EPILOG = """Examples:
+
+  optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 1e9 --out data/c4-t5
+
+  optzoo data prepare 'c4/en/c4-train.*.json.gz' --validation 'c4/en/c4-validation.*.json.gz'
+  --tokenizer tokenizer.json --out data/c4
+
+  optzoo data prepare notes/*.txt --out data/notes
+
+  optzoo data show data/c4-t5
+
+  optzoo train ademamix --set data.path=data/c4-t5
+"""
+
+data = typer.Typer(
+    name="data",
+    help="Turn text into token files once; training reads only those.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="a prepared directory")]
+
+
+def _count(text: str) -> int:
+    """Return a whole number above 0, which may be written as 1e9."""
+    try:
+        number = float(text.replace("_", ""))
+    except ValueError:
+        number = 0.0
+    if number < 1 or not number.is_integer():
+        raise typer.BadParameter(f"`{text}` is not a whole number above 0")
+    return int(number)
+
+
+@data.command(epilog=EPILOG)
+def prepare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet), http(s) "
+            "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where to write")],
+    tokenizer: Annotated[
+        str, typer.Option(help="bytes, a tokenizer.json, a .model, or a hub name: t5-base, gpt2")
+    ] = "bytes",
+    split: Annotated[str, typer.Option(help="split of hub sources")] = "train",
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="text to validate on; repeatable  [default: the hub's own validation split, or "
+            "one document in --hold-out]",
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(parser=_count, metavar="N", help="stop training text here")
+    ] = None,
+    max_documents: Annotated[
+        int | None, typer.Option(parser=_count, metavar="N", help="or here")
+    ] = None,
+    max_validation_tokens: Annotated[
+        int | None,
+        typer.Option(
+            parser=_count, metavar="N", help="stop validation text  [default: 10,000,000]"
+        ),
+    ] = None,
+    hold_out: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="hold out one document in N, by its text  [default: 100]"
+        ),
+    ] = None,
+    text_field: Annotated[str, typer.Option(help="field or column that holds the text")] = "text",
+    lines: Annotated[
+        bool, typer.Option("--lines", help="a line of a .txt is a document, not the file")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="leave out, and count, what is not a document")
+    ] = False,
+    end_of_document: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="token that ends a document, if unusual")
+    ] = None,
+    shuffle_files: Annotated[
+        int | None, typer.Option(metavar="SEED", help="read the files in another order")
+    ] = None,
+    shard_tokens: Annotated[
+        int | None,
+        typer.Option(parser=_count, metavar="N", help="size of a token file  [default: 2**26]"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+) -> None:
+    """Turn text into token files, once.
+
+    Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
+    ever read in place of a source that cannot be reached.
+    """
+    from optzoo.data.prepare import Request
+    from optzoo.data.prepare import prepare as run
+
+    given: dict[str, Any] = {
+        "max_validation_tokens": max_validation_tokens,
+        "hold_out": hold_out,
+        "shard_tokens": shard_tokens,
+    }
+    request = Request(
+        sources=tuple(sources),
+        tokenizer=tokenizer,
+        split=split,
+        validation=tuple(validation or ()),
+        text_field=text_field,
+        lines=lines,
+        max_tokens=max_tokens,
+        max_documents=max_documents,
+        skip_bad=skip_bad,
+        end_of_document=end_of_document,
+        shuffle_files=shuffle_files,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    try:
+        _report(run(request, out, quiet=quiet), out)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on where this one was", err=True)
+        raise typer.Exit(130) from None
+
+
+def _report(prepared: Prepared, out: Path) -> None:
+    from optzoo.data.inspection import describe
+
+    if prepared.already:
+        typer.echo(f"{out} is complete: nothing to do", err=True)
+    typer.echo(_describe_lines(describe(out)))
+    folder = shlex.quote(str(out))
+    typer.echo(f"\n  check  optzoo data verify {folder}")
+    typer.echo(f"  train  optzoo train adamw --set data.path={folder}")
+
+
+@data.command()
+def verify(folder: DirectoryArgument) -> None:
+    """Hash every file again; each damaged one is named.
+
+    Example: optzoo data verify data/c4-t5
+    """
+    from optzoo.data.inspection import verify as run
+
+    manifest = run(folder)
+    shards = len(manifest.train.shards) + len(manifest.validation.shards)
+    typer.echo(f"ok  {folder}: {shards} shards, fingerprint {manifest.fingerprint}")
+
+
+@data.command()
+def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
+    """Print what a prepared directory holds, and the beginning of its text.
+
+    Example: optzoo data show data/c4-t5
+    """
+    from optzoo.data.inspection import describe, draw_sample
+
+    found = describe(folder)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    typer.echo(_describe_lines(found))
+    typer.echo("\nit begins:\n")
+    typer.echo("\n".join(f"    {line}" for line in draw_sample(folder).splitlines()))
+
+
+def _describe_lines(found: dict[str, Any]) -> str:
+    end, size = found["end_of_document"], found["vocabulary"]
+    lines = [
+        f"{found['path']}: fingerprint {found['fingerprint'][:12]}",
+        f"tokenizer {found['tokenizer']}: {size:,} ids, {end} ends a document, {found['dtype']}",
+        f"validation: {found['validation_from']}",
+        "",
+        f"{'split':<10} {'documents':>12} {'tokens':>15} {'bytes':>15} {'bytes/token':>11} files",
+    ]
+    for name, split in found["splits"].items():
+        lines.append(
+            f"{name:<10} {split['documents']:>12,} {split['tokens']:>15,} {split['bytes']:>15,} "
+            f"{split['bytes_per_token']:>11.3f} {len(split['files']):>5,}"
+        )
+    for name, split in found["splits"].items():
+        for problem, count in split["skipped"].items():
+            lines.append(f"{name}: {count:,} left out: {problem}")
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""Tokenizers by file: ids as the package gives them, and text that looks like a special token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import optzoo
+from optzoo.data.inspection import draw_sample, open_index, open_tokens
+from optzoo.data.manifest import read_manifest
+from optzoo.data.prepare import Request, prepare
+from optzoo.data.shards import dtype_for
+from optzoo.data.tokenizer import ByteTokenizer, load_tokenizer
+
+pytest.importorskip("tokenizers")
+from tiny_tokenizer import tokenizer_json
+
+TEXTS = ["more words", "naïve <|endoftext|> words", "ünknown"]
+
+
+def save(folder: Path, **options: object) -> str:
+    path = folder / "tokenizer.json"
+    path.write_bytes(tokenizer_json(**options))  # type: ignore[arg-type]
+    return str(path)
+
+
+def test_bytes_are_bytes() -> None:
+    tokenizer = load_tokenizer("bytes")
+    assert isinstance(tokenizer, ByteTokenizer)
+    assert [row.tolist() for row in tokenizer.encode(["é", "a"])] == [[0xC3, 0xA9], [97]]
+    assert tokenizer.decode([97, 256, 98]) == b"ab"
+
+
+def test_a_file_or_its_folder(tmp_path: Path) -> None:
+    by_file = load_tokenizer(save(tmp_path))
+    by_folder = load_tokenizer(str(tmp_path))
+    assert by_file.identity.sha256 == by_folder.identity.sha256
+    assert by_file.identity.vocabulary <= 300
+    for text, ids in zip(TEXTS, by_file.encode(TEXTS)):
+        assert by_file.decode(ids.tolist()) == text.encode()
+        assert by_file.identity.end_of_document not in ids
+    assert len(by_file.encode(["words and more words"])[0]) < 10
+
+
+def test_the_whole_path_with_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i, text in enumerate(TEXTS):
+        (tmp_path / "in" / f"{i}.txt").write_text(text, encoding="utf-8")
+    name, source = save(tmp_path), str(tmp_path / "in" / "*.txt")
+    out = tmp_path / "out"
+    prepare(Request((source,), name, validation=(source,)), out, quiet=True)
+    manifest, tokenizer = read_manifest(out), load_tokenizer(name)
+    row, index = open_tokens(out, manifest.train, manifest), open_index(out, manifest.train)
+    end = tokenizer.identity.end_of_document
+    expected = [end]
+    for ids in tokenizer.encode(TEXTS):
+        expected += [*ids.tolist(), end]
+    assert row[np.arange(len(row))].tolist() == expected
+    assert index.byte_ends[-1] == sum(len(text.encode()) for text in TEXTS)
+    assert "more words" in draw_sample(out)
+    (tmp_path / "tokenizer.json").unlink()  # the directory has its own copy
+    assert "more words" in draw_sample(out)
+
+
+def test_a_tokenizer_without_an_end_needs_one(tmp_path: Path) -> None:
+    name = save(tmp_path, end="<stop>")
+    with pytest.raises(optzoo.InputError, match="--end-of-document TOKEN"):
+        load_tokenizer(name)
+    assert load_tokenizer(name, "<stop>").identity.end_of_document == 0
+    with pytest.raises(optzoo.InputError, match="has no token `<end>`"):
+        load_tokenizer(name, "<end>")
+    (tmp_path / "a.txt").write_text("zzz")
+    source = (str(tmp_path / "a.txt"),)
+    request = Request(source, name, validation=source, end_of_document="z")
+    with pytest.raises(optzoo.InputError, match="record 1: the tokenizer writes the end of a"):
+        prepare(request, tmp_path / "out", quiet=True)
+
+
+def test_what_is_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"model": 3}')
+    with pytest.raises(optzoo.InputError, match=r"a\.json` is not a tokenizer"):
+        load_tokenizer(str(tmp_path / "a.json"))
+    with pytest.raises(optzoo.InputError, match="no such tokenizer file"):
+        load_tokenizer("nowhere/tokenizer.json")
+
+
+def test_the_narrowest_type_that_holds_every_id() -> None:
+    assert dtype_for(257) == dtype_for(65_536) == "<u2"
+    assert dtype_for(65_537) == "<u4"
+
+
+def test_sentencepiece(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    (tmp_path / "in.txt").write_text("words and more words\n" * 50)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "in.txt"),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=20,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    tokenizer = load_tokenizer(str(tmp_path / "spiece.model"))
+    ids = tokenizer.encode(["more words", "words"])
+    assert tokenizer.decode(ids[0].tolist()) == b"more words"
+    assert tokenizer.identity.end_of_document not in ids[0]
