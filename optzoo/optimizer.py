@@ -28,7 +28,7 @@ from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
 from optzoo.engine import Batch, Engine, check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
-from optzoo.parameters import check_grad, check_param, split_alike
+from optzoo.parameters import check_grad, check_param, portions, split_alike
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -329,7 +329,8 @@ class RecipeOptimizer(Optimizer):
                     **clock.memory,
                 }.items()
             }
-            for params in split_alike(members):
+            alike = split_alike(members)
+            for params in (portion for part in alike for portion in portions(part)):
                 points = plan.engine.view(view, self._batch(plan.program, params), values)
                 for param, point in zip(params, points, strict=True):
                     self.state[param][SAVED] = param.detach().clone()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -38,3 +40,21 @@ def split_alike(params: list[Tensor]) -> list[list[Tensor]]:
     for param in params:
         groups.setdefault((param.device, param.dtype, shards_of(param)), []).append(param)
     return list(groups.values())
+
+
+PORTION = 1 << 20
+"""Elements that are worked on at a time where new tensors are made of them: a few megabytes."""
+
+
+def portions(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of at most `PORTION` elements or one parameter."""
+    taken: list[Tensor] = []
+    elements = 0
+    for param in params:
+        if taken and elements + param.numel() > PORTION:
+            yield taken
+            taken, elements = [], 0
+        taken.append(param)
+        elements += param.numel()
+    if taken:
+        yield taken

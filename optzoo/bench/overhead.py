@@ -21,7 +21,7 @@ from optzoo.bench.shapes import count_elements
 from optzoo.zoo import Recipe, load_recipe
 
 TENSORS, SHAPE = 1_000, (8, 8)
-LARGER = [(256, 256)] * 8  # where copies of the model are counted
+LARGER = [(512, 512)] * 16  # where copies of the model are counted
 MEASURES = ("build", "step", "zero_grad", "evaluation", "state_dict", "load_state_dict")
 Build = Callable[[list[Any]], Optimizer]
 
