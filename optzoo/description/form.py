@@ -269,7 +269,7 @@ class Description:
         reach = math.ceil(8 * max(memories, default=1.0))
         first = max(level.first for level in found.levels)
         try:
-            return nearest_form(self, t, min(t - first, max(reach, 32), LONGEST // 8))
+            return nearest_form(self, t, min(t - first, max(reach, 32), LONGEST // 2))
         except CannotFold:
             return None
 

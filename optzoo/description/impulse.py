@@ -6,7 +6,7 @@ weight is what a gradient contributes to -(w_{t+1} - w_t), so positive for desce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Array = Any
 """A numpy array of float64, one element per step or per lag."""
 
-LONGEST = 1 << 20
+LONGEST = 1 << 16
+BLOCK = 1 << 13
+NEGLIGIBLE = 1e-14
 """Steps that a sum or a window looks at, at most."""
 
 
@@ -105,21 +107,31 @@ def weights_in(description: Description, t: int, num_lags: int) -> Array:
 def total_weight(description: Description, t: int, end: int) -> float | None:
     """Return the weight of gradient t in all steps from t to `end` together.
 
-    None when that is too many steps to add up.
+    Adding up stops where what is left of it is negligible. None when that is too far.
     """
-    if description.formulas is None or end - t >= LONGEST:
+    found = description.formulas
+    if found is None:
         return None
-    rows = levels(description, t, end)
-    if len(rows) > 1:
+    if found.inner is not None:
+        if end - t >= LONGEST:
+            return None
         weights = np.ones(end - t + 1)
-        for level in rows:
+        for level in levels(description, t, end):
             weights = level.gathered(weights)
         return float(weights[0])
-    total = float(rows[0].alpha[0])
-    for beta, eta in zip(rows[0].betas, rows[0].etas, strict=True):
-        left = np.cumprod(np.append(1.0, beta[1:]))
-        total += float(eta @ left)
-    return total
+    total, left = 0.0, np.ones(len(found.outer.momenta))
+    for low in range(t, min(end, t + LONGEST) + 1, BLOCK):
+        (level,) = levels(description, low, min(end, low + BLOCK - 1))
+        if low == t:
+            total += float(level.alpha[0])
+        for i, (beta, eta) in enumerate(zip(level.betas, level.etas, strict=True)):
+            decays = np.append(1.0, beta[1:]) if low == t else beta
+            kept = left[i] * np.cumprod(decays)
+            total += float(eta @ kept)
+            left[i] = kept[-1]
+        if not np.any(np.abs(left) > NEGLIGIBLE):
+            return total
+    return total if end < t + LONGEST else None
 
 
 @dataclass(frozen=True)
@@ -152,19 +164,33 @@ def nearest_form(description: Description, t: int, num_lags: int) -> Nearest:
         eta = float(past @ powers) / float(powers @ powers)
         return eta, float(np.sum((past - eta * powers) ** 2))
 
-    grid = -np.logspace(-7, 1, 161)
+    grid = -np.logspace(-7, 1, 49)
     best = int(np.argmin([fitted(x)[1] for x in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    golden = (5**0.5 - 1) / 2
-    for _ in range(60):
-        a, b = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, b) if fitted(a)[1] < fitted(b)[1] else (a, high)
-    log_beta = (low + high) / 2
+    log_beta = _least(
+        lambda x: fitted(x)[1], grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    )
     eta, rest = fitted(log_beta)
     size = float(np.sum(weights**2))
     error = (rest / size) ** 0.5 if size else 0.0
     beta = float(np.exp(log_beta))
     return Nearest(t, beta, eta, float(weights[0]) - eta, error, num_lags)
+
+
+def _least(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function with one valley between two points is least: golden section."""
+    golden = (5**0.5 - 1) / 2
+    a, b = high - golden * (high - low), low + golden * (high - low)
+    at_a, at_b = function(a), function(b)
+    for _ in range(40):
+        if at_a < at_b:
+            high, b, at_b = b, a, at_a
+            a = high - golden * (high - low)
+            at_a = function(a)
+        else:
+            low, a, at_a = a, b, at_b
+            b = low + golden * (high - low)
+            at_b = function(b)
+    return (low + high) / 2
 
 
 __all__ = ["CannotFold", "Level", "Nearest", "nearest_form", "series", "total_weight", "weights_in"]

@@ -13,7 +13,8 @@ from optzoo.description.impulse import series
 if TYPE_CHECKING:
     from optzoo.description.form import Description
 
-LONGEST = 1 << 18
+LONGEST = 1 << 17
+"""The last step for which the sum of squared weights is formed."""
 
 
 @dataclass(frozen=True)
