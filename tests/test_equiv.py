@@ -139,6 +139,8 @@ FOUND: list[tuple[str, dict[str, Any], str, dict[str, str], str | None]] = [
       "beta_start": "beta3"}, None),
     ("simplified_ademamix", SIM, "adamw", {}, "lr*10*(1 - 0.9**t)"),
     ("ademamix", {"alpha": 0}, "adamw", {"lr": "lr", "beta1": "beta1", "eps": "eps"}, None),
+    ("agnes", {"eta": 0.03, "alpha": 0.01, "rho": 0.8}, "mass",
+     {"eta1": "eta", "eta2": "rho*(eta - alpha)", "gamma": "rho"}, None),
     ("adan", {"beta2": 0, "beta3": 0.95}, "adamw", {"beta1": "beta1", "beta2": "beta3"}, None),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.program.expressions import ONE, Expr, Name, Num, call, div, mul, num, one_minus
+from optzoo.program.expressions import ONE, Expr, Name, Num, call, div, mul, num, one_minus, sub
 
 TOLERANCE = 1e-8
 GAIN_TOLERANCE = 1e-6
@@ -55,7 +55,7 @@ def formulas_of(name: str, value: Fraction, known: Mapping[str, Fraction]) -> It
             yield Name(name)
         yield from (Name(n) for n, v in known.items() if v == value and n != name)
         for chosen, signs in _products(float(value), known):
-            if len(chosen) > 1 and _value(chosen, signs) == value:
+            if not isinstance(_product(chosen, signs), Name) and _value(chosen, signs) == value:
                 yield _product(chosen, signs)
     yield Num(value)
 
@@ -66,16 +66,30 @@ Factor = tuple[Expr, Fraction]
 def _products(
     x: float, known: Mapping[str, Fraction]
 ) -> Iterator[tuple[Sequence[Factor], Sequence[int]]]:
-    """Yield products and quotients of up to three of h, 1 - h and 1 + h near `x`."""
+    """Yield products and quotients near `x`: of up to three factors, or with one difference."""
     factors = list(known_factors(known))
     for count in range(1, MAX_FACTORS + 1):
         for chosen in itertools.combinations(factors, count):
-            for signs in itertools.product((1, -1), repeat=count):
-                value = 1.0
-                for (_, factor), sign in zip(chosen, signs, strict=True):
-                    value *= float(factor) ** sign
-                if abs(x - value) <= TOLERANCE * abs(x):
-                    yield chosen, signs
+            yield from _near(x, chosen)
+    for difference in _differences(known):
+        yield from _near(x, (difference,))
+        for factor in factors:
+            yield from _near(x, (factor, difference))
+
+
+def _near(x: float, chosen: Sequence[Factor]) -> Iterator[tuple[Sequence[Factor], Sequence[int]]]:
+    for signs in itertools.product((1, -1), repeat=len(chosen)):
+        value = 1.0
+        for (_, factor), sign in zip(chosen, signs, strict=True):
+            value *= float(factor) ** sign
+        if abs(x - value) <= TOLERANCE * abs(x):
+            yield chosen, signs
+
+
+def _differences(known: Mapping[str, Fraction]) -> Iterator[Factor]:
+    for (a, x), (b, y) in itertools.permutations(known.items(), 2):
+        if x > y > 0:
+            yield sub(Name(a), Name(b)), x - y
 
 
 def known_factors(known: Mapping[str, Fraction]) -> Iterator[tuple[Expr, Fraction]]:

@@ -171,9 +171,10 @@ class _Proof:
         rng = random.Random(seed)
         values: dict[str, float | int | str] = {}
         for name, value in self.known.items():
-            factor = Fraction(rng.randint(60, 95), 100)
+            factor = Fraction(rng.randint(80, 97), 100)
             if value not in (0, 1):
-                moved = 1 - (1 - value) * factor if 0 < value < 1 else value * factor
+                is_decay = Fraction(1, 2) <= value < 1
+                moved = 1 - (1 - value) * factor if is_decay else value * factor
                 values[name] = format_number(moved)
         return Side(self.left.recipe.with_overrides(values))
 
