@@ -78,21 +78,33 @@ def describe_data(setup: Setup) -> dict[str, Any]:
     from optzoo.train.corpus import VOCABULARY
 
     if setup.data.path is not None:
-        ready = Path(setup.data.path, "manifest.json").is_file()
-        command = setup.data.prepare_command(setup.num_steps * setup.batch.tokens)
-        return {
-            "corpus": setup.data.path,
-            "vocabulary": setup.data.vocabulary or VOCABULARY,
-            "ready": ready,
-            "status": "prepared" if ready else "not prepared yet",
-            "command": None if ready else command,
-        }
+        return _describe_prepared(setup, Path(setup.data.path))
     return {
         "corpus": setup.data.corpus,
         "vocabulary": VOCABULARY,
         "ready": True,
         "status": "read from the running interpreter, nothing to prepare",
         "command": None,
+    }
+
+
+def _describe_prepared(setup: Setup, folder: Path) -> dict[str, Any]:
+    from optzoo.data.manifest import MANIFEST, read_manifest
+    from optzoo.train.corpus import VOCABULARY
+
+    asked = setup.num_steps * setup.batch.tokens
+    ready = (folder / MANIFEST).is_file()
+    vocabulary, status = setup.data.vocabulary or VOCABULARY, "not prepared yet"
+    if ready:
+        manifest = read_manifest(folder)
+        vocabulary = manifest.tokenizer.vocabulary
+        status = f"prepared, {asked / manifest.train.tokens:.2f} epochs"
+    return {
+        "corpus": str(folder),
+        "vocabulary": vocabulary,
+        "ready": ready,
+        "status": status,
+        "command": None if ready else setup.data.prepare_command(asked),
     }
 
 

@@ -18,6 +18,7 @@ from optzoo.errors import InputError
 from optzoo.train.batches import Batches
 from optzoo.train.evaluate import HeldOut
 from optzoo.train.overrides import override_setup
+from optzoo.train.plan import describe_data
 from optzoo.train.prepared import open_data
 from optzoo.train.session import evaluate_run
 from optzoo.train.setup import Setup, load_setup
@@ -106,6 +107,14 @@ def test_missing_data_says_how_to_make_it_and_nothing_else_is_read(tmp_path: Pat
         f"`optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens {tokens} --out "
         f"{tmp_path / 'nowhere'}`" in str(caught.value)
     )
+
+
+def test_a_plan_knows_whether_the_data_is_there(folder: Path) -> None:
+    there = describe_data(setup_for(folder, budget__steps="1"))
+    assert (there["ready"], there["vocabulary"], there["command"]) == (True, 257, None)
+    absent = describe_data(setup_for(folder / "nowhere", data__vocabulary="32100"))
+    assert (absent["ready"], absent["vocabulary"]) == (False, 32100)
+    assert absent["command"].startswith("optzoo data prepare SOURCE")
 
 
 def test_another_vocabulary_is_refused(folder: Path) -> None:
