@@ -142,6 +142,6 @@ def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
     path = max((p for p in changes if (where + ".").startswith(p + ".")), key=len, default=None)
     if path is not None:
         message = f"`--set {path}={changes[path]}`: {message[0].lower()}{message[1:]}"
-    elif f"`{where}" not in message:
+    elif where and f"`{where}" not in message:
         message = f"`{where}`: {message[0].lower()}{message[1:]}"
     return Diagnostic("bad-value", message, hint=hint or None)

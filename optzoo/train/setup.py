@@ -266,7 +266,8 @@ class Setup(Section):
         if self.warmup_steps and self.warmup_steps >= self.num_steps:
             raise ValueError(
                 f"the warmup of {self.warmup_steps:,} steps is no shorter than the run of "
-                f"{self.num_steps:,}\nhint: lower `schedule.warmup_steps`, or train longer"
+                f"{self.num_steps:,}"
+                "\nhint: shorten it (`--set schedule.warmup_fraction=0.1`), or train longer"
             )
         return self
 

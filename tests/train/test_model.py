@@ -135,3 +135,15 @@ def test_without_qk_norm_there_are_two_norms_fewer_in_a_block() -> None:
     assert tiny().count_parameters("norm") == (2 * 4 + 1) * 16
     assert tiny(qk_norm=False).count_parameters("norm") == (2 * 2 + 1) * 16
     loss_and_gradients(tiny(qk_norm=False))
+
+
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_the_model_is_one_graph_for_torch_compile(activation_checkpointing: bool) -> None:
+    objective, gradients = loss_and_gradients(tiny())
+    model = tiny(activation_checkpointing=activation_checkpointing)
+    model.compile(backend="aot_eager", fullgraph=True)
+    again, traced = loss_and_gradients(model)
+    torch.testing.assert_close(objective, again)
+    assert traced.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, traced[name])

@@ -62,6 +62,18 @@ def test_under_autocast_both_ways_are_as_near_to_the_definition() -> None:
     assert errors[1] < 1.5 * errors[3]
 
 
+# torch.compile instantiates the function itself while it traces (torch 2.13)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_slices_are_one_graph_for_torch_compile() -> None:
+    h, weight, targets = problem(torch.float32)
+    objective, _ = linear_objective(h, weight, targets, z_loss=1e-2, limit=8 * V)
+    expected = torch.autograd.grad(objective, (h, weight))
+    traced = torch.compile(linear_objective, backend="aot_eager", fullgraph=True)
+    objective, _ = traced(h, weight, targets, z_loss=1e-2, limit=8 * V)
+    for found, known in zip(torch.autograd.grad(objective, (h, weight)), expected, strict=True):
+        torch.testing.assert_close(found, known)
+
+
 def test_no_gradient_is_computed_where_none_is_wanted() -> None:
     h, weight, targets = problem(torch.float32)
     with torch.no_grad():

@@ -58,6 +58,9 @@ def test_mistakes_name_the_nearest_field() -> None:
     assert "recipes.RECIPE.HYPERPARAMETER" in refusal(recipes__ademamix="3")
     assert "its fields: model.width" in refusal(model="3")
     assert "is not a field" in refusal(sources="3")
+    with pytest.raises(InputError) as caught:
+        override_setup(load_setup("c4-150m"), {"budget.steps": "9"})
+    assert str(caught.value).startswith("error: the warmup of 51,200 steps is no shorter")
 
 
 SOURCED = """
