@@ -152,6 +152,8 @@ def _finish(
     }
     for name, split in splits.items():
         if not split.documents:
+            for path in (out / PROGRESS, *out.glob("*-*.tokens"), *out.glob("*-*.index")):
+                path.unlink()  # nothing can come of them: other options may be tried
             raise _no_documents(name, request, origin)
     manifest = Manifest(
         request=request.to_json(),
@@ -186,10 +188,12 @@ def _find_validation(
 
 
 def _read_progress(out: Path) -> dict[str, Any] | None:
+    """Return what was noted when a shard was finished; None before the first."""
     try:
         data: dict[str, Any] = json.loads((out / PROGRESS).read_bytes())
-        return data if {"request", "inputs", "splits"} <= data.keys() else None
-    except (OSError, ValueError, AttributeError):
+        is_begun = any(split["shards"] for split in data["splits"].values())
+        return data if is_begun and {"request", "inputs"} <= data.keys() else None
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return None
 
 

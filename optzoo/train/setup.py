@@ -101,12 +101,12 @@ class DataSection(Section):
         return data if given & {"corpus", "path"} else {**data, "corpus": "stdlib"}
 
     def prepare_command(self, tokens: int) -> str:
-        """Return the command that makes `path`, with at least `tokens` tokens to train on."""
+        """Return the command that makes `path`, with at least `tokens` targets to train on."""
         words = ["optzoo", "data", "prepare", *(self.source or ["SOURCE"])]
         words += ["--tokenizer", self.tokenizer or "bytes"]
         if self.validation is not None:
             words += ["--validation", self.validation]
-        words += ["--max-tokens", str(tokens), "--out", self.path or "DIR"]
+        words += ["--max-tokens", str(tokens + 1), "--out", self.path or "DIR"]
         return shlex.join(words)
 
 

@@ -161,8 +161,8 @@ def test_what_is_no_document_is_named_by_file_and_line(
     assert f"`{path}`, line 2: " in str(caught.value)
     assert BAD[line] in str(caught.value)
     assert "--skip-bad" in str(caught.value)
-    manifest = run(tmp_path / "skipped", str(path), held_out, skip_bad=True)
-    assert texts_of(tmp_path / "skipped") == TEXTS[:2]
+    manifest = run(tmp_path / "out", str(path), held_out, skip_bad=True)
+    assert texts_of(tmp_path / "out") == TEXTS[:2]
     assert list(manifest.train.skipped.values()) == [1]
 
 
@@ -234,6 +234,7 @@ def test_no_documents_is_an_error(tmp_path: Path, held_out: str) -> None:
     (tmp_path / "b.jsonl").write_bytes(c4_lines(["one"]))
     with pytest.raises(optzoo.InputError, match="name documents to validate on"):
         run(tmp_path / "out2", str(tmp_path / "b.jsonl"), hold_out=10**9)
+    run(tmp_path / "out2", str(tmp_path / "b.jsonl"), held_out)  # the folder can be used again
 
 
 def test_the_manifest_says_what_there_is(tmp_path: Path, held_out: str) -> None:

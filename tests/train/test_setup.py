@@ -124,7 +124,7 @@ def test_data_is_the_embedded_corpus_or_prepared() -> None:
     prepared = override_setup(QUICK, {**there, "data.vocabulary": "32100"})
     assert (prepared.data.corpus, prepared.data.path) == (None, "c4 t5")
     assert prepared.data.prepare_command(9) == (
-        "optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 9 --out 'c4 t5'"
+        "optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 10 --out 'c4 t5'"
     )
     back = override_setup(prepared, {"data.corpus": "stdlib"})
     assert back.data == QUICK.data
