@@ -45,7 +45,7 @@ class Progress:
                 initial=done,
                 file=self._stream,
                 dynamic_ncols=True,
-                bar_format="step {n_fmt}/{total_fmt} |{bar}| {postfix} [{elapsed}<{remaining}]",
+                bar_format="step {n_fmt}/{total_fmt} |{bar}| {desc} [{elapsed}<{remaining}]",
             )
 
     def step(
@@ -59,7 +59,7 @@ class Progress:
         rate = (done - self._start) * self._tokens_per_step / max(elapsed, 1e-9)
         text = f"loss {loss:.3f}  lr {lr:.2e}  grad {grad_norm:.2g}  {_pace(self._speed, rate)}"
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_description_str(text, refresh=False)
             self._bar.update(done - self._bar.n)
         elif done == self._steps or done % max(1, self._steps // _LINES) == 0:
             left = elapsed / (done - self._start) * (self._steps - done)
