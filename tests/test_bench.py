@@ -113,13 +113,14 @@ def test_turns_are_interleaved_and_the_warm_up_is_left_out() -> None:
         steps=3,
         warmup=2,
         stopwatch=fake_clock(),
+        warmup_stopwatch=fake_clock(100.0),
         tick=lambda: ticks.append(None),
     )
     assert "".join(calls) == "AABB" + "AAABBB" * 2
-    assert timings["A"].warmup == [1, 2]
-    assert timings["B"].warmup == [3, 4]
-    assert timings["A"].rounds == [5 / 3, 7 / 3]
-    assert timings["B"].rounds == [6 / 3, 8 / 3]
+    assert timings["A"].warmup == [100, 200]
+    assert timings["B"].warmup == [300, 400]
+    assert timings["A"].rounds == [1 / 3, 3 / 3]
+    assert timings["B"].rounds == [2 / 3, 4 / 3]
     assert len(ticks) == 2 + 2 * 2
 
 

@@ -90,16 +90,18 @@ def take_turns(
     steps: int,
     warmup: int,
     stopwatch: Stopwatch,
+    warmup_stopwatch: Stopwatch | None = None,
     tick: Work = lambda: None,
 ) -> dict[str, Timing]:
     """Measure every work, `rounds` times `steps` calls, in turn.
 
-    `tick` is called after every turn, the warm-up of a work being one. The garbage collector waits
+    Compilers work in processes of their own, so that a processor's clock is not the one for the
+    warm-up: it may have another. `tick` is called after every turn, the warm-up of a work being one. The garbage collector waits
     outside the turns.
     """
     before: dict[str, list[float]] = {}
     for name, work in works.items():
-        before[name] = [stopwatch(work) for _ in range(warmup)]
+        before[name] = [(warmup_stopwatch or stopwatch)(work) for _ in range(warmup)]
         tick()
     seconds: dict[str, list[float]] = {name: [] for name in works}
 

@@ -21,7 +21,7 @@ from optzoo.bench.contenders import (
     package_contender,
 )
 from optzoo.bench.environment import check_room, choose_device, describe_environment, load_average
-from optzoo.bench.measure import Stopwatch, peak_bytes, stopwatch_for, take_turns
+from optzoo.bench.measure import Stopwatch, cpu_stopwatch, peak_bytes, stopwatch_for, take_turns
 from optzoo.bench.packages import (
     USUAL,
     YARDSTICK,
@@ -169,6 +169,7 @@ def _measure(
         steps=settings.steps,
         warmup=settings.warmup,
         stopwatch=stopwatch,
+        warmup_stopwatch=cpu_stopwatch if settings.clock == "processor" else None,
         tick=lambda: bar.update(1),
     )
     rows = [Row(COPY, COPY, timings[COPY], copy.moved)]
