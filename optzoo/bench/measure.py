@@ -96,8 +96,8 @@ def take_turns(
     """Measure every work, `rounds` times `steps` calls, in turn.
 
     Compilers work in processes of their own, so that a processor's clock is not the one for the
-    warm-up: it may have another. `tick` is called after every turn, the warm-up of a work being one. The garbage collector waits
-    outside the turns.
+    warm-up: it may have another. `tick` is called after every turn, the warm-up of a work being
+    one. The garbage collector waits outside the turns.
     """
     before: dict[str, list[float]] = {}
     for name, work in works.items():
