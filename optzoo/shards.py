@@ -57,6 +57,55 @@ def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
     )
 
 
+def host_copy(tensor: Tensor) -> Tensor:
+    """Return a copy in host memory, spread as the tensor is."""
+    copy = local(tensor).detach().to("cpu", copy=True)
+    return _respread(copy, tensor, _host_mesh(tensor)) if is_sharded(tensor) else copy
+
+
+def empty_host_copy(tensor: Tensor) -> Tensor:
+    """Return zeros in host memory, spread as the tensor is."""
+    zeros = torch.zeros_like(local(tensor), device="cpu")
+    return _respread(zeros, tensor, _host_mesh(tensor)) if is_sharded(tensor) else zeros
+
+
+def moved_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor that is whole, or spread as `like` is, on the devices of `like`."""
+    if not is_sharded(like):
+        return tensor
+    if not is_sharded(tensor):
+        return spread_like(tensor, like)
+    return _respread(local(tensor).to(local(like).device), like, _layout(like)[0])
+
+
+def _respread(held: Tensor, like: Tensor, mesh: Any) -> Tensor:
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        held,
+        mesh,
+        list(_layout(like)[1]),
+        run_check=False,
+        shape=like.shape,
+        stride=like.stride(),
+    )
+
+
+def _host_mesh(tensor: Tensor) -> Any:
+    """Return the mesh of the same processes with their host memory as devices."""
+    mesh = _layout(tensor)[0]
+    if mesh.device_type == "cpu":
+        return mesh
+    if mesh not in _HOST_MESHES:
+        from torch.distributed.device_mesh import init_device_mesh
+
+        _HOST_MESHES[mesh] = init_device_mesh("cpu", tuple(mesh.shape))
+    return _HOST_MESHES[mesh]
+
+
+_HOST_MESHES: dict[Any, Any] = {}
+
+
 @dataclass(frozen=True)
 class Shards:
     """How the tensors of a batch are spread: all alike, on one device mesh."""

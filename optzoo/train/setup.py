@@ -206,10 +206,24 @@ class EvaluationSection(Section):
 
 
 class CheckpointSection(Section):
-    """How often to save, and how many of the newest checkpoints to keep."""
+    """How often to save, and what to keep.
+
+    Kept are the `keep_last` newest, the `keep_best` of lowest held-out loss among those saved right
+    after an evaluation, and those after the steps of `milestones`, which are saved in any case.
+    """
 
     every: Count
-    keep: Count = 2
+    keep_last: Count = 2
+    keep_best: Annotated[int, Field(ge=0)] = 1
+    milestones: list[Count] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, data: Any) -> Any:
+        """Read `keep`, as runs of format 1 have it."""
+        if isinstance(data, dict) and "keep" in data and "keep_last" not in data:
+            return {"keep_last" if key == "keep" else key: v for key, v in data.items()}
+        return data
 
 
 class MetricsSection(Section):

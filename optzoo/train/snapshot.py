@@ -17,20 +17,25 @@ from torch import Tensor
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.shards import local, spread_like, whole
+from optzoo.shards import local, moved_like
 from optzoo.train.checkpoint import Checkpoint
 from optzoo.train.experiment import Experiment
 from optzoo.train.model import Transformer
 
 
-def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -> Checkpoint:
-    """Return the checkpoint of an experiment after `step` steps; `progress` is kept as it is."""
+def take_snapshot(
+    experiment: Experiment, step: int, progress: dict[str, Any], loss: float | None = None
+) -> Checkpoint:
+    """Return the checkpoint of an experiment after `step` steps; `progress` is kept as it is.
+
+    Its tensors are those that are trained, not copies.
+    """
     saved = experiment.optimizer.state_dict()
     names = _parameter_names(saved["param_groups"])
     buffers: dict[str, Tensor] = {}
     for index, state in saved["state"].items():
         for buffer, value in state.items():
-            buffers[f"{names[index]}/{buffer}"] = whole(value)
+            buffers[f"{names[index]}/{buffer}"] = value
     state = {
         "seed": experiment.setup.seed,
         "corpus_fingerprint": experiment.corpus.fingerprint,
@@ -39,8 +44,8 @@ def take_snapshot(experiment: Experiment, step: int, progress: dict[str, Any]) -
         "progress": progress,
     }
     parameters = experiment.model.named_parameters()
-    model = {name: whole(parameter.detach()) for name, parameter in parameters}
-    return Checkpoint(step, {"model": model, "optimizer": buffers}, state)
+    model = {name: parameter.detach() for name, parameter in parameters}
+    return Checkpoint(step, {"model": model, "optimizer": buffers}, state, loss)
 
 
 def restore_snapshot(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -78,14 +83,15 @@ def restore_weights(model: Transformer, optimizer: RecipeOptimizer, checkpoint: 
             if weights[name].shape != parameter.shape or weights[name].dtype != parameter.dtype:
                 what = f"is of another model: `{name}` has another shape or dtype"
                 raise _foreign(checkpoint, what)
-            local(parameter).copy_(local(spread_like(weights[name], parameter)))
+            local(parameter).copy_(local(moved_like(weights[name], parameter)))
         saved = checkpoint.state["optimizer"]
         names = _parameter_names(saved["param_groups"])
         index = {name: i for i, name in names.items()}
         tensors: dict[int, dict[str, Tensor]] = {i: {} for i in names}
         for key, value in checkpoint.tensors["optimizer"].items():
             name, _, buffer = key.rpartition("/")
-            tensors[index[name]][buffer] = value
+            whole_or_shard = moved_like(value, parameters[name]) if value.dim() else value
+            tensors[index[name]][buffer] = whole_or_shard
         optimizer.load_state_dict(
             {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
         )

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from optzoo.errors import Diagnostic, RunError
-from optzoo.train.checkpoint import list_checkpoints, load_newest, save_checkpoint
+from optzoo.train.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
 from optzoo.train.metrics import MetricsLog, NoLog
 from optzoo.train.objective import clip_gradients
 from optzoo.train.progress import Progress
+from optzoo.train.retention import Keep
 from optzoo.train.rundir import RunDirectory
 from optzoo.train.signals import Interrupted, StopRequest
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
 from optzoo.train.telemetry import Telemetry
 from optzoo.train.trackers import Tracking
+from optzoo.train.writer import CheckpointWriter
+
+if TYPE_CHECKING:
+    from optzoo.train.sharded import ShardedSaver
 
 Views = dict[str, tuple[Loss, str]]
 
@@ -46,6 +51,12 @@ class Trainer:
         self.seconds = 0.0
         self.evaluated: int | None = None  # the step of the last evaluation in the metrics
         self._metrics_size = 0
+        self._loss: float | None = None  # held-out, of that evaluation
+        self._sharded: ShardedSaver | None = None
+        if experiment.parallel.kind == "fsdp":
+            from optzoo.train.sharded import ShardedSaver
+
+            self._sharded = ShardedSaver()
         self._telemetry = Telemetry(
             experiment.setup, experiment.corpus.vocabulary, list(experiment.model.parameters())
         )
@@ -53,7 +64,10 @@ class Trainer:
 
     def restore(self) -> None:
         """Go to the newest good checkpoint; without any, stay at step 0."""
-        checkpoint = load_newest(self.run.checkpoints, warn=self.progress.warn)
+        layout = None
+        if self.experiment.parallel.kind == "fsdp":
+            layout = take_snapshot(self.experiment, 0, {}).tensors
+        checkpoint = load_newest(self.run.checkpoints, warn=self.progress.warn, layout=layout)
         if checkpoint is None:
             return
         state = restore_snapshot(self.experiment, checkpoint)
@@ -70,19 +84,26 @@ class Trainer:
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds
-        with StopRequest(patient=self.world.size > 1) as stop, self._open_log() as log:
+        with (
+            StopRequest(patient=self.world.size > 1) as stop,
+            self._open_log() as log,
+            CheckpointWriter(self._write) as writer,
+        ):
             try:
                 final = self._evaluate_if_due(log, stop)
+                if self.step == 0:
+                    self._save(log, writer)  # a rehearsal, while little is lost
                 while self.step < steps:
                     self.world.check_stop(stop)
+                    writer.check()
                     self.take_step(log)
                     self.seconds = time.perf_counter() - started
                     final = self._evaluate_if_due(log, stop)
-                    if self._is_due(self.experiment.setup.checkpoint.every):
-                        self._save(log)
+                    if self._is_checkpoint_due():
+                        self._save(log, writer)
             except Interrupted:
                 self.seconds = time.perf_counter() - started
-                self._save(log)
+                self._save(log, writer)
                 raise
             finally:
                 log.sync()
@@ -172,6 +193,7 @@ class Trainer:
             return None
         found = self._measure(stop)
         self.evaluated = self.step
+        self._loss = found["eval"][0].nats_per_token
         log.write(
             "evaluation",
             {
@@ -205,18 +227,28 @@ class Trainer:
                 world=self.world,
             )
 
-    def _save(self, log: MetricsLog) -> None:
+    def _is_checkpoint_due(self) -> bool:
+        checkpoint = self.experiment.setup.checkpoint
+        return self._is_due(checkpoint.every) or self.step in checkpoint.milestones
+
+    def _save(self, log: MetricsLog, writer: CheckpointWriter) -> None:
         progress: dict[str, Any] = {
             "tokens": self.step * self.experiment.setup.batch.tokens,
             "seconds": self.seconds,
             "evaluated": self.evaluated,
             "metrics_bytes": log.sync(),
         }
-        snapshot = take_snapshot(self.experiment, self.step, progress)
-        if self.world.is_first:
-            save_checkpoint(
-                self.run.checkpoints, snapshot, keep=self.experiment.setup.checkpoint.keep
-            )
+        loss = self._loss if self.evaluated == self.step else None
+        if self.world.is_first or self._sharded is not None:
+            writer.submit(take_snapshot(self.experiment, self.step, progress, loss))
+
+    def _write(self, checkpoint: Checkpoint, verify: bool) -> None:
+        section = self.experiment.setup.checkpoint
+        keep = Keep(section.keep_last, section.keep_best, tuple(section.milestones))
+        if self._sharded is not None:
+            self._sharded.save(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
+        else:
+            save_checkpoint(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)

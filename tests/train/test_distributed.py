@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import TINY
 from processes import run_processes
 
 import optzoo
 from optzoo.cli.options import split_setting
 from optzoo.train.batches import Batches
+from optzoo.train.checkpoint import list_checkpoints, load_checkpoint, load_step
 from optzoo.train.metrics import read_metrics
 from optzoo.train.session import evaluate_run, resume_run, start_run
+from optzoo.train.signals import Interrupted
 
 pytestmark = pytest.mark.xdist_group("processes")
 STEPS = 6
@@ -66,10 +69,20 @@ def test_any_number_of_processes_agrees_to_rounding(
 
 def start_with_trouble(rank: int, world: int, path: Path, trouble: str) -> tuple[str, str]:
     """Train; when rank 1 reads batch 3 something happens to it. Return what became of this rank."""
+    make_trouble(trouble, 3)
+    change = ("batch.sequences", "3" if trouble == "batch" else "4")
+    try:
+        start(rank, world, path, STEPS, change, ("checkpoint.every", "100"))
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return "finished", ""
+
+
+def make_trouble(trouble: str, when: int) -> None:
     read = Batches.rows
 
     def rows(self: Batches, step: int, rank: int, world: int) -> Any:
-        if rank == 1 and step == 3:
+        if rank == 1 and step == when:
             if trouble == "signal":
                 os.kill(os.getpid(), signal.SIGTERM)
             elif trouble == "error":
@@ -79,12 +92,6 @@ def start_with_trouble(rank: int, world: int, path: Path, trouble: str) -> tuple
         return read(self, step, rank, world)
 
     Batches.rows = rows  # type: ignore[method-assign]  # this process is ours alone
-    change = ("batch.sequences", "3" if trouble == "batch" else "4")
-    try:
-        start(rank, world, path, STEPS, change, ("checkpoint.every", "100"))
-    except Exception as error:
-        return type(error).__name__, str(error)
-    return "finished", ""
 
 
 def test_an_error_of_one_process_ends_all_and_is_told_once(tmp_path: Path) -> None:
@@ -116,3 +123,42 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(alone: Path, tmp_p
     assert losses(path) == pytest.approx(losses(alone), rel=1e-5)
     for view, loss in views.items():
         assert loss["nats_per_token"] == pytest.approx(wanted[view]["nats_per_token"], rel=1e-5)
+
+
+def start_sharded(rank: int, world: int, path: Path) -> str:
+    make_trouble("signal", 3)
+    with pytest.raises(Interrupted) as stopped:
+        start(rank, world, path, STEPS, ("execution.parallel", "fsdp"))
+    return str(stopped.value)
+
+
+def resume_sharded(rank: int, world: int, path: Path) -> str:
+    make_trouble("signal", 4)
+    with pytest.raises(Interrupted) as stopped:
+        resume_run(path, quiet=True)
+    return str(stopped.value)
+
+
+def test_saved_by_four_resumed_by_two_and_by_one(alone: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert run_processes(4, start_sharded, path) == ["SIGTERM"] * 4
+    newest = list_checkpoints(path / "checkpoints")[0]
+    assert newest.name == "step-00000004"
+    assert len(list(newest.glob("*.safetensors"))) == 4
+    assert not list(newest.glob("*.distcp"))
+    whole = load_checkpoint(newest)
+    assert run_processes(2, resume_sharded, path) == ["SIGTERM"] * 2
+    newest = list_checkpoints(path / "checkpoints")[0]
+    assert newest.name == "step-00000005"
+    assert len(list(newest.glob("*.safetensors"))) == 2
+    views = resume_run(path, quiet=True).result["views"]
+    wanted = json.loads((alone / "result.json").read_text())["views"]
+    assert losses(path) == pytest.approx(losses(alone), rel=1e-5)
+    for view, loss in views.items():
+        assert loss["nats_per_token"] == pytest.approx(wanted[view]["nats_per_token"], rel=1e-5)
+    one = load_step(alone / "checkpoints", 4)
+    assert whole.state["optimizer"] == one.state["optimizer"]
+    for group, named in one.tensors.items():
+        assert named.keys() == whole.tensors[group].keys()
+        for name, tensor in named.items():
+            torch.testing.assert_close(whole.tensors[group][name], tensor, rtol=1e-4, atol=1e-6)
