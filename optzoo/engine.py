@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -29,12 +29,16 @@ class Batch:
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
     narrower and are never written. Where parameters are spread over processes, all lists hold this
     process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`.
+
+    The same batch comes back every step, with new `grads`, for as long as the same tensors take
+    their steps together; `memo` is for what an engine wants to find again then.
     """
 
     params: list[Tensor]
     grads: list[Tensor]
     buffers: dict[str, list[Tensor]]
     shards: Shards | None = None
+    memo: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -28,7 +28,8 @@ from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
 from optzoo.engine import Batch, Engine, check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
-from optzoo.parameters import check_grad, check_param, portions, split_alike
+from optzoo.lineup import Lineup, Part
+from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -37,7 +38,7 @@ from optzoo.program.passes import specialise
 from optzoo.shards import local, local_like, shards_of
 from optzoo.zoo import Recipe
 
-MASTER, SAVED = "master", "train_point"
+SAVED = "train_point"
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program")
 """Keys of a parameter group that are not hyperparameters."""
 
@@ -69,6 +70,7 @@ class RecipeOptimizer(Optimizer):
         self._engine_class = engine_class(engine)
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._clocks: dict[Tensor, Clock] = {}
+        self._lineups: dict[int, Lineup] = {}
         self._shown = "train"
         if total_steps is not None and total_steps < 1:
             raise InputError(
@@ -126,6 +128,7 @@ class RecipeOptimizer(Optimizer):
                     hint=f"pass `total_steps=...` to build(), or give {users} a number",
                 )
             )
+        self._lineups = {}
         clock = Clock(0, initial_memory(program, _FLOATS))
         for param in group["params"]:
             check_param(param)
@@ -206,19 +209,33 @@ class RecipeOptimizer(Optimizer):
         plan = self._plan(group)
         for param in params:
             check_grad(param)
-        for clock, members in split_by_clock(params, self._clocks, group["params"]):
-            self._meet_program(plan.program, clock, members)
+        place = id(group["params"])
+        lineup = self._lineups.get(place)
+        if lineup is None or not lineup.fits(plan.program, params, self.state):
+            lineup = self._lineups[place] = self._line_up(group, plan.program, params)
+        for clock, parts in lineup.parts:
             clock.t += 1
             inputs = self._inputs(group, plan.program, clock.t)
             scalars = run_scalars(plan.program, _FLOATS, inputs, clock.memory)
-            for batch_params in split_alike(members):
-                self._step_batch(plan, clock, batch_params, scalars)
+            for part in parts:
+                self._step_part(plan, clock, part, scalars)
             clock.memory = kept_memory(plan.program, scalars)
 
-    def _step_batch(
-        self, plan: Plan, clock: Clock, params: list[Tensor], scalars: Mapping[Name, float]
+    def _line_up(self, group: dict[str, Any], program: Program, params: list[Tensor]) -> Lineup:
+        by_clock = []
+        for clock, members in split_by_clock(params, self._clocks, group["params"]):
+            self._meet_program(program, clock, members)
+            parts = [
+                Part(alike, [self.state[p] for p in alike], self._batch(program, alike))
+                for alike in split_alike(members)
+            ]
+            by_clock.append((clock, parts))
+        return Lineup(program, params, by_clock)
+
+    def _step_part(
+        self, plan: Plan, clock: Clock, part: Part, scalars: Mapping[Name, float]
     ) -> None:
-        is_narrow = MASTER in self.state[params[0]]
+        params, batch = part.params, part.batch
         if clock.t == 1:
             for state in plan.program.tensor_states:
                 if isinstance(state.init, str):
@@ -226,15 +243,16 @@ class RecipeOptimizer(Optimizer):
                         first = p.grad if state.init == "grad" else p
                         assert first is not None
                         self.state[p][state.name].copy_(first)
-        batch = self._batch(plan.program, params)
         check_scope(plan.engine, plan.program, batch)
         batch.grads = [local_like(p.grad, p) for p in params if p.grad is not None]
-        params = [local(p) for p in params]
+        is_narrow = MASTER in part.states[0]
         if is_narrow:
+            params = [local(p) for p in params]
             for p, master in zip(params, batch.params, strict=True):
                 # someone may have loaded weights into p: then p is right and the copy is stale
                 torch.where(master.to(p.dtype) == p, master, p.to(master.dtype), out=master)
         plan.engine.step(batch, scalars)
+        batch.grads = []
         if is_narrow:
             torch._foreach_copy_(params, batch.params)
 
@@ -369,7 +387,7 @@ class RecipeOptimizer(Optimizer):
 
     def _read_clocks(self) -> None:
         """Take the clocks from the state; parameters that show the same time share one."""
-        self._clocks = {}
+        self._clocks, self._lineups = {}, {}
         for group in self.param_groups:
             program = self._plan(group).program
             shared: dict[tuple[float, ...], Clock] = {}

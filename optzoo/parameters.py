@@ -10,6 +10,9 @@ from torch import Tensor
 from optzoo.errors import Diagnostic, InputError
 from optzoo.shards import Shards, shards_of
 
+MASTER = "master"
+"""Key of the float32 copy in the state of a narrower parameter."""
+
 
 def check_param(param: Tensor) -> None:
     """Raise InputError for a parameter that is not real floating point."""

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import warnings
+import weakref
 from typing import Any
 
 import pytest
@@ -376,3 +377,28 @@ class TestRefused:
         number = torch.zeros(2, dtype=torch.complex64, requires_grad=True)
         with pytest.raises(optzoo.InputError, match="view_as_real"):
             build("adamw", [number])
+
+
+def test_state_that_was_replaced_is_used() -> None:
+    """Whoever puts another tensor into the state, between any two steps, means that tensor."""
+    twins = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    plain, swapped = (optzoo.load_recipe("adamw").build([p], lr=0.1) for p in twins)
+    for step in range(3):
+        for param, optimizer in zip(twins, (plain, swapped), strict=True):
+            param.grad = torch.full((3,), 1.0 + step)
+            optimizer.step()
+        for optimizer, param in ((plain, twins[0]), (swapped, twins[1])):
+            optimizer.state[param]["v"].mul_(4)
+        state = swapped.state[twins[1]]
+        state["v"] = state["v"].clone()
+    assert torch.equal(*twins)
+
+
+def test_gradients_are_not_kept() -> None:
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = optzoo.load_recipe("adamw").build([param])
+    param.grad = torch.ones(3)
+    gradient = weakref.ref(param.grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    assert gradient() is None
