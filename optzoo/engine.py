@@ -77,18 +77,34 @@ def check_scope(engine: Engine, program: Program, batch: Batch) -> None:
 
 
 ENGINES = {
+    "compiled": "optzoo.compiled_engine:CompiledEngine",
     "foreach": "optzoo.interpreters.foreach:ForeachEngine",
     "reference": "optzoo.reference_engine:ReferenceEngine",
 }
 """Engines by name: module and class."""
 
 
+WORTH_COMPILING = 10**10
+"""Updates of one number (parameters times steps) from which compiling pays on CPU: a kernel saves
+about a nanosecond on each, and takes about ten seconds to make."""
+
+
+def choose_engine(device: str, parameters: int, total_steps: int | None) -> str:
+    """Return the engine that `auto` stands for.
+
+    On CUDA `compiled`; on CPU `compiled` where `parameters` times `total_steps` reaches
+    `WORTH_COMPILING`; else `foreach`. The rule knows nothing but the run, so that a run which is
+    resumed goes on with the same engine.
+    """
+    is_long = parameters * (total_steps or 0) >= WORTH_COMPILING
+    return "compiled" if device == "cuda" or (device == "cpu" and is_long) else "foreach"
+
+
 def engine_class(name: str) -> type[Engine]:
-    """Return an engine by name; `auto` chooses. Raises InputError for an unknown one."""
-    chosen = "foreach" if name == "auto" else name
-    if chosen not in ENGINES:
+    """Return an engine by name. Raises InputError for an unknown one."""
+    if name not in ENGINES:
         hint = did_you_mean(name, [*ENGINES, "auto"], what="engines")
         raise InputError(Diagnostic("unknown-name", f"`{name}` is not an engine", hint=hint))
-    module, _, attribute = ENGINES[chosen].partition(":")
+    module, _, attribute = ENGINES[name].partition(":")
     engine: type[Engine] = getattr(importlib.import_module(module), attribute)
     return engine

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 
 from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
-from optzoo.engine import Batch, Engine, check_scope, engine_class
+from optzoo.engine import Batch, Engine, check_scope, choose_engine, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
 from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
@@ -67,7 +67,9 @@ class RecipeOptimizer(Optimizer):
     ) -> None:
         self.recipe = recipe
         self.engine_name = engine
-        self._engine_class = engine_class(engine)
+        if engine != "auto":
+            engine_class(engine)  # an unknown name is an error now
+        self._engines: dict[int, str] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._clocks: dict[Tensor, Clock] = {}
         self._lineups: dict[int, Lineup] = {}
@@ -150,10 +152,12 @@ class RecipeOptimizer(Optimizer):
     def _plan(self, group: Mapping[str, Any]) -> Plan:
         """Return the program and engine for a group's hyperparameters as they are now."""
         knobs = self.recipe.hyperparameters
-        key = tuple(
+        engine = self._engine_of(group)
+        kinds = (
             value if isinstance(value, str) else float(value) == 0
             for value in (group[name] for name in knobs if name != "lr")
         )
+        key = (engine, *kinds)
         plan = self._plans.get(key)
         if plan is None:
             values = {
@@ -164,8 +168,20 @@ class RecipeOptimizer(Optimizer):
             program = self.recipe.program(**values)
             zeros = [name for name, value in values.items() if value == 0]
             program = specialise(program, zeros)
-            plan = self._plans[key] = Plan(program, self._engine_class(program))
+            plan = self._plans[key] = Plan(program, engine_class(engine)(program))
         return plan
+
+    def _engine_of(self, group: Mapping[str, Any]) -> str:
+        """Return the name of a group's engine; `auto` is settled once, when the group is met."""
+        place = id(group["params"])
+        if self.engine_name != "auto":
+            return self.engine_name
+        if place not in self._engines:
+            params = group["params"]
+            device = params[0].device.type if params else "cpu"
+            elements = sum(param.numel() for param in params)
+            self._engines[place] = choose_engine(device, elements, group["total_steps"])
+        return self._engines[place]
 
     def _inputs(self, group: Mapping[str, Any], program: Program, t: int) -> dict[str, float]:
         inputs = {hyper.name: float(group[hyper.name]) for hyper in program.hypers}
@@ -387,7 +403,7 @@ class RecipeOptimizer(Optimizer):
 
     def _read_clocks(self) -> None:
         """Take the clocks from the state; parameters that show the same time share one."""
-        self._clocks, self._lineups = {}, {}
+        self._clocks, self._lineups, self._engines = {}, {}, {}
         for group in self.param_groups:
             program = self._plan(group).program
             shared: dict[tuple[float, ...], Clock] = {}
@@ -408,7 +424,6 @@ class RecipeOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "recipe" in state:  # a copy, not a load
-            self._engine_class = engine_class(self.engine_name)
             self._plans = {}
             self._read_clocks()
 

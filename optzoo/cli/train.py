@@ -58,7 +58,7 @@ def train(
         list[str] | None,
         typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, foreach, reference")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     parallel: Annotated[
         str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
