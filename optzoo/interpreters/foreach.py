@@ -1,23 +1,34 @@
-"""The eager engine: torch multi-tensor operations on every device.
+"""The eager engine: no compiler, every device, bounded temporaries.
 
-A tensor value is the list over the parameters of a batch, element i shaped like parameter i;
-nothing crosses from one element to another, and `norm` reduces within one. Temporaries have the
-dtype of the parameters (float32 or float64), and each store rounds once.
+On CPU a step walks memory in blocks that fit the cache (`foreach_blocks`): a tape of torch calls
+updates parameters and buffers in place, with a few scratch blocks. Elsewhere lists of tensors go
+through torch's multi-tensor operations, `LIST_ELEMENTS` at a time: a round holds at most one
+temporary of that size per operation of the program, and no copy of the model is ever made. (One
+tensor larger than that is worked on whole where the program has norms or its layouts differ, and so
+are the shards of a program with norms, whose processes must meet in the same order.)
+
+Arithmetic has the dtype of the parameters, float32 or float64. In lists, element i is shaped like
+parameter i; nothing crosses from one element to another, and `norm` reduces within one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from optzoo.engine import Batch
+from optzoo.interpreters.foreach_blocks import BlockStep
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
 from optzoo.program.numbers import SCALAR_RULES
+from optzoo.program.ops import Scope
+
+LIST_ELEMENTS = 1 << 24
+"""Elements that one round of multi-tensor operations works on: 64 MiB of float32 a temporary."""
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 Value = float | Tensors
@@ -103,16 +114,37 @@ class ForeachDomain:
 
 
 class ForeachEngine:
-    """Run a program with torch's multi-tensor operations."""
+    """Run a program eagerly; see the module docstring."""
 
     crosses_shards = True
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.domain = ForeachDomain()
+        self.blocks = BlockStep(program)
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
+        if batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
+            self._step_round(batch, scalars)  # one collective, the same on every process
+        elif batch.params[0].device.type == "cpu":
+            self.blocks.step(batch, scalars)
+        else:
+            self.step_lists(batch, scalars)
+
+    def step_lists(
+        self, batch: Batch, scalars: Mapping[Name, float], elements: int = LIST_ELEMENTS
+    ) -> None:
+        """Take the step with multi-tensor operations on up to `elements` elements at a time.
+
+        A tensor with more elements is cut into flat views where the program allows: without norms,
+        and where the layouts of its slots agree. Otherwise it is worked on whole.
+        """
+        may_cut = self.program.scope is Scope.ELEMENTWISE
+        for part in _rounds(batch, elements, may_cut=may_cut):
+            self._step_round(part, scalars)
+
+    def _step_round(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         dtype = batch.params[0].dtype
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in batch.grads]
         values: dict[Name, Value] = dict(scalars)
@@ -132,3 +164,28 @@ class ForeachEngine:
         result = evaluate(self.program.view(view).expr, self.domain, names)
         assert isinstance(result, list | tuple)
         return [r.clone() if r is p else r for r, p in zip(result, batch.params, strict=True)]
+
+
+def _rounds(batch: Batch, elements: int, *, may_cut: bool) -> Iterator[Batch]:
+    """Yield parts of a batch of about `elements` elements, the tensors too large for one cut up."""
+    names = list(batch.buffers)
+    waiting: list[tuple[Tensor, ...]] = []
+    size = 0
+    for slots in zip(batch.params, batch.grads, *batch.buffers.values(), strict=True):
+        whole = slots[0].numel()
+        pieces: Iterable[tuple[Tensor, ...]] = [slots]
+        if may_cut and whole > elements and all(t.is_contiguous() for t in slots):
+            pieces = zip(*(t.detach().view(-1).split(elements) for t in slots), strict=True)
+        for piece in pieces:
+            if waiting and size + piece[0].numel() > elements:
+                yield _gather(waiting, names)
+                waiting, size = [], 0
+            waiting.append(piece)
+            size += piece[0].numel()
+    if waiting:
+        yield _gather(waiting, names)
+
+
+def _gather(pieces: Sequence[tuple[Tensor, ...]], names: Sequence[str]) -> Batch:
+    params, grads, *buffers = map(list, zip(*pieces, strict=True))
+    return Batch(params, grads, dict(zip(names, buffers, strict=True)))
