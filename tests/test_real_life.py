@@ -483,5 +483,7 @@ def test_mixed_dtypes_in_one_group() -> None:
             p.grad = torch.full_like(p, 0.25)
         opt.step()
     wanted = params[0].detach()
+    kept = 20 * torch.finfo(torch.float32).eps / 2  # each step rounds a float32 once
     for p in params[1:]:
-        torch.testing.assert_close(p.double(), wanted, rtol=torch.finfo(p.dtype).eps, atol=0)
+        rtol = kept + torch.finfo(p.dtype).eps / 2
+        torch.testing.assert_close(p.double(), wanted, rtol=rtol, atol=0)

@@ -125,10 +125,10 @@ class ForeachEngine:
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
-        if batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
-            self._step_round(batch, scalars)  # one collective, the same on every process
-        elif batch.params[0].device.type == "cpu":
+        if batch.params[0].device.type == "cpu":
             self.blocks.step(batch, scalars)
+        elif batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
+            self._step_round(batch, scalars)  # processes meet in the same order
         else:
             self.step_lists(batch, scalars)
 

@@ -137,7 +137,7 @@ class BlockStep:
                     assert isinstance(found, Tensor)
                     for i, value in zip(piece.owners, _sums(found, piece), strict=True):
                         total[i] = total.get(i, 0.0) + value
-            self._conclude(k, sums, numbers, scalars)
+            self._conclude(k, _norms(sums, batch), numbers, scalars)
         for piece in self._pieces(walk, batch):
             self._run(self.tape, piece, numbers)
             piece.write_back()
@@ -145,7 +145,7 @@ class BlockStep:
     def _conclude(
         self,
         k: int,
-        sums: Sequence[Mapping[int, float]],
+        norms: Sequence[Sequence[float]],
         numbers: dict[Name, dict[int, float]],
         scalars: Mapping[Name, float],
     ) -> None:
@@ -153,10 +153,10 @@ class BlockStep:
         each = self.plan.passes[k]
         names = [reduction.name for reduction in each.reductions]
         for name, expr in each.numbers:
-            numbers[name] = {}
-            for i in sums[0]:
-                norms = {n: total[i] ** 0.5 for n, total in zip(names, sums, strict=True)}
-                numbers[name][i] = evaluate(expr, _FLOATS, {**scalars, **norms})
+            numbers[name] = {
+                i: evaluate(expr, _FLOATS, {**scalars, **dict(zip(names, found, strict=True))})
+                for i, found in enumerate(zip(*norms, strict=True))
+            }
 
     def _run(
         self,
@@ -226,6 +226,15 @@ class BlockStep:
             parts += torch.split(value, lengths)
         grads = torch.cat([walk.grad(batch, i) for i in members]).to(walk.wide)
         return Piece(members, lengths, [values[0], grads, *values[1:]], homes, parts)
+
+
+def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:
+    """Return each norm of each tensor of a batch, across processes where it is spread over some."""
+    norms = [[total.get(i, 0.0) ** 0.5 for i in range(len(batch.params))] for total in sums]
+    if batch.shards is None:
+        return norms
+    held = [list(torch.tensor(each, dtype=torch.float64).unbind()) for each in norms]
+    return [[float(norm) for norm in batch.shards.whole_norms(each)] for each in held]
 
 
 def _sums(squares: Tensor, piece: Piece) -> list[float]:
