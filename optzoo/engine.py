@@ -8,7 +8,7 @@ one file and one row of `ENGINES`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -39,6 +39,15 @@ class Batch:
     buffers: dict[str, list[Tensor]]
     shards: Shards | None = None
     memo: dict[str, Any] = field(default_factory=dict)
+
+    def only(self, chosen: Sequence[int]) -> Batch:
+        """Return a new batch of some of the parameters."""
+        return Batch(
+            [self.params[i] for i in chosen],
+            [self.grads[i] for i in chosen] if self.grads else [],
+            {name: [tensors[i] for i in chosen] for name, tensors in self.buffers.items()},
+            self.shards,
+        )
 
 
 class Engine(Protocol):

@@ -7,11 +7,12 @@ have gradients, when other tensors hold the state, or when parameters are spread
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from optzoo.clocks import Clock
@@ -22,11 +23,41 @@ from optzoo.program.ir import Program
 
 @dataclass(frozen=True)
 class Part:
-    """Parameters of one device and dtype, the states they had, and their batch."""
+    """Parameters of one device and dtype, the states they had, and their batch as it is kept.
+
+    `places` are their positions in the optimizer.
+    """
 
     params: list[Tensor]
     states: list[dict[str, Any]]
     batch: Batch
+    places: list[int]
+
+    @property
+    def has_narrow_params(self) -> bool:
+        """Whether the parameters are narrower than the arithmetic."""
+        return self.params[0].dtype not in (torch.float32, torch.float64)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether some buffer is narrower than the arithmetic."""
+        wide = torch.float64 if self.params[0].dtype == torch.float64 else torch.float32
+        return any(tensors[0].dtype != wide for tensors in self.batch.buffers.values())
+
+    def portions(
+        self, cut: Callable[[list[Tensor]], Iterator[list[Tensor]]]
+    ) -> Iterator[list[int]]:
+        """Yield which parameters to work on together where what is narrow is copied.
+
+        All at once where they are spread over processes, which must meet in the same order.
+        """
+        if self.batch.shards is not None:
+            yield list(range(len(self.params)))
+            return
+        start = 0
+        for portion in cut(self.params):
+            yield list(range(start, start + len(portion)))
+            start += len(portion)
 
     def holds(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
         """Return whether the state of these parameters is still in the tensors of the batch."""

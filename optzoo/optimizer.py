@@ -4,11 +4,10 @@ It owns parameter groups, per-parameter clocks, buffers, the point the parameter
 saved. All arithmetic is the program's, run by an engine.
 
 Invariants: `param.grad` is read, never written or kept. State is created with the optimizer, in
-float32 (float64 for float64 parameters). A bfloat16 or float16 parameter is a rounded view of a
-float32 copy kept in the state as `master`, so that updates smaller than its last bit add up instead
-of vanishing. Between steps the parameters hold the training point unless `eval()` was called.
-State of a parameter that is spread over processes (`DTensor`) is spread alike; engines are given
-the shards that this process holds.
+float32 (float64 for float64 parameters) unless the recipe's `state_dtype` keeps it narrower; how
+that and bfloat16 or float16 parameters are rounded is `optzoo.precision`. Between steps the
+parameters hold the training point unless `eval()` was called. State of a parameter that is spread
+over processes (`DTensor`) is spread alike; engines are given the shards that this process holds.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from optzoo.engine import Batch, Engine, check_scope, choose_engine, engine_clas
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
 from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
+from optzoo.precision import Precision
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -64,8 +64,11 @@ class RecipeOptimizer(Optimizer):
         total_steps: int | None = None,
         engine: str = "auto",
         lr: Any = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
     ) -> None:
         self.recipe = recipe
+        self.precision = Precision(recipe.state_dtypes, param_rounding, rounding_seed)
         self.engine_name = engine
         if engine != "auto":
             engine_class(engine)  # an unknown name is an error now
@@ -134,19 +137,19 @@ class RecipeOptimizer(Optimizer):
         clock = Clock(0, initial_memory(program, _FLOATS))
         for param in group["params"]:
             check_param(param)
+            self.precision.check(param)
             self._clocks[param] = clock
             self._create_state(param, program)
 
     def _create_state(self, param: Tensor, program: Program) -> None:
         state = self.state[param]
-        wide = torch.float64 if param.dtype == torch.float64 else torch.float32
-        if param.dtype != wide and MASTER not in state:
-            state[MASTER] = param.detach().to(wide)
+        self.precision.settle(state, param)
         for buffer in program.tensor_states:
             if buffer.name not in state:
                 fill = float(buffer.init) if isinstance(buffer.init, Fraction) else 0.0
+                dtype = self.precision.buffer_dtype(buffer.name, param)
                 state[buffer.name] = torch.full_like(
-                    param, fill, dtype=wide, memory_format=torch.preserve_format
+                    param, fill, dtype=dtype, memory_format=torch.preserve_format
                 )
 
     def _plan(self, group: Mapping[str, Any]) -> Plan:
@@ -241,11 +244,7 @@ class RecipeOptimizer(Optimizer):
         by_clock = []
         for clock, members in split_by_clock(params, self._clocks, group["params"]):
             self._meet_program(program, clock, members)
-            parts = [
-                Part(alike, [self.state[p] for p in alike], self._batch(program, alike))
-                for alike in split_alike(members)
-            ]
-            by_clock.append((clock, parts))
+            by_clock.append((clock, [self._part(program, p) for p in split_alike(members)]))
         return Lineup(program, params, by_clock)
 
     def _step_part(
@@ -261,16 +260,14 @@ class RecipeOptimizer(Optimizer):
                         self.state[p][state.name].copy_(first)
         check_scope(plan.engine, plan.program, batch)
         batch.grads = [local_like(p.grad, p) for p in params if p.grad is not None]
-        is_narrow = MASTER in part.states[0]
-        if is_narrow:
-            params = [local(p) for p in params]
-            for p, master in zip(params, batch.params, strict=True):
-                # someone may have loaded weights into p: then p is right and the copy is stale
-                torch.where(master.to(p.dtype) == p, master, p.to(master.dtype), out=master)
-        plan.engine.step(batch, scalars)
+        rank = torch.distributed.get_rank() if batch.shards is not None else 0
+        self.precision.step(plan.engine, part, scalars, clock.t, rank)
         batch.grads = []
-        if is_narrow:
-            torch._foreach_copy_(params, batch.params)
+
+    def _part(self, program: Program, params: list[Tensor]) -> Part:
+        places = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        states = [self.state[p] for p in params]
+        return Part(params, states, self._batch(program, params), [places[p] for p in params])
 
     def _batch(self, program: Program, params: list[Tensor]) -> Batch:
         wide = [local(self.state[p].get(MASTER, p)) for p in params]
@@ -365,7 +362,9 @@ class RecipeOptimizer(Optimizer):
             }
             alike = split_alike(members)
             for params in (portion for part in alike for portion in portions(part)):
-                points = plan.engine.view(view, self._batch(plan.program, params), values)
+                part = self._part(plan.program, params)
+                batch = self.precision.widened(part, range(len(params)))
+                points = plan.engine.view(view, batch, values)
                 for param, point in zip(params, points, strict=True):
                     self.state[param][SAVED] = param.detach().clone()
                     local(param).copy_(point)
@@ -419,7 +418,12 @@ class RecipeOptimizer(Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         self._write_clocks()
         base: dict[str, Any] = super().__getstate__()
-        return {**base, "recipe": self.recipe, "engine_name": self.engine_name}
+        return {
+            **base,
+            "recipe": self.recipe,
+            "engine_name": self.engine_name,
+            "precision": self.precision,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -97,6 +97,11 @@ def restore_layout(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None
             if isinstance(value, Tensor) and now is not None and now.dtype != value.dtype:
                 device = torch.device("cpu") if value.dim() == 0 else param.device
                 optimizer.state[param][name] = value.detach().clone().to(device)
+        for buffer in optimizer.recipe.program().tensor_states:  # kept as this optimizer keeps it
+            held = optimizer.state[param].get(buffer.name)
+            dtype = optimizer.precision.buffer_dtype(buffer.name, param)
+            if held is not None and held.dtype != dtype:
+                optimizer.state[param][buffer.name] = held.to(dtype)
 
 
 def _difference(theirs: str | None, ours: str) -> str | None:

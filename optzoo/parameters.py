@@ -10,8 +10,8 @@ from torch import Tensor
 from optzoo.errors import Diagnostic, InputError
 from optzoo.shards import Shards, shards_of
 
-MASTER = "master"
-"""Key of the float32 copy in the state of a narrower parameter."""
+MASTER, COMPENSATION = "master", "compensation"
+"""Keys, in the state of a narrow parameter, of its float32 copy and of what rounding took away."""
 
 
 def check_param(param: Tensor) -> None:

@@ -57,6 +57,10 @@ class Hyperparameter:
     doc: str
 
 
+STATE_DTYPES = ("float32", "bfloat16")
+"""What buffers may be kept in between steps."""
+
+
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Load a shipped recipe by name, or a recipe file by path, and check it completely.
 
@@ -85,6 +89,14 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
             loc: Loc = ("hyperparameters", name, "default")
             raise _input_error([Fault("out-of-range", message, loc)], document)
     recipe.program()
+    if isinstance(spec.state_dtype, dict):
+        known = [state.name for state in recipe.program().tensor_states]
+        for name in spec.state_dtype:
+            if name not in known:
+                message = f"`{name}` is not a buffer of {spec.name}"
+                hint = did_you_mean(name, known, what="buffers")
+                fault = Fault("unknown-name", message, ("state_dtype", name), (0, 0), hint, True)
+                raise _input_error([fault], document)
     return recipe
 
 
@@ -197,6 +209,41 @@ class Recipe:
             raise InputError(*faults)
         return replace(self, overrides={**self.overrides, **parsed})
 
+    @property
+    def state_dtypes(self) -> dict[str, str]:
+        """What each buffer of the program is kept in between steps, by name."""
+        wish = self.spec.state_dtype
+        by_name = wish if isinstance(wish, dict) else {}
+        rest = "float32" if isinstance(wish, dict) else wish
+        return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}
+
+    def with_state_dtype(self, wish: str | Mapping[str, str] | None) -> Recipe:
+        """Return the recipe with its buffers kept in other dtypes between steps.
+
+        `wish` is `bfloat16` or `float32` for all, or dtypes by buffer: a mapping, or a text such as
+        `m1=bfloat16,v=float32`. Raises InputError for an unknown buffer or dtype.
+        """
+        if wish is None:
+            return self
+        if isinstance(wish, str) and "=" in wish:
+            pairs = (part.partition("=") for part in wish.split(","))
+            wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
+        known = list(self.state_dtypes)
+        faults = []
+        for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
+            if name and name not in known:
+                hint = did_you_mean(name, known, what="buffers")
+                message = f"`{name}` is not a buffer of {self.name}"
+                faults.append(Diagnostic("unknown-name", message, hint=hint))
+            if dtype not in STATE_DTYPES:
+                message = f"`{dtype}` is not a dtype that state is kept in"
+                hint = f"one of {', '.join(STATE_DTYPES)}, or `BUFFER=DTYPE,...`"
+                faults.append(Diagnostic("bad-value", message, hint=hint))
+        if faults:
+            raise InputError(*faults)
+        new = {**self.state_dtypes, **wish} if isinstance(wish, Mapping) else wish
+        return replace(self, spec=self.spec.model_copy(update={"state_dtype": new}))
+
     def with_observers(self, observers: Sequence[str]) -> Recipe:
         """Return the recipe with averages riding along, such as `tail:0.1` and `ema:0.999`.
 
@@ -225,6 +272,8 @@ class Recipe:
                 name: {"weight": format_expression(observer.weight)}
                 for name, observer in self.spec.observers.items()
             }
+        if self.spec.state_dtype != "float32":
+            data["state_dtype"] = self.spec.state_dtype
         return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
 
     def build(
@@ -234,13 +283,18 @@ class Recipe:
         total_steps: int | None = None,
         engine: str = "auto",
         observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
         **hyperparameters: Any,
     ) -> RecipeOptimizer:
         """Return a `torch.optim.Optimizer` that trains `params` by this recipe.
 
         `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
         which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
-        need it. Raises InputError for an unknown or illegal hyperparameter, or a missing `T`.
+        need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
+        in bfloat16 and float16 are kept (`optzoo.precision.ROUNDINGS`). Raises InputError for an
+        unknown or illegal hyperparameter, or a missing `T`.
         """
         from optzoo.optimizer import RecipeOptimizer
 
@@ -249,7 +303,15 @@ class Recipe:
         recipe = self.with_observers(observers).with_overrides(plain)
         if lr is not None:
             recipe = recipe.with_overrides({"lr": float(lr)})
-        return RecipeOptimizer(params, recipe, total_steps=total_steps, engine=engine, lr=lr)
+        return RecipeOptimizer(
+            params,
+            recipe.with_state_dtype(state_dtype),
+            total_steps=total_steps,
+            engine=engine,
+            lr=lr,
+            param_rounding=param_rounding,
+            rounding_seed=rounding_seed,
+        )
 
 
 def _plain(expr: Expr) -> float | str:

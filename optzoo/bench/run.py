@@ -54,6 +54,7 @@ class Settings:
     params: str = "30M"
     tensors: int | None = None
     dtype: str = "float32"
+    state_dtype: str | None = None
     device: str = "auto"
     rounds: int = 15
     steps: int = 3
@@ -80,7 +81,8 @@ class Field:
 
 def prepare(settings: Settings) -> Field:
     """Look everything up. Raises InputError for what is unknown, absent or too large."""
-    recipes = [load_recipe(name) for name in dict.fromkeys(settings.recipes)]
+    named = [load_recipe(name) for name in dict.fromkeys(settings.recipes)]
+    recipes = [recipe.with_state_dtype(settings.state_dtype) for recipe in named]
     fast = [name for name in ENGINES if name not in SLOW_ENGINES]
     engines = list(dict.fromkeys(settings.engines or fast))
     for engine in engines:

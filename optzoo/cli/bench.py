@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption
+from optzoo.cli.options import JsonOption, StateDtypeOption
 from optzoo.errors import Diagnostic, InputError, RunError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def bench(
         int | None, typer.Option(min=1, help="in so many equal tensors  [default: a transformer's]")
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64")] = "float32",
+    state_dtype: StateDtypeOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     rounds: Annotated[int, typer.Option(min=1, help="rounds: each contender has a turn")] = 15,
     steps: Annotated[int, typer.Option(min=1, help="steps in a turn")] = 3,
@@ -84,6 +85,7 @@ def bench(
         params=params,
         tensors=tensors,
         dtype=dtype,
+        state_dtype=state_dtype,
         device=device,
         rounds=rounds,
         steps=steps,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, SetOption, read_settings
+from optzoo.cli.options import JsonOption, SetOption, StateDtypeOption, read_settings
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def describe(
         list[str] | None,
         typer.Option(metavar="AVERAGE", help="an average riding along: tail:0.1, ema:0.999"),
     ] = None,
+    state_dtype: StateDtypeOption = None,
     as_json: JsonOption = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="print LaTeX (amsmath)")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="print a page")] = False,
@@ -78,7 +79,7 @@ def describe(
         return
     assert recipe is not None
     found = describe(
-        load_recipe(recipe),
+        load_recipe(recipe).with_state_dtype(state_dtype),
         total_steps=total_steps,
         at=_steps(at),
         lr_schedule=lr_schedule,

@@ -16,6 +16,13 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="override a hyperparameter; repeatable"),
 ]
+StateDtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DTYPE",
+        help="keep buffers in bfloat16, rounded stochastically: all, or `m1=bfloat16,...`",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for programs to read")]
 
 

@@ -11,7 +11,14 @@ from typing import Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings, split_setting
+from optzoo.cli.options import (
+    JsonOption,
+    RecipeArgument,
+    SetOption,
+    StateDtypeOption,
+    read_settings,
+    split_setting,
+)
 from optzoo.errors import Diagnostic, InputError, OptzooError
 
 
@@ -45,6 +52,7 @@ def list_recipes(as_json: JsonOption = False) -> None:
 def show(
     recipe: RecipeArgument,
     settings: SetOption = None,
+    state_dtype: StateDtypeOption = None,
     program: Annotated[
         bool, typer.Option("--program", help="print the checked program it becomes")
     ] = False,
@@ -68,11 +76,12 @@ def show(
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
+    loaded = loaded.with_state_dtype(state_dtype)
     if program:
         typer.echo(loaded.trained_program().text())
     elif source:
         typer.echo(step_source(loaded.trained_program()).text, nl=False)
-    elif resolved or settings:
+    elif resolved or settings or state_dtype:
         typer.echo(loaded.to_yaml(), nl=False)
     else:
         typer.echo(loaded.text, nl=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, split_setting
+from optzoo.cli.options import JsonOption, RecipeArgument, StateDtypeOption, split_setting
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def train(
         typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")] = None,
+    state_dtype: StateDtypeOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     parallel: Annotated[
         str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
@@ -104,6 +105,7 @@ def train(
         "seed": seed,
         "checkpoint.every": checkpoint_every,
         "execution.engine": engine,
+        "execution.state_dtype": state_dtype,
         "execution.threads": threads,
         "execution.parallel": parallel,
         "execution.compile": "true" if compile_ else None,

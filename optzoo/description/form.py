@@ -22,7 +22,7 @@ from optzoo.description.formulas import Formulas, find_formulas, value_at
 from optzoo.description.lr_schedules import parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.cost import Cost, cost
+from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
@@ -95,8 +95,13 @@ class Description:
 
     @property
     def state_bytes_per_parameter(self) -> int:
-        """Bytes of float32 state per parameter."""
-        return self.cost.state_bytes()
+        """Bytes of state per float32 parameter, buffers as the recipe keeps them."""
+        return self.cost.state_bytes(self.storage)
+
+    @property
+    def storage(self) -> Storage:
+        """The dtypes of what a step touches, for float32 parameters."""
+        return storage_of(self.recipe.state_dtypes)
 
     @cached_property
     def cost(self) -> Cost:

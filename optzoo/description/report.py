@@ -309,9 +309,11 @@ def _bill(description: Description) -> list[str]:
     names = f" ({', '.join(bill.buffers)})" if bill.buffers else ""
     plural = "" if len(bill.buffers) == 1 else "s"
     passes = "" if bill.passes == 1 else f" in {bill.passes} passes"
+    moved = bill.step_bytes(description.storage)
+    kept = sorted(set(description.recipe.state_dtypes.values())) or ["float32"]
     return [
-        f"state: {len(bill.buffers)} tensor{plural}{names}, {bill.state_bytes()} bytes per "
-        "parameter in float32",
+        f"state: {len(bill.buffers)} tensor{plural}{names}, "
+        f"{description.state_bytes_per_parameter} bytes per parameter in {' and '.join(kept)}",
         f"a step reads {bill.tensors_read} tensors and writes {bill.tensors_written}{passes}, "
-        f"{bill.step_bytes()} bytes per parameter; scope {description.program.scope}",
+        f"{moved} bytes per parameter; scope {description.program.scope}",
     ]

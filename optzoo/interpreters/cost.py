@@ -55,6 +55,11 @@ class Storage:
 FLOAT32 = Storage()
 
 
+def storage_of(state_dtypes: Mapping[str, str]) -> Storage:
+    """Return the dtypes of a step on float32 parameters whose buffers are kept like this."""
+    return Storage(buffers={_label(name): dtype for name, dtype in state_dtypes.items()})
+
+
 @dataclass(frozen=True)
 class Cost:
     """The bill of one step, per parameter.

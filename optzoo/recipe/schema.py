@@ -336,6 +336,9 @@ class TrainingSpec(Section):
     lr_schedule: Literal["constant", "cosine", "linear"] | None = None
 
 
+StateDtype = Literal["float32", "bfloat16"]
+
+
 class RecipeSpec(Section):
     """A whole recipe."""
 
@@ -377,6 +380,15 @@ class RecipeSpec(Section):
         default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
+    state_dtype: Annotated[
+        Annotated[StateDtype, Tag("[word]")]
+        | Annotated[dict[Identifier | Literal["grad"], StateDtype], Tag("[mapping]")],
+        Discriminator(_mapping_kind),
+    ] = Field(
+        default="float32",
+        description="what buffers are kept in between steps: one dtype, or a dtype by buffer; "
+        "`grad` is the kept previous gradient",
+    )
 
     @field_validator("version")
     @classmethod

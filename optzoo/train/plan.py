@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from optzoo.interpreters.cost import cost, storage_of
 from optzoo.train.hardware import SHOWN, Accelerator, find_accelerator
 from optzoo.train.schedule import Schedule
 from optzoo.train.setup import Setup
@@ -19,8 +20,8 @@ from optzoo.zoo import Recipe
 FORMULAS = {
     "flops_per_token": "6 (matrices + head) + 12 layers width length",
     "hours": "tokens x FLOPs per token / (peak FLOP/s x MFU) / 3600, training steps only",
-    "memory": "float32 weights, gradients and optimizer state; activations of a micro-batch of the "
-    "eager model; logits of the loss",
+    "memory": "float32 weights and gradients; optimizer state as it is kept; activations of a "
+    "micro-batch of the eager model; logits of the loss",
 }
 
 
@@ -42,7 +43,8 @@ def make_plan(
     tokens = setup.num_steps * setup.batch.tokens
     per_token = flops_per_token(setup, vocabulary)
     state = len(recipe.trained_program().tensor_states)
-    memory = memory_bytes(setup, vocabulary, state)
+    bill = cost(recipe.trained_program()).state_bytes(storage_of(recipe.state_dtypes))
+    memory = memory_bytes(setup, vocabulary, bill)
     knobs = recipe.hyperparameters
     return {
         "recipe": recipe.name,

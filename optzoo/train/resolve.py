@@ -28,7 +28,8 @@ def resolve(
         lambda: override_setup(load_setup(setup_name), fields),
     )
     suited = {k: v for k, v in setup.recipes.get(recipe.name, {}).items() if k not in knobs}
-    return given, recipe.with_overrides(suited), setup, suited
+    trained = recipe.with_overrides(suited).with_state_dtype(setup.execution.state_dtype)
+    return given, trained, setup, suited
 
 
 def split_changes(

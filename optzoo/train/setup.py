@@ -186,12 +186,14 @@ class ExecutionSection(Section):
 
     `parallel` is how several processes share the work: `auto` is ddp; one process needs nothing.
     `compile` is torch.compile, `activation_checkpointing` computes each block a second time in the
-    backward pass instead of keeping its activations.
+    backward pass instead of keeping its activations. `state_dtype` is what the optimizer's buffers
+    are kept in, if not as the recipe says (`bfloat16`, or `m1=bfloat16,v=float32`).
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     engine: str = "auto"
+    state_dtype: str | None = None
     threads: Count | Literal["auto"] = "auto"
     parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
     compile: bool = False
