@@ -47,11 +47,13 @@ class Piece:
 
     def with_grad(self, grads: Sequence[Tensor]) -> Row:
         """Return the row that a kernel takes."""
-        param, *buffers = self.tensors
-        grad = grads[self.index].detach().reshape(-1)
-        if len(grad) > param.numel():
-            grad = grad[self.start : self.start + param.numel()]
-        return (param, grad.view(param.shape), *buffers)
+        param = self.tensors[0]
+        grad = grads[self.index]
+        if not grad.is_contiguous():
+            grad = grad.contiguous()
+        begin = grad.storage_offset() + self.start
+        view = grad.as_strided(param.shape, param.stride(), begin)
+        return (param, view, *self.tensors[1:])
 
 
 @dataclass(frozen=True)
