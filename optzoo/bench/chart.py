@@ -53,6 +53,7 @@ def _draw_group(axes: Axes, group: Group) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # over the dashed line
         )
     engine = group.some("engine")[0]
     copy = group.one(COPY)

@@ -55,7 +55,7 @@ def tiny(tmp_path: Path) -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
-    """The run of the README: the default setup, on ademamix."""
+    """The run of the README: the default setup, on ademamix; one thread, beside other tests."""
     path = tmp_path_factory.mktemp("quick") / "run"
     recipe = str(ROOT / "recipes" / "ademamix.yaml")
     done = subprocess.run(
@@ -63,6 +63,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
         capture_output=True,
         text=True,
         check=False,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     return path, done
