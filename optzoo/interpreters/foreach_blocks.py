@@ -13,16 +13,17 @@ with the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from optzoo.engine import Batch
-from optzoo.interpreters.foreach_values import BlockDomain, settled
+from optzoo.interpreters.foreach_values import BlockDomain, Operand, handed_over, settled
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name
+from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import plan_program
@@ -114,8 +115,16 @@ class BlockStep:
     """Runs the lines of one program over batches, block by block."""
 
     def __init__(self, program: Program) -> None:
-        self.plan = plan_program(program)
-        self.inputs = (PARAM.prev, GRAD, *(Name(name, "prev") for name in self.plan.buffers))
+        plan = self.plan = plan_program(program)
+        self.inputs = (PARAM.prev, GRAD, *(Name(name, "prev") for name in plan.buffers))
+        olds = {name.prev for name in plan.stores}
+        self.lines = _with_last_reads(plan.lines, olds, plan.stores)
+        self.reductions = [
+            _with_last_reads(
+                each.lines, (), [n for r in each.reductions for n in names_in(r.argument)]
+            )
+            for each in plan.passes
+        ]
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
@@ -128,11 +137,11 @@ class BlockStep:
         known |= {name: evaluate(expr, _FLOATS, scalars) for name, expr in plan.coefficients}
         norms: dict[Name, list[float]] = {}
         numbers: dict[Name, list[float]] = {}
-        for each in plan.passes:
+        for each, lines in zip(plan.passes, self.reductions, strict=True):
             sums: list[dict[int, float]] = [{} for _ in each.reductions]
             for piece in self._pieces(walk, batch):
                 values = self._values(piece, known, numbers)
-                _run(each.lines, values)
+                _run(lines, values)
                 for total, reduction in zip(sums, each.reductions, strict=True):
                     found = settled(evaluate(reduction.argument, _BLOCKS, values))
                     for i, value in zip(piece.owners, _squares(found, piece), strict=True):
@@ -146,7 +155,7 @@ class BlockStep:
                 ]
         for piece in self._pieces(walk, batch):
             values = self._values(piece, known, numbers)
-            _run(plan.lines, values)
+            _run(self.lines, values)
             self._store(piece, values)
 
     def _values(
@@ -169,13 +178,16 @@ class BlockStep:
 
     def _store(self, piece: Piece, values: Mapping[Name, Value]) -> None:
         """Write the parameter and the buffers; a value that is one of them is read first."""
-        homes = dict(zip(self.inputs, piece.values, strict=True))
+        places = dict(zip(self.inputs, piece.values, strict=True))
+        homes = [places[name.prev] for name in self.plan.stores]
         stored = []
-        for name in self.plan.stores:
-            new, home = values[name], homes[name.prev]
-            if new is not home:
-                is_old = any(new is other for other in homes.values())
-                stored.append((home, new.clone() if is_old and isinstance(new, Tensor) else new))
+        for home, name in zip(homes, self.plan.stores, strict=True):
+            new = values[name]
+            if new is home:
+                continue
+            if isinstance(new, Tensor) and any(new is other for other in homes):
+                new = new.clone()
+            stored.append((home, new))
         for home, new in stored:
             if isinstance(new, Tensor):
                 home.copy_(new)
@@ -204,10 +216,36 @@ class BlockStep:
                 yield Piece((i,), (size,), values, *((originals, copies) if last else ()))
 
 
-def _run(lines: Sequence[Line], values: dict[Name, Value]) -> None:
+def _with_last_reads(
+    lines: Sequence[Line], olds: Collection[Name], wanted: Iterable[Name]
+) -> list[tuple[Line, list[Name]]]:
+    """Return each line with the names whose tensors it may overwrite.
+
+    Those are names that the line reads once and nothing reads later: `olds`, and names that lines
+    assign, but not what is `wanted` after the last line.
+    """
+    may_go = {*olds, *(line.target for line in lines)}
+    later = set(wanted)
+    result = []
+    for line in reversed(lines):
+        reads = Counter(names_in(line.expr))
+        last = [n for n, count in reads.items() if count == 1 and n in may_go and n not in later]
+        later |= reads.keys()
+        result.append((line, last))
+    return result[::-1]
+
+
+def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Value]) -> None:
     """Evaluate lines in order, adding each target to `values`."""
-    for line in lines:
-        values[line.target] = settled(evaluate(line.expr, _BLOCKS, values))
+    for line, last in lines:
+        given: dict[Name, Operand] = {
+            **values,
+            **{name: handed_over(values[name]) for name in last},
+        }
+        value = settled(evaluate(line.expr, _BLOCKS, given))
+        if isinstance(line.expr, Name) and isinstance(value, Tensor):
+            value = value.clone()  # no two names share a tensor
+        values[line.target] = value
 
 
 def _pack(walk: Walk, batch: Batch, members: Sequence[int]) -> Piece:

@@ -1,9 +1,9 @@
 """Arithmetic on blocks of tensors, in as few torch calls as a plain walk allows.
 
 An expression is a tree, so what an operation returns is read once, by the operation above it, and
-may be overwritten there; what a *name* holds may be read again, and never is. Those are the two
-kinds of tensors here: a `Term` belongs to whoever holds it, a bare tensor to a name. A term is
-also left unfinished for as long as its parent may take it in one call: `c*x`, `c*x*y` and `c*x/y`
+may be overwritten there; what a *name* holds may be read again, and is not. Those are the two kinds
+of tensors here: a `Term` belongs to whoever holds it, a bare tensor to a name. A term is also left
+unfinished for as long as its parent may take it in one call: `c*x`, `c*x*y` and `c*x/y`
 wait for the sum that they are part of.
 """
 
@@ -56,13 +56,18 @@ class Term:
         return _owned(function(other.left, self.left, self.right, value=value, out=out))
 
 
-Value = float | Tensor | Term
+Operand = float | Tensor | Term
 Rule = Callable[..., Term]
 
 
-def settled(value: Value) -> float | Tensor:
+def settled(value: Operand) -> float | Tensor:
     """Return a value for a name to hold."""
     return value.tensor() if isinstance(value, Term) else value
+
+
+def handed_over(value: float | Tensor) -> Operand:
+    """Return what a name holds as a value that may be overwritten: nobody reads the name again."""
+    return _owned(value) if isinstance(value, Tensor) else value
 
 
 def _owned(tensor: Tensor) -> Term:
@@ -78,7 +83,7 @@ def _plain(value: Tensor | Term) -> Term:
     return term if term.is_plain else _owned(term.tensor())
 
 
-def _add(a: Value, b: Value, sign: float = 1.0) -> Term:
+def _add(a: Operand, b: Operand, sign: float = 1.0) -> Term:
     """Return `a + sign*b`."""
     if not isinstance(b, Tensor | Term):
         x = _plain(_is_tensor(a))
@@ -97,7 +102,7 @@ def _add(a: Value, b: Value, sign: float = 1.0) -> Term:
     return y.added_to(x, sign)
 
 
-def _mul(a: Value, b: Value) -> Term:
+def _mul(a: Operand, b: Operand) -> Term:
     if not isinstance(a, Tensor | Term):
         a, b = b, a
     x = _term(_is_tensor(a))
@@ -107,7 +112,7 @@ def _mul(a: Value, b: Value) -> Term:
     return _combined(x, _term(b), is_quotient=False)
 
 
-def _div(a: Value, b: Value) -> Term:
+def _div(a: Operand, b: Operand) -> Term:
     if not isinstance(b, Tensor | Term):
         x = _plain(_is_tensor(a))
         return _owned(torch.div(x.left, b, out=x.spare))
@@ -142,7 +147,7 @@ def _square(a: Tensor | Term) -> Term:
 
 
 def _bound(with_number: Callable[..., Tensor], with_tensor: Callable[..., Tensor]) -> Rule:
-    def apply(*args: Value) -> Term:
+    def apply(*args: Operand) -> Term:
         tensors = [_plain(arg) for arg in args if isinstance(arg, Tensor | Term)]
         result = tensors[0]
         for other in tensors[1:]:
@@ -155,7 +160,7 @@ def _bound(with_number: Callable[..., Tensor], with_tensor: Callable[..., Tensor
     return apply
 
 
-def _is_tensor(value: Value) -> Tensor | Term:
+def _is_tensor(value: Operand) -> Tensor | Term:
     assert isinstance(value, Tensor | Term)
     return value
 
@@ -182,11 +187,11 @@ _RULES: dict[str, Rule] = {
 class BlockDomain:
     """Floats, the tensors that names hold, and terms; tensors are of one size and dtype."""
 
-    def number(self, value: Fraction) -> Value:
+    def number(self, value: Fraction) -> Operand:
         """Return the nearest float64."""
         return float(value)
 
-    def apply(self, op: str, args: Sequence[Value]) -> Value:
+    def apply(self, op: str, args: Sequence[Operand]) -> Operand:
         """Apply an operation to numbers on the host, or to tensors and numbers."""
         if any(isinstance(arg, Tensor | Term) for arg in args):
             return _RULES[op](*args)
