@@ -142,15 +142,18 @@ def compare(text: str, seed: int, engine: str, *, large: bool = True, **build: A
     wanted = simulate(text, problem, views)
     nudged = simulate(text, problem, views, noisy=True)
     worst = Outcome()
-    largest: dict[tuple[str, int], float] = {}
+    largest: dict[int, float] = {}
     for step, found in enumerate(train(text, problem, engine, **build)):
         for view in views:
             rows = zip(found[view], wanted[step][view], nudged[step][view], strict=True)
             for i, (a, b, c) in enumerate(rows):
                 if not b.size:
                     continue
-                scale = max(largest.get((view, i), 1.0), float(np.abs(b).max()))
-                largest[view, i] = scale  # what was rounded once stays rounded
+                # points are differences of each other, and what was rounded once stays rounded
+                scale = max(
+                    largest.get(i, 1.0), *(float(abs(w[i]).max()) for w in wanted[step].values())
+                )
+                largest[i] = scale
                 moved = float(np.abs(b - c).max()) / scale
                 if not (math.isfinite(scale) and scale < 1e8 and moved < TOO_SENSITIVE):
                     return Outcome(is_sensitive=worst.excess <= 1, excess=worst.excess)

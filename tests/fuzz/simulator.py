@@ -92,7 +92,7 @@ class Simulation:
         self.total_steps = total_steps
         self.t = 0
         self.z = self.x = self.y = np.array(param, dtype=np.float64)
-        self.watched = {name: self.y for name in self.recipe.get("observers", {})}
+        self.watched = dict.fromkeys(self.recipe.get("observers", {}), self.y)
         self.old: dict[str, Value] = {}
         self.now: dict[str, Value] = {}
         pre = self.recipe.get("preconditioner", "none")
