@@ -24,6 +24,14 @@ from optzoo.interpreters import foreach_blocks, foreach_values
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "300"))
 CHUNK = 50
+WORDS = (
+    "sqrt square abs sign min max norm exp log cospi ratio positive half_life .prev .next lr0 "
+    "linear cosine power inverse_time one_minus_inverse_time constant sum product T rms read "
+    "eps_place before_debias inside_sqrt debias mix gate clip_value clip_norm gain of coupled "
+    "momentum_first precondition_first decoupled after proximal base average times_lr buffers "
+    "averaging observers evaluate grad_prev_init init scale signals buffer"
+)
+"""Words of the language, all of which have to be drawn."""
 CHUNKS = pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 
 
@@ -130,14 +138,7 @@ def test_most_of_what_is_drawn_is_legal_and_every_word_is_drawn() -> None:
     texts, refused = zip(*(draw_legal(Random(seed)) for seed in range(400)), strict=True)
     assert sum(refused) < 100
     everything = "\n".join(texts)
-    words = (
-        "sqrt square abs sign min max norm exp log cospi ratio positive half_life .prev .next lr0 "
-        "linear cosine power inverse_time one_minus_inverse_time constant sum product T rms read "
-        "eps_place before_debias inside_sqrt debias mix gate clip_value clip_norm gain of coupled "
-        "momentum_first precondition_first decoupled after proximal base average times_lr buffers "
-        "averaging observers evaluate grad_prev_init init scale signals buffer"
-    ).split()
-    assert not [word for word in words if word not in everything]
+    assert not [word for word in WORDS.split() if word not in everything]
 
 
 # The attack -----------------------------------------------------------------------------------
