@@ -11,8 +11,8 @@ import torch
 from problems import RECIPES, settings_of
 
 import optzoo
+from optzoo.engines.render.python import StepSource, step_source
 from optzoo.interpreters.reference import ReferenceDomain
-from optzoo.interpreters.source import StepSource, step_source
 from optzoo.program.domain import evaluate, initial_memory, run_scalars, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program

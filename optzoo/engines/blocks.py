@@ -1,4 +1,4 @@
-"""A step on CPU in blocks that fit the cache; see `optzoo.interpreters.foreach`.
+"""A step on CPU in blocks that fit the cache; see `optzoo.engines.foreach`.
 
 Large tensors are walked flat, block by block; small ones are copied side by side into a pack of one
 block, so that a thousand of them cost a few torch calls. On each piece the program's lines are
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
-from optzoo.interpreters.foreach_values import BlockDomain, Operand, handed_over, settled
+from optzoo.engines.engine import Batch
+from optzoo.engines.values import BlockDomain, Operand, handed_over, settled
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program

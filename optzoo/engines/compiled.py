@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from optzoo.engine import Batch, engine_class
-from optzoo.interpreters.compiled import LANES, CompilationError, Kernel, Row, Target
-from optzoo.interpreters.source import step_source
+from optzoo.engines.engine import Batch, engine_class
+from optzoo.engines.kernel import LANES, CompilationError, Kernel, Row, Target
+from optzoo.engines.render.python import step_source
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program

@@ -6,7 +6,7 @@ nothing can recompile, whatever the shapes, the learning rate or t. What made th
 checked before it is used: the compiled step must agree with the same source run eagerly, on
 tensors of other sizes. Nothing here knows what a program is.
 
-The text that is executed here is generated from a checked program (`optzoo.interpreters.source`),
+The text that is executed here is generated from a checked program (`optzoo.engines.render.python`),
 never from what a user wrote.
 """
 
