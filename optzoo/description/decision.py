@@ -7,17 +7,25 @@ not how many buffers it has.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
 from optzoo.interpreters.linear import LinearDomain, LinearRun, NotLinearError, run_linear
-from optzoo.program.ir import Program
+from optzoo.program.expressions import names_in
+from optzoo.program.ir import PARAM, Program
+from optzoo.program.passes import drop_unused
 
 DECISION_STEPS = 9
 DRAWS = 2
 TRIES = 12
+
+
+def reads_parameter(program: Program) -> bool:
+    """Whether a step reads the parameter for more than moving it: a decay written by hand, say."""
+    moving = drop_unused(replace(program, views=program.views[:1]))
+    return sum(name == PARAM.prev for line in moving.step for name in names_in(line.expr)) > 1
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,9 @@ class Decision:
     """How many momenta a program has, whether it is Eq. (1), and what was held fixed for that.
 
     `momenta` is the rank of the response: 0 when past gradients have no weight. `gap` is a step
-    that Eq. (1) cannot represent although the rank would allow it. `linear` is False when the step
+    that Eq. (1) cannot represent although the rank would allow it: its gradient never counts again
+    though an earlier one does. At the step `cut` the gradient before counts for the last time
+    though that step's own does not. `linear` is False when the step
     is not linear in the gradients even with that held fixed: no momenta to speak of.
     """
 
@@ -33,6 +43,7 @@ class Decision:
     has_form: bool
     held_fixed: tuple[str, ...]
     gap: int | None = None
+    cut: int | None = None
     linear: bool = True
 
 
@@ -58,10 +69,12 @@ def decide(program: Program) -> Decision:
             break
     responses = [response for response, _ in found]
     gaps = [response.gap() for response in responses]
+    cuts = [response.cut() for response in responses]
     held = {gain.kind for _, run in found for gain in run.gains}
     return Decision(
         max((response.rank for response in responses), default=0),
         all(response.coefficients() is not None for response in responses),
         tuple(sorted(held)),
         next(filter(None, gaps), None),
+        next(filter(None, cuts), None),
     )

@@ -2,8 +2,9 @@
 
 Everything is read off the program by the linear interpreter: the form is decided in exact rationals
 at random points, the coefficients are computed in decimals at the recipe's own values and rounded
-once, the closed forms are verified against the response. Weight decay is left out, and what is not
-linear (preconditioner, sign, clips) is held fixed.
+once, the closed forms are verified against the response. Weight decay is left out, whole, wherever
+it acts; so are other terms in the parameter itself. What is not linear (preconditioner, mask, sign,
+clips) is held fixed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
-from optzoo.description.decision import Decision, decide
+from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
 from optzoo.description.lr_schedules import parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
@@ -72,11 +73,14 @@ class Momentum:
 class Description:
     """What `describe` found. The coefficients are methods of the step, which counts from 1.
 
-    `lr_factor` is what the learning rate is multiplied by at step t.
+    `program` is what trains, `undecayed` the same without its weight decay: what everything said of
+    momenta, averages and coefficients is read off. `lr_factor` is what the learning rate is
+    multiplied by at step t.
     """
 
     recipe: Recipe
     program: Program
+    undecayed: Program
     decision: Decision
     total_steps: int
     at: tuple[int, ...]
@@ -111,12 +115,12 @@ class Description:
     @cached_property
     def scalars(self) -> ScalarTable:
         """The scalars of the program at any step."""
-        return ScalarTable(self.program, self.lr_factor, self.total_steps)
+        return ScalarTable(self.undecayed, self.lr_factor, self.total_steps)
 
     @cached_property
     def formulas(self) -> Formulas | None:
         """The closed forms, verified; None when none was found."""
-        return find_formulas(self.program, constant_lr=self.scalars.has_constant_lr)
+        return find_formulas(self.undecayed, constant_lr=self.scalars.has_constant_lr)
 
     @property
     def closed_form(self) -> dict[str, str] | None:
@@ -213,7 +217,7 @@ class Description:
         memory = self.scalars.memory(steps[0] - 1)
         domain: LinearDomain[Decimal] = LinearDomain(DecimalDomain())
         with precisely():
-            return run_linear(self.program, domain, steps, self.scalars.inputs, memory)
+            return run_linear(self.undecayed, domain, steps, self.scalars.inputs, memory)
 
     def _read(self, t: int) -> Coefficients:
         """Read the response to the gradients of steps t - 1 and t in steps t and t + 1."""
@@ -221,8 +225,11 @@ class Description:
         steps = (t - 1, t, t + 1) if t > 1 else (t, t + 1)
         *_, last, after = (move.terms for move in self.run(steps).moves)
         fed = after.get(t, zero)
+        read = last.get(t - 1, zero) if t > 1 else zero
         beta = after.get(t - 1, zero) / fed if fed else self._closed(t, "beta")
-        eta = -last.get(t - 1, zero) / beta if beta and t > 1 else self._closed(t, "eta")
+        if read and not beta and not fed:  # the momentum dies after this step: any beta will do
+            beta = Decimal(1)
+        eta = -read / beta if beta and t > 1 else self._closed(t, "eta")
         total = -last.get(t, zero)
         alpha = total - eta
         if abs(alpha) < DUST * abs(total):
@@ -242,6 +249,15 @@ class Description:
             return Decimal(0)
 
     # ------------------------------------------------------------ beyond the coefficients
+
+    @property
+    def left_out(self) -> str | None:
+        """What of the step is no matter of gradients, and left out of all coefficients."""
+        if self.program != self.undecayed:
+            return "weight decay"
+        if any(s.init == "param" for s in self.undecayed.tensor_states):
+            return None  # then the parameter is followed
+        return "terms in the parameter itself" if reads_parameter(self.undecayed) else None
 
     @property
     def ends(self) -> bool:
@@ -290,14 +306,14 @@ class Description:
         """What is held fixed, and on which side of the momentum it stands."""
         from optzoo.description.nonlinear import nonlinearities
 
-        return nonlinearities(self.program)
+        return nonlinearities(self.undecayed)
 
     @cached_property
     def points(self) -> list[EvaluatedPoint]:
         """The evaluated point, then the observers: what they are averages of."""
         from optzoo.description.averaging import evaluated_points
 
-        return evaluated_points(self.program, constant_lr=self.scalars.has_constant_lr)
+        return evaluated_points(self.undecayed, constant_lr=self.scalars.has_constant_lr)
 
     def window(self, point: EvaluatedPoint, t: int) -> Window:
         """Return how far an averaged point reaches back after step t."""
@@ -381,8 +397,11 @@ def describe(
     for unknown hyperparameters, schedules and steps.
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
-    program = chosen.trained_program()
+    program, undecayed = chosen.trained_program(), chosen.trained_program(decays=False)
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
-    return Description(chosen, program, decide(program), steps, shown, factor, lr_schedule)
+    decision = decide(undecayed)
+    return Description(
+        chosen, program, undecayed, decision, steps, shown, factor, lr_schedule
+    )

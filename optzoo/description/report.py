@@ -58,11 +58,15 @@ def statement(description: Description) -> str:
     text = f"Eq. (1) form: {answer}, {count}"
     if decision.momenta <= 1 and decision.gap is not None:
         text += f"; at step {decision.gap} a gradient enters no momentum, which Eq. (1) cannot say"
+    elif decision.momenta <= 1 and decision.cut is not None:
+        text += (
+            f"; step {decision.cut} reads the gradient before for the last time and keeps its own, "
+            "which Eq. (1) cannot say"
+        )
     if decision.held_fixed:
         text += f"\n  numerator coefficients; held fixed: {', '.join(decision.held_fixed)}"
-    decays = description.recipe.hyperparameters.get("weight_decay")
-    if decays is not None and decays.default != 0:
-        text += "\n  weight decay left out"
+    if description.left_out is not None:
+        text += f"\n  {description.left_out} left out"
     return text
 
 

@@ -210,7 +210,7 @@ def response(side: Side, other: Side | None, course: Course) -> LinearPart:
         return {
             **given,
             **{k: digits.number(v) for k, v in clock.items()},
-            "lr0": lr(1),
+            "lr0": base if rule is None else rule(base, 1),
             "lr": lr(t),
         }
 

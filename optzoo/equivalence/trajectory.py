@@ -101,12 +101,14 @@ def follow(
     """Run a program along a course.
 
     The learning rate of step t is `base_lr` (the program's own if left out) times the course's
-    factor, then `rule` of that; or `step_lrs` says it outright.
+    factor, then `rule` of that; or `step_lrs` says it outright. The one at construction, `lr0`, has
+    the factor 1: under a warmup it is not that of step 1.
     """
     number = domain.number
     inputs = {h.name: number(h.value) for h in program.hypers}
     base = inputs.get("lr", number(Fraction(1))) if base_lr is None else number(base_lr)
     inputs["T"] = number(Fraction(course.total_steps))
+    inputs["lr0"] = base if rule is None else rule(base, 1)
     memory = initial_memory(program, domain)
     param: Any = tuple(number(x) for x in course.start)
     buffers: dict[str, Any] = {}
@@ -120,7 +122,6 @@ def follow(
             lr = lr if rule is None else rule(lr, t)
         if t == 1:
             buffers = _first_buffers(program, domain, param, grad)
-            inputs["lr0"] = lr
         inputs |= {"t": number(Fraction(t)), "lr": lr}
         scalars = run_scalars(program, domain, inputs, memory)
         param, buffers = run_step(program, domain, scalars, param, grad, buffers)
