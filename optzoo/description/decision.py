@@ -7,15 +7,23 @@ not how many buffers it has.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
-from optzoo.interpreters.linear import LinearDomain, LinearRun, NotLinearError, run_linear
-from optzoo.program.expressions import names_in
-from optzoo.program.ir import PARAM, Program
-from optzoo.program.passes import drop_unused
+from optzoo.interpreters.linear import (
+    Form,
+    LinearDomain,
+    LinearRun,
+    NotLinearError,
+    linear_step,
+    run_linear,
+)
+from optzoo.program.domain import initial_memory, run_scalars
+from optzoo.program.expressions import Name
+from optzoo.program.ir import GRAD, PARAM, Program
 
 DECISION_STEPS = 9
 DRAWS = 2
@@ -23,9 +31,17 @@ TRIES = 12
 
 
 def reads_parameter(program: Program) -> bool:
-    """Whether a step reads the parameter for more than moving it: a decay written by hand, say."""
-    moving = drop_unused(replace(program, views=program.views[:1]))
-    return sum(name == PARAM.prev for line in moving.step for name in names_in(line.expr)) > 1
+    """Whether a step has terms in the parameter it moves: a decay written by hand, say."""
+    rng = random.Random(0)
+    drawn = DrawnDomain(rng)
+    inputs, memory = DrawnInputs(program, rng, 1)(1), initial_memory(program, drawn)
+    values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs, memory))
+    sources = [PARAM.prev, GRAD, *(Name(s.name, "prev") for s in program.tensor_states)]
+    values |= {name: Form({name: Fraction(1)}) for name in sources}
+    domain: LinearDomain[Fraction] = LinearDomain(drawn)
+    linear_step(program, domain, values)
+    moved = values[PARAM]
+    return isinstance(moved, Form) and moved.terms.get(PARAM.prev) != 1
 
 
 @dataclass(frozen=True)

@@ -140,17 +140,14 @@ class LinearDomain(Generic[C]):
         return self._add(a, self._neg(b))
 
     def _neg(self, a: Value) -> Value:
-        return self._scaled(a, lambda c: self.scalars.apply("neg", [c]))
+        return self._scaled(a, "neg")
 
     def _mul(self, a: Value, b: Value) -> Value:
         for i, (form, other) in enumerate(((a, b), (b, a))):
             if not _is_tensor(other):
-                return self._scaled(form, lambda c, k=other: self.scalars.apply("mul", [c, k]))
+                return self._scaled(form, "mul", other)
             if isinstance(form, Form) and isinstance(other, Opaque) and not other.is_product:
-                held = self._held(form, other.factors)
-                return self._scaled(
-                    held, lambda c, k=other: self.scalars.apply("mul", [c, k.coefficient])
-                )
+                return self._scaled(self._held(form, other.factors), "mul", other.coefficient)
             if isinstance(form, Form) and isinstance(other, Form) and not other.terms:
                 return self._held(form, (Factor("elementwise factor", self._operand(1 - i)),))
         if isinstance(a, Opaque) and isinstance(b, Opaque):
@@ -164,7 +161,7 @@ class LinearDomain(Generic[C]):
 
     def _div(self, a: Value, b: Value) -> Value:
         if not _is_tensor(b):
-            return self._scaled(a, lambda c: self.scalars.apply("div", [c, b]))
+            return self._scaled(a, "div", b)
         is_norm = isinstance(b, Opaque) and b.is_norm
         divisor = Factor("norm clip" if is_norm else "preconditioner", self._operand(1), True)
         if isinstance(a, Form):
@@ -204,15 +201,16 @@ class LinearDomain(Generic[C]):
         kind: Kind = "norm factor" if is_norm else "elementwise factor"
         return Opaque(self._one, (Factor(kind, self._whole()),), is_norm)
 
-    def _scaled(self, a: Value, function: Callable[[C], C]) -> Value:
+    def _scaled(self, a: Value, op: str, *by: C) -> Value:
+        """Apply a scalar operation to what a tensor is multiplied by."""
         if isinstance(a, Opaque):
-            return replace(a, coefficient=function(a.coefficient))
-        return Form({source: function(value) for source, value in a.terms.items()})
+            return replace(a, coefficient=self.scalars.apply(op, [a.coefficient, *by]))
+        return Form({s: self.scalars.apply(op, [value, *by]) for s, value in a.terms.items()})
 
     def _held(self, a: Form[C], factors: Sequence[Factor]) -> Form[C]:
         self.gains += [Gain(f.kind, self.line, tuple(a.terms), f) for f in factors]
         for value in () if self.gain is None else map(self.gain, factors):
-            a = self._scaled(a, lambda c, k=value: self.scalars.apply("mul", [c, k]))
+            a = self._scaled(a, "mul", value)
         return a
 
 
