@@ -34,7 +34,7 @@ def reads_parameter(program: Program) -> bool:
     """Whether a step has terms in the parameter it moves: a decay written by hand, say."""
     rng = random.Random(0)
     drawn = DrawnDomain(rng)
-    inputs, memory = DrawnInputs(program, rng, 1)(1), initial_memory(program, drawn)
+    inputs, memory = DrawnInputs(program, rng, DECISION_STEPS)(1), initial_memory(program, drawn)
     values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs, memory))
     sources = [PARAM.prev, GRAD, *(Name(s.name, "prev") for s in program.tensor_states)]
     values |= {name: Form({name: Fraction(1)}) for name in sources}

@@ -402,6 +402,4 @@ def describe(
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
     decision = decide(undecayed)
-    return Description(
-        chosen, program, undecayed, decision, steps, shown, factor, lr_schedule
-    )
+    return Description(chosen, program, undecayed, decision, steps, shown, factor, lr_schedule)

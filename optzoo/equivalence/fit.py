@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optzoo.equivalence.compare import Conditions, Side, own_lr
-from optzoo.equivalence.trajectory import Course, follow
+from optzoo.equivalence.trajectory import Course, follow, start_walk
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import names_in
 from optzoo.program.intervals import Interval
@@ -81,7 +81,9 @@ class Fit:
         self.held: dict[str, float] = {}
         self.runs = 0
         self.program = right.program()
-        self.targets = [self._points(follow(left.program, c, self.domain)) for c in self.courses]
+        self.targets = [
+            self._points(follow(start_walk(left.program, c, self.domain), c)) for c in self.courses
+        ]
         starts = [np.asarray([float(x) for x in c.start]) for c in self.courses]
         self.scales = [
             float(np.max(np.abs(target.reshape(-1, len(start)) - start))) or 1.0
@@ -105,7 +107,8 @@ class Fit:
         for course, target, scale in zip(self.courses, self.targets, self.scales, strict=True):
             lrs = None if gains is None else self._lrs(course, gains)
             try:
-                points = self._points(follow(program, course, self.domain, step_lrs=lrs))
+                walk = start_walk(program, course, self.domain, step_lrs=lrs)
+                points = self._points(follow(walk, course))
             except ArithmeticError:
                 return np.full(sum(len(t) for t in self.targets), TOO_FAR)
             rows.append((points - target) / scale)

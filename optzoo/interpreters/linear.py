@@ -3,8 +3,8 @@
 What is not linear is told apart, not approximated. An operation that multiplies a linear form by
 something that depends on gradients (the division by a root of squares, a mask, a sign, a clip) is
 a *gain*: the form passes through as if that were 1, or what `gain` says, and the place is recorded.
-A tensor that is no linear form at all (a running mean of squares) is `Opaque`. It carries the number that it is
-multiplied by, so that k*mask*m and mask*(k*m) are the same form held by the same mask.
+A tensor that is no linear form at all (a running mean of squares) is `Opaque`. It carries the
+number that it is multiplied by: k*mask*m and mask*(k*m) are the same form held by the same mask.
 
 The coefficients live in any scalar domain: rationals decide, symbols print. This file does not
 choose them and knows no recipe.
