@@ -1,33 +1,35 @@
 """A step on CPU in blocks that fit the cache; see `optzoo.interpreters.foreach`.
 
-Large tensors are walked flat and in place, block by block; small ones are copied side by side into
-a pack of one block, so that a thousand of them cost a few torch calls. A tape runs on each piece.
-A norm needs a walk of its own before the one that stores; numbers per tensor are computed on the
-host in float64.
+Large tensors are walked flat, block by block; small ones are copied side by side into a pack of one
+block, so that a thousand of them cost a few torch calls. On each piece the program's lines are
+evaluated as they stand, every name a tensor of its own, and only then is anything written. A norm
+needs a walk of its own before the one that stores; numbers per tensor are computed on the host in
+float64.
 
-Memory beside the model: one block per scratch slot of the tape and, for packs, one per slot of the
-program, kept between steps; and, while it is worked on, a copy of one tensor whose slots differ in
-layout. Nothing grows with the model.
+Memory beside the model: one block per line and operation of the program and, for packs, one per
+slot; and, while it is worked on, a copy of one tensor whose slots differ in layout. Nothing grows
+with the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from optzoo.engine import Batch
-from optzoo.interpreters.foreach_tape import Slot, Tape, tape_of_reductions, tape_of_step
+from optzoo.interpreters.foreach_values import BlockDomain, Operand, handed_over, settled
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name
-from optzoo.program.ir import Program
+from optzoo.program.expressions import Name, names_in
+from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import plan_program
 
 BLOCK = 131_072
-"""Elements per block and thread: 512 KiB of float32 per slot, so that what a tape touches stays in
+"""Elements per block and thread: 512 KiB of float32 per value, so that what a step touches stays in
 the L2 and L3 caches while starting a torch call, on every thread, is a small part of its time."""
 
 MOST_THREADS = 8
@@ -38,10 +40,13 @@ SMALL = 16_384
 
 _FLOATS = FloatDomain()
 
+_BLOCKS = BlockDomain()
+Value = float | Tensor
+
 
 @dataclass
 class Piece:
-    """What a tape runs on: the parameter, gradient and buffers of `owners`, flat.
+    """What the lines run on: the parameter, gradient and buffers of `owners`, flat.
 
     `lengths` says how many elements belong to each owner; `homes` is where new values go that were
     computed in a copy, as views of the slots' own tensors, and `parts` the same places in the copy.
@@ -107,14 +112,19 @@ class Walk:
 
 
 class BlockStep:
-    """Runs the tapes of one program over batches."""
+    """Runs the lines of one program over batches, block by block."""
 
     def __init__(self, program: Program) -> None:
-        self.plan = plan_program(program)
-        self.tape = tape_of_step(self.plan)
-        self.reductions = [tape_of_reductions(self.plan, k) for k in range(len(self.plan.passes))]
-        self._scratch: dict[tuple[torch.dtype, int], list[Tensor]] = {}
-        self._coefficients: dict[int, list[float]] = {}
+        plan = self.plan = plan_program(program)
+        self.inputs = (PARAM.prev, GRAD, *(Name(name, "prev") for name in plan.buffers))
+        olds = {name.prev for name in plan.stores}
+        self.lines = _with_last_reads(plan.lines, olds, plan.stores)
+        self.reductions = [
+            _with_last_reads(
+                each.lines, (), [n for r in each.reductions for n in names_in(r.argument)]
+            )
+            for each in plan.passes
+        ]
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
@@ -122,76 +132,68 @@ class BlockStep:
         walk = batch.memo.get("walk")
         if walk is None or not walk.fits(batch, block):
             walk = batch.memo["walk"] = Walk(batch, block)
-        numbers: dict[Name, dict[int, float]] = {}
-        tapes = (self.tape, *self.reductions)
-        self._coefficients = {
-            id(tape): [evaluate(expr, _FLOATS, scalars) for expr in tape.coefficients]
-            for tape in tapes
-        }
-        for k, tape in enumerate(self.reductions):
-            sums: list[dict[int, float]] = [{} for _ in tape.results]
+        plan = self.plan
+        known: dict[Name, Value] = dict(scalars)
+        known |= {name: evaluate(expr, _FLOATS, scalars) for name, expr in plan.coefficients}
+        norms: dict[Name, list[float]] = {}
+        numbers: dict[Name, list[float]] = {}
+        for each, lines in zip(plan.passes, self.reductions, strict=True):
+            sums: list[dict[int, float]] = [{} for _ in each.reductions]
             for piece in self._pieces(walk, batch):
-                slots = self._run(tape, piece, numbers)
-                for total, result in zip(sums, tape.results, strict=True):
-                    found = slots[result]
-                    assert isinstance(found, Tensor)
-                    for i, value in zip(piece.owners, _sums(found, piece), strict=True):
+                values = self._values(piece, known, numbers)
+                _run(lines, values)
+                for total, reduction in zip(sums, each.reductions, strict=True):
+                    found = settled(evaluate(reduction.argument, _BLOCKS, values))
+                    for i, value in zip(piece.owners, _squares(found, piece), strict=True):
                         total[i] = total.get(i, 0.0) + value
-            self._conclude(k, _norms(sums, batch), numbers, scalars)
+            names = [reduction.name for reduction in each.reductions]
+            norms |= zip(names, _norms(sums, batch), strict=True)
+            for name, expr in each.numbers:
+                numbers[name] = [
+                    evaluate(expr, _FLOATS, {**scalars, **dict(zip(norms, found, strict=True))})
+                    for found in zip(*norms.values(), strict=True)
+                ]
         for piece in self._pieces(walk, batch):
-            self._run(self.tape, piece, numbers)
-            piece.write_back()
+            values = self._values(piece, known, numbers)
+            _run(self.lines, values)
+            self._store(piece, values)
 
-    def _conclude(
+    def _values(
         self,
-        k: int,
-        norms: Sequence[Sequence[float]],
-        numbers: dict[Name, dict[int, float]],
-        scalars: Mapping[Name, float],
-    ) -> None:
-        """Compute the numbers per tensor that the norms of pass k make known."""
-        each = self.plan.passes[k]
-        names = [reduction.name for reduction in each.reductions]
-        for name, expr in each.numbers:
-            numbers[name] = {
-                i: evaluate(expr, _FLOATS, {**scalars, **dict(zip(names, found, strict=True))})
-                for i, found in enumerate(zip(*norms, strict=True))
-            }
-
-    def _run(
-        self,
-        tape: Tape,
         piece: Piece,
-        numbers: Mapping[Name, Mapping[int, float]],
-    ) -> list[Slot]:
-        lead = piece.values[0]
-        slots: list[Slot] = [*piece.values]
-        for name in tape.numbers:
-            owned = [numbers[name][i] for i in piece.owners]
+        known: Mapping[Name, Value],
+        numbers: Mapping[Name, Sequence[float]],
+    ) -> dict[Name, Value]:
+        """Return what every name stands for in a piece before its first line."""
+        values = {**known, **dict(zip(self.inputs, piece.values, strict=True))}
+        for name, per_tensor in numbers.items():
+            owned = [per_tensor[i] for i in piece.owners]
             if len(owned) == 1:
-                slots.append(owned[0])
+                values[name] = owned[0]
             else:
                 lengths = torch.tensor(piece.lengths)
-                slots.append(torch.tensor(owned, dtype=lead.dtype).repeat_interleave(lengths))
-        slots += self._coefficients[id(tape)]
-        slots += self._take(tape.scratch, lead.numel(), lead.dtype)
-        tape.run(slots)
-        return slots
+                column = torch.tensor(owned, dtype=piece.values[0].dtype)
+                values[name] = column.repeat_interleave(lengths)
+        return values
 
-    def _take(self, count: int, size: int, dtype: torch.dtype, first: int = 0) -> list[Tensor]:
-        """Return scratch tensors; they are kept, and their content is anyone's."""
-        most = first + count
-        views = self._scratch.get((dtype, size), [])
-        if len(views) < most:
-            whole = self._scratch.setdefault((dtype, 0), [])
-            if whole and whole[0].numel() < size:  # all larger from now on, and cut anew
-                self._scratch = {k: v for k, v in self._scratch.items() if k[0] != dtype}
-                whole = self._scratch[dtype, 0] = []
-            length = whole[0].numel() if whole else max(size, BLOCK)
-            while len(whole) < most:
-                whole.append(torch.empty(length, dtype=dtype))
-            views = self._scratch[dtype, size] = [tensor.narrow(0, 0, size) for tensor in whole]
-        return views[first:most]
+    def _store(self, piece: Piece, values: Mapping[Name, Value]) -> None:
+        """Write the parameter and the buffers; a value that is one of them is read first."""
+        places = dict(zip(self.inputs, piece.values, strict=True))
+        homes = [places[name.prev] for name in self.plan.stores]
+        stored = []
+        for home, name in zip(homes, self.plan.stores, strict=True):
+            new = values[name]
+            if new is home:
+                continue
+            if isinstance(new, Tensor) and any(new is other for other in homes):
+                new = new.clone()
+            stored.append((home, new))
+        for home, new in stored:
+            if isinstance(new, Tensor):
+                home.copy_(new)
+            else:
+                home.fill_(new)
+        piece.write_back()
 
     def _pieces(self, walk: Walk, batch: Batch) -> Iterator[Piece]:
         for i, blocks in walk.large:
@@ -201,7 +203,7 @@ class BlockStep:
                 part = grad.narrow(0, start, size).to(walk.wide)
                 yield Piece((i,), (size,), [param, part, *buffers])
         for members in walk.packs:
-            yield self._pack(walk, batch, members)
+            yield _pack(walk, batch, members)
         for i in walk.loose:
             originals = [slot[i] for slot in walk.slots]
             copies = [t.detach().clone(memory_format=torch.contiguous_format) for t in originals]
@@ -213,19 +215,48 @@ class BlockStep:
                 size = values[0].numel()
                 yield Piece((i,), (size,), values, *((originals, copies) if last else ()))
 
-    def _pack(self, walk: Walk, batch: Batch, members: Sequence[int]) -> Piece:
-        flats = [walk.flats[i] for i in members]
-        lengths = [each[0].numel() for each in flats]
-        most = max(tape.scratch for tape in (self.tape, *self.reductions))
-        values = self._take(len(walk.slots), sum(lengths), walk.wide, first=most)
-        homes: list[Tensor] = []
-        parts: list[Tensor] = []
-        for value, column in zip(values, map(list, zip(*flats, strict=True)), strict=True):
-            torch.cat(column, out=value)
-            homes += column
-            parts += torch.split(value, lengths)
-        grads = torch.cat([walk.grad(batch, i) for i in members]).to(walk.wide)
-        return Piece(members, lengths, [values[0], grads, *values[1:]], homes, parts)
+
+def _with_last_reads(
+    lines: Sequence[Line], olds: Collection[Name], wanted: Iterable[Name]
+) -> list[tuple[Line, list[Name]]]:
+    """Return each line with the names whose tensors it may overwrite.
+
+    Those are names that the line reads once and nothing reads later: `olds`, and names that lines
+    assign, but not what is `wanted` after the last line.
+    """
+    may_go = {*olds, *(line.target for line in lines)}
+    later = set(wanted)
+    result = []
+    for line in reversed(lines):
+        reads = Counter(names_in(line.expr))
+        last = [n for n, count in reads.items() if count == 1 and n in may_go and n not in later]
+        later |= reads.keys()
+        result.append((line, last))
+    return result[::-1]
+
+
+def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Value]) -> None:
+    """Evaluate lines in order, adding each target to `values`."""
+    for line, last in lines:
+        given: dict[Name, Operand] = {
+            **values,
+            **{name: handed_over(values[name]) for name in last},
+        }
+        value = settled(evaluate(line.expr, _BLOCKS, given))
+        if isinstance(line.expr, Name) and isinstance(value, Tensor):
+            value = value.clone()  # no two names share a tensor
+        values[line.target] = value
+
+
+def _pack(walk: Walk, batch: Batch, members: Sequence[int]) -> Piece:
+    """Return small tensors side by side, as one piece."""
+    columns = [list(column) for column in zip(*(walk.flats[i] for i in members), strict=True)]
+    lengths = [flat.numel() for flat in columns[0]]
+    param, *buffers = [torch.cat(column) for column in columns]
+    grad = torch.cat([walk.grad(batch, i) for i in members]).to(walk.wide)
+    homes = [home for column in columns for home in column]
+    parts = [part for value in (param, *buffers) for part in torch.split(value, lengths)]
+    return Piece(members, lengths, [param, grad, *buffers], homes, parts)
 
 
 def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:
@@ -237,7 +268,11 @@ def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float
     return [[float(norm) for norm in batch.shards.whole_norms(each)] for each in held]
 
 
-def _sums(squares: Tensor, piece: Piece) -> list[float]:
+def _squares(found: Value, piece: Piece) -> list[float]:
+    """Return the sum of squares of a value over each of the owners of a piece."""
+    if not isinstance(found, Tensor):  # the same number everywhere
+        return [found * found * length for length in piece.lengths]
+    squares = found * found
     if len(piece.owners) == 1:
         return [float(squares.sum())]
     lengths = torch.tensor(piece.lengths)

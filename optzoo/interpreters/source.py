@@ -152,12 +152,15 @@ def step_source(program: Program) -> StepSource:
         for name in names_in(line.expr):
             if name not in values and name not in assigned:
                 values[name] = Scalar(name)
+    olds = {domain.code(values[name]).text for name in entries if name != GRAD}
     body: list[str] = []
     for line in program.step:
         value = evaluate(line.expr, domain, values)
         if isinstance(value, Code):
             target = domain.fresh(_spelled(line.target))
             place = ".".join(map(str, line.source))
+            if value.text in olds:  # a delayed copy: what it holds is about to be overwritten
+                value = Code(f"{value.text}.clone()")
             body += [f"# {place}: {line}" if place else f"# {line}", f"{target} = {value.text}"]
             value = Code(target)
         values[line.target] = value

@@ -158,7 +158,9 @@ class _Lifter:
         for line in lines_needed(lines, names):
             names.update(names_in(line.expr))
         depths = [1 + self._depth(self.reductions[n], lines) for n in names if n in self.reductions]
-        depths += [self._depth(self.numbers[n], lines) for n in names if n in self.numbers]
+        # a bare norm is a number under its own name, and no deeper than its pass
+        numbers = [n for n in names if n in self.numbers and n not in self.reductions]
+        depths += [self._depth(self.numbers[n], lines) for n in numbers]
         return max(depths, default=0)
 
 
