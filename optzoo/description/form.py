@@ -28,6 +28,7 @@ from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.recipe.next_values import with_present_values
 from optzoo.zoo import Recipe
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class Description:
     @property
     def left_out(self) -> str | None:
         """What of the step is no matter of gradients, and left out of all coefficients."""
-        if self.program != self.undecayed:
+        if self.program.step != self.undecayed.step:
             return "weight decay"
         if any(s.init == "param" for s in self.undecayed.tensor_states):
             return None  # then the parameter is followed
@@ -397,7 +398,8 @@ def describe(
     for unknown hyperparameters, schedules and steps.
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
-    program, undecayed = chosen.trained_program(), chosen.trained_program(decays=False)
+    program = chosen.trained_program()
+    undecayed = with_present_values(chosen.trained_program(decays=False))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)

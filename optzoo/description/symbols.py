@@ -120,7 +120,7 @@ class Symbols:
         for name in self.inits:
             self.values[Name(name, "prev")] = atom_ratio(Atom(name, -1))
         for line in program.scalars:
-            self.values[line.target] = self._symbol(line)
+            self._know(line.target)
         for name in self.inits:  # the previous value of what is written out
             if name not in self.named:
                 before = self.shifted(self.values[Name(name)], -1)
@@ -150,6 +150,15 @@ class Symbols:
             return atom_ratio(replace(atom, offset=atom.offset + offset))
 
         return substitute(ratio, move)
+
+    def _know(self, name: Name) -> None:
+        """Find the symbol of a scalar, and first of those that it reads; `x.next` reads x."""
+        if name in self.values or name not in self.lines:
+            return
+        line = Line(name, self.lines[name])
+        for read in (Name(name.id),) if name.when == "next" else names_in(line.expr):
+            self._know(read)
+        self.values[name] = self._symbol(line)
 
     def _symbol(self, line: Line) -> Ratio:
         name = line.target
