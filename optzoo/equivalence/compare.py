@@ -144,12 +144,8 @@ def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
             difference = first_difference(a, b, course, point, exact=was_exact)
             found[point] = _earlier(found[point], difference)
     switches = False
-    for exactly in () if conditions.zero_grads or all(found.values()) else (exact, False):
-        try:
-            switches = _compare_at_switches(left, right, conditions, found, exact=exactly)
-            break
-        except NotRationalError:
-            continue
+    if not (conditions.zero_grads or all(found.values())):
+        switches = _compare_at_switches(left, right, conditions, found)
     if conditions.long_steps > conditions.steps and not all(found.values()):
         course = conditions.long_course()
         a, b, _ = both(left, right, course, try_exact=False)
@@ -167,12 +163,10 @@ def _compare_at_switches(
     right: Side,
     conditions: Conditions,
     found: dict[Which, Difference | None],
-    *,
-    exact: bool,
 ) -> bool:
     """Compare where a sign turns or a clip begins; return whether there is such a place."""
     course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[0]
-    domain = DigitsDomain(exact=exact)
+    domain = DigitsDomain(exact=False)
     walks = (_started(left, None, course, domain), _started(right, left, course, domain))
     limit = conditions.grad_size if conditions.grad_size < 1 else None
     switches = False
@@ -183,7 +177,7 @@ def _compare_at_switches(
             "eval": (a.evaluated, b.evaluated),
         }
         for point, (x, y) in points.items():
-            difference = _difference(point, a.t, x, y, course.start, exact=exact)
+            difference = _difference(point, a.t, x, y, course.start, exact=False)
             found[point] = _earlier(found[point], difference)
         if all(found.values()):
             break

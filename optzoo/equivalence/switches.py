@@ -3,8 +3,8 @@
 Drawn gradients hardly ever lie there: the decays 1e-4 and 2e-4 under a sign part only on gradients
 of about their size, and a clip at 100 is never met by gradients below 1. So the places are looked
 for. What is compared with 0, or with the other argument, is a function of this step's gradient, by
-the secant method its root is found, and both methods take a gradient on the root (where rationals
-allow it) and one close to it on either side.
+the secant method its root is found, and both methods take a gradient close to it on either side.
+In between come gradients of which one element is 0.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from typing import Any
 from optzoo.equivalence.trajectory import Course, Point, Walk
 from optzoo.interpreters.digits import DigitsDomain
 
-VISITS = 3
-"""How often each place is looked for along a course, every second step."""
-MOST_STEPS = 48
+VISITS = 2
+"""How often each place is looked for, every second step: each element once on either side."""
+MOST_STEPS = 40
 LOOKAHEAD = 3
 """Steps from a gradient to a switch that it reaches only through a buffer."""
-SECANTS = 9
-NEAR = Fraction(1, 10**12)
+SECANTS = 8
+NEAR = Decimal("1e-12")
 """How far from a root the gradients on either side of it lie, relative to it."""
-CONVERGED = Fraction(1, 10**30)
-MARKS = ((0, 1, -1), (-1, 0, 1), (1, -1, 0))
-"""On which side of its root each element of a gradient lies, by turns."""
+CONVERGED = Decimal("1e-30")
 
 
 @dataclass
@@ -65,7 +63,8 @@ def switching_walks(
 ) -> Iterator[tuple[Walk, ...]]:
     """Yield both methods after each step of a course that visits the places where one switches.
 
-    `limit` bounds the elements of gradients. Yields nothing for methods that never switch.
+    The walks are in decimals. `limit` bounds the elements of gradients. Yields nothing for methods
+    that never switch.
     """
     places = [
         (side, k)
@@ -74,95 +73,66 @@ def switching_walks(
     ]
     rota = itertools.cycle(places)
     now = tuple(walks)
-    for t in range(1, min(steps_needed(len(places)), len(course) - LOOKAHEAD) + 1):
+    for t in range(1, min(MOST_STEPS, 2 * VISITS * len(places)) + 1):
         grad: Point = course.grads[t - 1]
-        if t % 2 == 0 and limit != 0:
+        if t % 2:
+            grad = tuple(x if i != t // 2 % len(grad) else Fraction(0) for i, x in enumerate(grad))
+        else:
             side, k = next(rota)
-            found = _on_the_edge(now[side], course, k, MARKS[t // 2 % len(MARKS)])
+            turned = (t // 2 - 1) // len(places) % 2 == 1
+            found = _on_the_edge(now[side], course, k, turned=turned)
             if found is not None and (limit is None or max(map(abs, found)) <= limit):
                 grad = found
         now = tuple(walk.after(grad) for walk in now)
         yield now
 
 
-def steps_needed(num_places: int) -> int:
-    """Return how long a course that visits every place is."""
-    return min(MOST_STEPS, 2 * VISITS * num_places)
-
-
-def _on_the_edge(walk: Walk, course: Course, k: int, marks: Sequence[int]) -> Point | None:
-    """Return a gradient whose elements lie at and beside the roots of a margin, if there are."""
-    assert isinstance(walk.domain, DigitsDomain)
-    t = walk.t
+def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point | None:
+    """Return a gradient whose elements lie beside the roots of a margin, if there are."""
+    start = tuple(walk.domain.number(x) for x in course.grads[walk.t])
     for ahead in range(LOOKAHEAD):
-        later = course.grads[t + 1 : t + 1 + ahead]
-        start = course.grads[t]
+        later = course.grads[walk.t + 1 : walk.t + 1 + ahead]
 
         def margin(grad: Point, later: Sequence[Point] = later) -> Any:
             return _margins(walk, [grad, *later])[k]
 
+        assert isinstance(walk.domain, DigitsDomain)
         with localcontext(walk.domain.context):
-            numbers = tuple(walk.domain.number(x) for x in start)
-            found = _roots(margin, numbers, marks, exact=walk.domain.exact)
-        if found is not None:
-            return found
+            at_start = margin(start)
+            found = _roots(margin, start, at_start)
+            if any(root is not None for root in found):
+                side = -NEAR if turned else NEAR
+                turns = (1, -1) if isinstance(at_start, tuple) else (1, 1)
+                return tuple(
+                    first if x is None else x + side * turns[i % 2] * (abs(x) or 1)
+                    for i, (x, first) in enumerate(zip(found, start, strict=True))
+                )
     return None
 
 
-def _roots(margin: Any, start: Point, marks: Sequence[int], *, exact: bool) -> Point | None:
-    """Return where the margin of each element is 0, a little off it as `marks` say.
+def _roots(margin: Any, start: Point, at_start: Any) -> list[Any]:
+    """Return where the margin of each element is 0; None for an element where no root is found.
 
     A margin that is one number for the whole tensor is followed along the ray through `start`.
     """
-    old, move = list(start), [abs(x) / 8 + type(x)(1) / 16 for x in start]
-    at_old = margin(start)
-    whole = not isinstance(at_old, tuple)
-    if whole:
-        move = [x / 8 for x in start]
-    new = [x + m for x, m in zip(old, move, strict=True)]
-    values = _each(at_old, len(old))
-    reached = [False] * len(old)
+    whole = not isinstance(at_start, tuple)
+    old, values = list(start), _each(at_start, len(start))
+    new = [x + (x if whole else abs(x) + 1) / 8 for x in old]
+    roots: list[Any] = [None] * len(old)
     for _ in range(SECANTS):
         fresh = _each(margin(tuple(new)), len(old))
-        for i, (f, g) in enumerate(zip(values, fresh, strict=True)):
-            if g == 0 or f == g:
-                reached[i] = reached[i] or (g == 0 and f != 0)
-                continue
+        moving = [i for i, (f, g) in enumerate(zip(values, fresh, strict=True)) if f != g]
+        for i in moving:
+            f, g = values[i], fresh[i]
             step = -g * (new[i] - old[i]) / (g - f)
             old[i], values[i] = new[i], g
-            new[i] = _rounded(new[i] + step, exact=exact)
-            reached[i] = abs(step) <= abs(new[i]) * _like(CONVERGED, step)
-        if all(reached):
+            new[i] += step
+            if abs(step) <= abs(new[i]) * CONVERGED:
+                roots[i] = new[i]
+        if all(roots[i] is not None for i in moving):
             break
-    if not any(reached):
-        return None
-    signs = [marks[-1] or 1] * len(old) if whole else marks
-    return tuple(
-        _beside(x, sign, exact=exact) if hit else first
-        for x, sign, hit, first in zip(new, signs, reached, start, strict=True)
-    )
+    return roots
 
 
 def _each(value: Any, size: int) -> list[Any]:
     return list(value) if isinstance(value, tuple) else [value] * size
-
-
-def _beside(root: Any, sign: int, *, exact: bool) -> Any:
-    """Return the root itself or a number close to it; rounded, 0 is on neither side for certain."""
-    if sign == 0 and exact:
-        return root
-    distance = _like(NEAR, root)
-    return root + (sign or 1) * (abs(root) * distance if root else distance)
-
-
-def _rounded(value: Any, *, exact: bool) -> Any:
-    """Keep short rationals, which are exact roots of linear margins, and round long ones."""
-    if not exact or value.denominator < 10**400:
-        return value
-    return Fraction(Decimal(value.numerator) / Decimal(value.denominator))
-
-
-def _like(value: Fraction, other: Any) -> Any:
-    if isinstance(other, Fraction):
-        return value
-    return Decimal(value.numerator) / Decimal(value.denominator)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from optzoo.program.domain import (
@@ -110,11 +111,15 @@ class Walk:
         domain, t = self.domain, self.t + 1
         grad = tuple(domain.number(x) if isinstance(x, Fraction) else x for x in numbers)
         buffers = self.buffers if self.t else _first_buffers(self.program, domain, self.param, grad)
-        given = self._given(t)
-        scalars = run_scalars(self.program, domain, given, self.memory)
+        scalars = self._scalars
         param, kept = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
         memory = kept_memory(self.program, scalars)
         return replace(self, param=param, memory=memory, buffers=kept, t=t)
+
+    @cached_property
+    def _scalars(self) -> Mapping[Name, Any]:
+        """The scalars of the next step, whatever its gradient."""
+        return run_scalars(self.program, self.domain, self._given(self.t + 1), self.memory)
 
     def _given(self, t: int) -> dict[str, Any]:
         return {**self.inputs, "t": self.domain.number(Fraction(t)), "lr": self.lr_at(t)}
