@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_engines import largest_excess
+from lockstep import largest_excess
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

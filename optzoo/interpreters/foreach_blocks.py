@@ -242,10 +242,7 @@ def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Value]) ->
             **values,
             **{name: handed_over(values[name]) for name in last},
         }
-        value = settled(evaluate(line.expr, _BLOCKS, given))
-        if isinstance(line.expr, Name) and isinstance(value, Tensor):
-            value = value.clone()  # no two names share a tensor
-        values[line.target] = value
+        values[line.target] = settled(evaluate(line.expr, _BLOCKS, given))
 
 
 def _pack(walk: Walk, batch: Batch, members: Sequence[int]) -> Piece:

@@ -61,8 +61,12 @@ Rule = Callable[..., Term]
 
 
 def settled(value: Operand) -> float | Tensor:
-    """Return a value for a name to hold."""
-    return value.tensor() if isinstance(value, Term) else value
+    """Return a value for a name to hold; no two names share a tensor."""
+    if not isinstance(value, Tensor | Term):
+        return value
+    term = _term(value)
+    result = term.tensor()
+    return result.clone() if result is term.left and term.spare is None else result
 
 
 def handed_over(value: float | Tensor) -> Operand:

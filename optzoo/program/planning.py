@@ -130,7 +130,8 @@ class _Lifter:
         """Return an operand of an elementwise operation: what is no tensor becomes a name."""
         if level == ELEMENTWISE or isinstance(expr, Num):
             return expr
-        name = Name(format_expression(expr))
+        text = format_expression(expr)  # in brackets, so that different expressions stay different
+        name = expr if isinstance(expr, Name) else Name(f"({text})")
         (self.numbers if level == PER_TENSOR else self.coefficients)[name] = expr
         return name
 

@@ -1,8 +1,8 @@
 """A drawn recipe on an engine beside the simulator: some steps on tensors of every kind.
 
 What they may differ by is not chosen: the simulator runs twice, the second time with starts and
-gradients changed by a part in 10**13, which is hundreds of times what rounding does. Where that
-moves a point by d, an engine may be off by 10 d and 1e-12.
+gradients changed by a part in 10**13 and every operation by one in 10**15, which is more than
+rounding does. Where that moves a point by d, an engine may be off by 10 d and 1e-12.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from simulator import Array, Simulation
 
 import optzoo
@@ -68,9 +69,15 @@ class Problem:
         )
 
 
-def simulate(text: str, problem: Problem, views: tuple[str, ...]) -> list[dict[str, list[Array]]]:
+def simulate(
+    text: str, problem: Problem, views: tuple[str, ...], *, noisy: bool = False
+) -> list[dict[str, list[Array]]]:
     """Return every view of every parameter after each step."""
-    runs = [Simulation(text, w, total_steps=TOTAL_STEPS) for w in problem.starts]
+    recipe = yaml.safe_load(text)
+    noise = np.random.default_rng(2) if noisy else None
+    if noisy:
+        problem = problem.nudged()
+    runs = [Simulation(recipe, w, total_steps=TOTAL_STEPS, noise=noise) for w in problem.starts]
     points = []
     with np.errstate(all="ignore"):
         for step, grads in enumerate(problem.gradients, 1):
@@ -78,15 +85,14 @@ def simulate(text: str, problem: Problem, views: tuple[str, ...]) -> list[dict[s
                 if grad is not None:
                     run.step(grad, run.lr0 * rates(step))
             points.append(
-                {
-                    view: [run.view(view) if run.t else run.y for run in runs]
-                    for view in views
-                }
+                {view: [run.view(view) if run.t else run.y for run in runs] for view in views}
             )
     return points
 
 
-def train(text: str, problem: Problem, engine: str, **build: Any) -> Iterator[dict[str, list[Array]]]:
+def train(
+    text: str, problem: Problem, engine: str, **build: Any
+) -> Iterator[dict[str, list[Array]]]:
     """Yield the same from the optimizer that the recipe becomes."""
     params = [torch.nn.Parameter(_laid_out(i, w)) for i, w in enumerate(problem.starts)]
     optimizer = optzoo.parse_recipe(text).build(
@@ -134,15 +140,20 @@ def compare(text: str, seed: int, engine: str, *, large: bool = True, **build: A
     problem = Problem.drawn(seed, (*SHAPES, LARGE) if large else SHAPES)
     views = tuple(view.name for view in optzoo.parse_recipe(text).program().views)
     wanted = simulate(text, problem, views)
-    nudged = simulate(text, problem.nudged(), views)
+    nudged = simulate(text, problem, views, noisy=True)
     worst = Outcome()
+    largest: dict[int, float] = {}
     for step, found in enumerate(train(text, problem, engine, **build)):
         for view in views:
             rows = zip(found[view], wanted[step][view], nudged[step][view], strict=True)
             for i, (a, b, c) in enumerate(rows):
                 if not b.size:
                     continue
-                scale = max(1.0, float(np.abs(b).max()))
+                # points are differences of each other, and what was rounded once stays rounded
+                scale = max(
+                    largest.get(i, 1.0), *(float(abs(w[i]).max()) for w in wanted[step].values())
+                )
+                largest[i] = scale
                 moved = float(np.abs(b - c).max()) / scale
                 if not (math.isfinite(scale) and scale < 1e8 and moved < TOO_SENSITIVE):
                     return Outcome(is_sensitive=worst.excess <= 1, excess=worst.excess)

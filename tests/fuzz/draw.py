@@ -220,7 +220,7 @@ def _draw_scalars(d: Draft) -> None:
         elif kind == 11:
             scalars[name] = f"positive(t - {d.pick('2', '5')})*{_within(weight)}"
         elif kind == 12:
-            scalars[name] = f"ratio({weight}, 1 + abs({d.weight()}))"
+            scalars[name] = d.pick(f"ratio({weight}, 1 + abs({d.weight()}))", "ratio(lr, lr0)")
         elif kind == 13:
             scalars[name] = d.pick(
                 "exp(-t/5)", "log(1 + t)/2", "cospi(t/4)", "1/sqrt(t)", "(t - 1)**0.25"
@@ -234,9 +234,7 @@ def _draw_scalars(d: Draft) -> None:
             scalars[name] = f"lr/(1 + {weight})" if d.chance(0.5) else f"{weight} + 1/t"
         if kind in (1, 10) and d.chance(0.3):
             d.weights.append(f"{name}.next")
-        if kind in (1, 14):
-            d.decays.append(name)
-        elif kind == 8:
+        if kind in (1, 14) or kind == 8:
             d.decays.append(name)
         else:
             d.weights.append(f"{name}_share" if kind == 15 else name)

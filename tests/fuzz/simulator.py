@@ -19,6 +19,7 @@ import yaml
 
 Array = npt.NDArray[np.float64]
 Value = float | Array
+NOISE = 1e-15
 
 
 def _half_life(a: float, b: float, x: float) -> float:
@@ -64,7 +65,11 @@ OPERATORS: dict[type[ast.operator], Any] = {
 
 
 class Simulation:
-    """One parameter tensor trained by a recipe. `lr` of each step is given with the gradient."""
+    """One parameter tensor trained by a recipe. `lr` of each step is given with the gradient.
+
+    With `noise`, every operation of an expression is off by a part in 10**15, at random: what comes
+    out then tells how much rounding matters.
+    """
 
     def __init__(
         self,
@@ -74,7 +79,9 @@ class Simulation:
         total_steps: int,
         lr0: float | None = None,
         values: Mapping[str, Any] | None = None,
+        noise: np.random.Generator | None = None,
     ) -> None:
+        self.noise = noise
         self.recipe: Mapping[str, Any] = (
             yaml.safe_load(recipe) if isinstance(recipe, str) else recipe
         )
@@ -85,11 +92,13 @@ class Simulation:
         self.total_steps = total_steps
         self.t = 0
         self.z = self.x = self.y = np.array(param, dtype=np.float64)
-        self.watched = {name: self.y for name in self.recipe.get("observers", {})}
+        self.watched = dict.fromkeys(self.recipe.get("observers", {}), self.y)
         self.old: dict[str, Value] = {}
         self.now: dict[str, Value] = {}
         pre = self.recipe.get("preconditioner", "none")
-        self.pre: Mapping[str, Any] = {"sign": True} if pre == "sign" else {} if pre == "none" else pre
+        self.pre: Mapping[str, Any] = (
+            {"sign": True} if pre == "sign" else {} if pre == "none" else pre
+        )
         self.rms: Mapping[str, Any] | None = self.pre.get("rms")
         self.nu = self.rms.get("buffer", "v") if self.rms else ""
         rule = self.recipe.get("averaging")
@@ -115,7 +124,8 @@ class Simulation:
                 return -self._walk(node.operand, shift)
             case ast.BinOp():
                 left, right = self._walk(node.left, shift), self._walk(node.right, shift)
-                return OPERATORS[type(node.op)](left, right)
+                result = OPERATORS[type(node.op)](left, right)
+                return result if self.noise is None else self._off(result)
             case ast.Call(func=ast.Name(id=name)):
                 args = [self._walk(arg, shift) for arg in node.args]
                 if name in ("min", "max"):
@@ -127,6 +137,10 @@ class Simulation:
                 return FUNCTIONS[name](*args)
         raise AssertionError(ast.dump(node))
 
+    def _off(self, value: Value) -> Value:
+        assert self.noise is not None
+        return value * (1 + NOISE * self.noise.choice((-1.0, 1.0), size=np.shape(value)))
+
     def name(self, name: str, shift: int = 0) -> Any:
         """Return the value of a name once this step has given it one."""
         fixed = {"t": self.t + shift, "T": self.total_steps, "lr": self.lr, "lr0": self.lr0}
@@ -135,14 +149,11 @@ class Simulation:
         if name == "param":
             return self.y
         if shift:
-            return self.value(self._numbers()[name], shift)
+            spec = {**self.knobs, **self.recipe.get("scalars", {})}[name]
+            return self.value(_spelled_out(spec), shift)
         if name not in self.now:
             self.now[name] = self._compute(name)
         return self.now[name]
-
-    def _numbers(self) -> dict[str, Any]:
-        scalars = {n: _spelled_out(s) for n, s in self.recipe.get("scalars", {}).items()}
-        return {**self.knobs, **scalars}
 
     def previous(self, name: str) -> Any:
         """Return the value of a name at the end of the last step."""
