@@ -10,7 +10,7 @@ clips) is held fixed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -43,6 +43,10 @@ __all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "des
 ASSUMED_TOTAL_STEPS = 10_000
 DUST = Decimal("1e-30")
 """What rounding in the 50th digit leaves of a difference that is 0."""
+
+
+LATER = 24
+"""How many steps on a gradient is looked for that the step after its own does not read."""
 
 
 @dataclass(frozen=True)
@@ -221,12 +225,17 @@ class Description:
             return run_linear(self.undecayed, domain, steps, self.scalars.inputs, memory)
 
     def _read(self, t: int) -> Coefficients:
-        """Read the response to the gradients of steps t - 1 and t in steps t and t + 1."""
+        """Read the response to the gradients of steps t - 1 and t in steps t and t + 1.
+
+        Where gradient t does not count in step t + 1, it may in one of the `LATER` steps.
+        """
         zero = Decimal(0)
-        steps = (t - 1, t, t + 1) if t > 1 else (t, t + 1)
-        *_, last, after = (move.terms for move in self.run(steps).moves)
-        fed = after.get(t, zero)
-        read = last.get(t - 1, zero) if t > 1 else zero
+        first = max(1, t - 1)
+        last, after = (_undusted(m.terms) for m in self.run(range(first, t + 2)).moves[-2:])
+        if t not in after:
+            later = self.run(range(first, t + LATER)).moves[t + 2 - first :]
+            after = next((x for m in later if t in (x := _undusted(m.terms))), after)
+        fed, read = after.get(t, zero), last.get(t - 1, zero) if t > 1 else zero
         beta = after.get(t - 1, zero) / fed if fed else self._closed(t, "beta")
         if read and not beta and not fed:  # the momentum dies after this step: any beta will do
             beta = Decimal(1)
@@ -254,11 +263,11 @@ class Description:
     @property
     def left_out(self) -> str | None:
         """What of the step is no matter of gradients, and left out of all coefficients."""
-        if self.program.step != self.undecayed.step:
-            return "weight decay"
-        if any(s.init == "param" for s in self.undecayed.tensor_states):
-            return None  # then the parameter is followed
-        return "terms in the parameter itself" if reads_parameter(self.undecayed) else None
+        found = ["weight decay"] if self.program.step != self.undecayed.step else []
+        follows = any(s.init == "param" for s in self.undecayed.tensor_states)
+        if not follows and reads_parameter(self.undecayed):
+            found.append("terms in the parameter itself")
+        return " and ".join(found) or None
 
     @property
     def ends(self) -> bool:
@@ -369,6 +378,12 @@ class Description:
             "weight": weight,
             "newest_at_t": [self.window(point, t).newest for t in self.at] if weight else None,
         }
+
+
+def _undusted(terms: Mapping[Any, Decimal]) -> dict[Any, Decimal]:
+    """Return weights without those that are 0 but for rounding."""
+    size = max(map(abs, terms.values()), default=Decimal(0))
+    return {source: value for source, value in terms.items() if abs(value) > DUST * size}
 
 
 def _plain(value: float) -> float | None:

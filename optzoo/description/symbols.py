@@ -165,7 +165,7 @@ class Symbols:
         if name.when == "next":
             return self.shifted(self.values[Name(name.id)], 1)
         try:
-            if any(n.when == "prev" for n in names_in(line.expr)):
+            if name.prev in names_in(line.expr):
                 return self._solved(line)
             value = self._evaluated(line.expr)
             if name.id not in self.inits or self._is_written_out(value):

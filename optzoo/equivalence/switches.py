@@ -21,7 +21,7 @@ from optzoo.interpreters.digits import DigitsDomain
 
 VISITS = 2
 """How often each place is looked for, every second step: each element once on either side."""
-MOST_STEPS = 40
+MOST_STEPS = 64
 LOOKAHEAD = 3
 """Steps from a gradient to a switch that it reaches only through a buffer."""
 SECANTS = 8
