@@ -21,7 +21,7 @@ from optzoo.interpreters.linear import (
     linear_step,
     run_linear,
 )
-from optzoo.program.domain import initial_memory, run_scalars
+from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
 
@@ -34,14 +34,17 @@ def reads_parameter(program: Program) -> bool:
     """Whether a step has terms in the parameter it moves: a decay written by hand, say."""
     rng = random.Random(0)
     drawn = DrawnDomain(rng)
-    inputs, memory = DrawnInputs(program, rng, DECISION_STEPS)(1), initial_memory(program, drawn)
-    values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs, memory))
+    inputs, memory = DrawnInputs(program, rng, DECISION_STEPS), initial_memory(program, drawn)
     sources = [PARAM.prev, GRAD, *(Name(s.name, "prev") for s in program.tensor_states)]
-    values |= {name: Form({name: Fraction(1)}) for name in sources}
-    domain: LinearDomain[Fraction] = LinearDomain(drawn)
-    linear_step(program, domain, values)
-    moved = values[PARAM]
-    return isinstance(moved, Form) and moved.terms.get(PARAM.prev) != 1
+    for t in range(1, DECISION_STEPS + 1):
+        values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs(t), memory))
+        memory = kept_memory(program, values)
+        values |= {name: Form({name: Fraction(1)}) for name in sources}
+        linear_step(program, LinearDomain(drawn), values)
+        moved = values[PARAM]
+        if isinstance(moved, Form) and moved.terms.get(PARAM.prev) != 1:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ LATER = 24
 """How many steps on a gradient is looked for that the step after its own does not read."""
 
 
+class NoValueError(InputError):
+    """Eq. (1) has no coefficients at one step of these hyperparameters."""
+
+
 @dataclass(frozen=True)
 class Coefficients:
     """beta_a(t), eta_a(t) and alpha_a(t) of Eq. (1) at one step."""
@@ -215,7 +219,7 @@ class Description:
                 return self._read(t)
         except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
             message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
-            raise InputError(Diagnostic("no-value", message)) from None
+            raise NoValueError(Diagnostic("no-value", message)) from None
 
     def run(self, steps: Sequence[int]) -> LinearRun[Decimal]:
         """Return what these consecutive steps do with their own gradients, in decimals."""
@@ -235,6 +239,8 @@ class Description:
         if t not in after:
             later = self.run(range(first, t + LATER)).moves[t + 2 - first :]
             after = next((x for m in later if t in (x := _undusted(m.terms))), after)
+        if t not in after and after.get(t - 1):
+            raise ZeroDivisionError("a gradient is outlived by one before it")
         fed, read = after.get(t, zero), last.get(t - 1, zero) if t > 1 else zero
         beta = after.get(t - 1, zero) / fed if fed else self._closed(t, "beta")
         if read and not beta and not fed:  # the momentum dies after this step: any beta will do
@@ -334,7 +340,7 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the coefficients are null without an Eq. (1) form."""
-        rows = [self.coefficients(t) for t in self.at] if self.form else []
+        rows = [self._row(t) for t in self.at] if self.form else []
         near = None if self.form else self.nearest(self.at[-1])
         values = [self.momentum_values(t) for t in self.at]
         alphas = [_plain(self.gradient_weights(t)[0]) for t in self.at if self.formulas]
@@ -346,9 +352,9 @@ class Description:
             "total_steps": self.total_steps,
             "lr_schedule": self.lr_schedule,
             "t": list(self.at),
-            "beta_a": [row.beta_a for row in rows] or None,
-            "eta_a": [row.eta_a for row in rows] or None,
-            "alpha_a": [row.alpha_a for row in rows] or alphas or None,
+            "beta_a": [_plain(row.beta_a) for row in rows] or None,
+            "eta_a": [_plain(row.eta_a) for row in rows] or None,
+            "alpha_a": [_plain(row.alpha_a) for row in rows] or alphas or None,
             "momenta": [
                 {
                     **asdict(momentum),
@@ -367,6 +373,12 @@ class Description:
             "tensors_read": self.cost.tensors_read,
             "tensors_written": self.cost.tensors_written,
         }
+
+    def _row(self, t: int) -> Coefficients:
+        try:
+            return self.coefficients(t)
+        except NoValueError:
+            return Coefficients(t, math.nan, math.nan, math.nan)
 
     def _point_json(self, point: EvaluatedPoint) -> dict[str, Any]:
         found = self.formulas

@@ -91,7 +91,9 @@ class System:
         program: Program, symbols: Symbols, buffers: set[str], fresh: Name | None
     ) -> tuple[dict[Name, Any], LinearDomain[Ratio], dict[str, Form[Ratio]], list[Form[Ratio]]]:
         """Run one step with these buffers as linear forms and the rest opaque."""
-        domain: LinearDomain[Ratio] = LinearDomain(SymbolDomain(atom_ratio(UNKNOWN)))
+        domain: LinearDomain[Ratio] = LinearDomain(
+            SymbolDomain(symbols.steady, atom_ratio(UNKNOWN))
+        )
         values: dict[Name, Any] = dict(symbols.values)
         values[PARAM.prev] = Form({})
         values[GRAD] = Form({GRAD: ONE})

@@ -14,7 +14,7 @@ import draw
 from twins import perturbed, rewritten
 
 import optzoo
-from optzoo.description.form import Description, describe
+from optzoo.description.form import Description, NoValueError, describe
 from optzoo.description.page import format_latex_page, format_markdown
 from optzoo.description.report import format_report
 from optzoo.equivalence.compare import Conditions
@@ -84,14 +84,17 @@ def check_coefficients(recipe: optzoo.Recipe, *, warmup: bool) -> bool:
     scale = max((abs(x) for row in actual for x in row), default=0.0)
     for row, other in zip(said, actual, strict=False):
         for x, y in zip(row, other, strict=True):
-            assert math.isnan(x) or abs(x - y) <= 1e-9 * scale
+            assert math.isnan(x) or abs(x - y) <= 1e-9 * scale + 1e-14
     return True
 
 
 def _by_coefficients(found: Description) -> Rows:
     rows, kept = [], []
     for t in range(1, STEPS):
-        c = found.coefficients(t)
+        try:
+            c = found.coefficients(t)
+        except NoValueError:
+            break
         kept = [*(c.beta_a * k for k in kept), 1.0]
         rows.append([-c.eta_a * k for k in kept])
         rows[-1][-1] -= c.alpha_a
@@ -156,7 +159,10 @@ def check_same(text: str, random: Random) -> bool:
     a, b = (describe(r, total_steps=TOTAL_STEPS) for r in (recipe, other))
     assert (a.form, a.order, a.decision.held_fixed) == (b.form, b.order, b.decision.held_fixed)
     for t in (1, 2, 5) if a.form else ():
-        one, two = vars(a.coefficients(t)), vars(b.coefficients(t))
+        try:
+            one, two = vars(a.coefficients(t)), vars(b.coefficients(t))
+        except NoValueError:
+            continue
         for name in one:
             assert math.isclose(one[name], two[name], rel_tol=1e-9, abs_tol=1e-12), (t, name)
     return True
