@@ -11,7 +11,7 @@ import torch
 from rounding import Bounded, RoundingDomain
 from torch import Tensor
 
-from optzoo.engine import Batch, engine_class
+from optzoo.engines.engine import Batch, engine_class
 from optzoo.interpreters.reference import ReferenceRun
 from optzoo.program.domain import run_scalars, run_step
 from optzoo.program.ir import Program

@@ -11,9 +11,9 @@ from lockstep import largest_excess
 from problems import RECIPES
 
 import optzoo
-from optzoo import compiled_engine
-from optzoo.engine import choose_engine
-from optzoo.interpreters.compiled import CompilationError, Kernel
+from optzoo.engines import compiled as compiled_engine
+from optzoo.engines.engine import choose_engine
+from optzoo.engines.kernel import CompilationError, Kernel
 from optzoo.program.expressions import Call, Expr, Num
 from optzoo.program.ir import GRAD, Line, Program
 
@@ -176,7 +176,7 @@ def test_auto(device: str, parameters: int, total_steps: int | None, engine: str
 
 
 def test_auto_is_settled_per_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optzoo.engine.WORTH_COMPILING", 1000)
+    monkeypatch.setattr("optzoo.engines.engine.WORTH_COMPILING", 1000)
     big, small = torch.nn.Parameter(torch.ones(50)), torch.nn.Parameter(torch.ones(5))
     groups = [{"params": [big]}, {"params": [small]}]
     optimizer = optzoo.load_recipe("adamw").build(groups, total_steps=20)

@@ -72,7 +72,7 @@ def show(
     if names_setup(recipe):
         _show_setup(recipe, settings, program=program or source)
         return
-    from optzoo.interpreters.source import step_source
+    from optzoo.engines.render.python import step_source
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))

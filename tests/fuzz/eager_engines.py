@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
-from optzoo.interpreters.foreach import ForeachEngine
-from optzoo.interpreters.source import step_source
+from optzoo.engines.engine import Batch
+from optzoo.engines.foreach import ForeachEngine
+from optzoo.engines.render.python import step_source
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program

@@ -19,8 +19,9 @@ from eager_engines import ENGINES as EAGER
 from lockstep import largest_excess
 
 import optzoo
-from optzoo import engine as engines
-from optzoo.interpreters import foreach_blocks, foreach_values
+from optzoo.engines import blocks as foreach_blocks
+from optzoo.engines import engine as engines
+from optzoo.engines import values as foreach_values
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "300"))
 CHUNK = 50
@@ -169,7 +170,7 @@ def _without_copies(value: Any) -> Any:
 
 
 def _stored_one_by_one(self: Any, piece: Any, values: Any) -> None:
-    places = dict(zip(self.inputs, piece.values, strict=True))
+    places = dict(zip(self.plan.inputs, piece.values, strict=True))
     for name in self.plan.stores:
         new = values[name]
         if isinstance(new, torch.Tensor):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
+from optzoo.engines.engine import Batch
 from optzoo.interpreters.reference import ReferenceDomain, Value
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name

@@ -86,9 +86,9 @@ def check_scope(engine: Engine, program: Program, batch: Batch) -> None:
 
 
 ENGINES = {
-    "compiled": "optzoo.compiled_engine:CompiledEngine",
-    "foreach": "optzoo.interpreters.foreach:ForeachEngine",
-    "reference": "optzoo.reference_engine:ReferenceEngine",
+    "compiled": "optzoo.engines.compiled:CompiledEngine",
+    "foreach": "optzoo.engines.foreach:ForeachEngine",
+    "reference": "optzoo.engines.reference:ReferenceEngine",
 }
 """Engines by name: module and class."""
 

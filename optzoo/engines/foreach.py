@@ -18,8 +18,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
-from optzoo.interpreters.foreach_blocks import BlockStep
+from optzoo.engines.blocks import BlockStep
+from optzoo.engines.engine import Batch
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
