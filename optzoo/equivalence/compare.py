@@ -25,7 +25,7 @@ from optzoo.equivalence.trajectory import (
     start_walk,
 )
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.digits import DigitsDomain, NotRationalError
+from optzoo.interpreters.digits import DIGITS, DigitsDomain, NotRationalError
 from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, run_linear
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
@@ -36,7 +36,9 @@ DRAWS = 2
 LONG_STEPS = 250
 """Steps of the one long course, in decimals: what sets in late is seen there."""
 AGREEMENT = 40
-"""Decimal digits that must agree where rationals do not suffice."""
+"""Decimal digits of a move that must agree where rationals do not suffice."""
+ROUNDED = DIGITS - 8
+"""Decimal digits of a point that rounding leaves alone."""
 
 Which = Literal["train", "eval"]
 
@@ -274,7 +276,8 @@ def _difference(
     """Return how far two points are apart, where that is more than rounding."""
     apart = _apart(x, y)
     moved = max(_apart(x, start), Fraction(1, 10**30))
-    limit = Fraction(0) if exact else moved / 10**AGREEMENT
+    size = max(abs(Fraction(value)) for value in (*x, *y, *start))
+    limit = Fraction(0) if exact else max(moved / 10**AGREEMENT, size / 10**ROUNDED)
     return Difference(point, step, float(apart / moved)) if apart > limit else None
 
 

@@ -112,7 +112,11 @@ class Walk:
         grad = tuple(domain.number(x) if isinstance(x, Fraction) else x for x in numbers)
         buffers = self.buffers if self.t else _first_buffers(self.program, domain, self.param, grad)
         scalars = self._scalars
-        param, kept = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
+        param, new = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
+        kept = {  # a line that is a number is a tensor of that number
+            name: value if isinstance(value, tuple) else (value,) * len(grad)
+            for name, value in new.items()
+        }
         memory = kept_memory(self.program, scalars)
         return replace(self, param=param, memory=memory, buffers=kept, t=t)
 
