@@ -172,8 +172,8 @@ def _compare_at_switches(
     walks = (_started(left, None, course, domain), _started(right, left, course, domain))
     limit = conditions.grad_size if conditions.grad_size < 1 else None
     switches = False
-    for a, b in switching_walks(walks, course, limit):
-        switches = True
+    for a, b, is_edge in switching_walks(walks, course, limit):
+        switches = switches or is_edge
         points: dict[Which, tuple[Point, Point]] = {
             "train": (a.param, b.param),
             "eval": (a.evaluated, b.evaluated),

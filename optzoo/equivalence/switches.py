@@ -60,11 +60,11 @@ def _margins(walk: Walk, grads: Sequence[Point]) -> list[Any]:
 
 def switching_walks(
     walks: Sequence[Walk], course: Course, limit: Fraction | None
-) -> Iterator[tuple[Walk, ...]]:
+) -> Iterator[tuple[Walk, Walk, bool]]:
     """Yield both methods after each step of a course that visits the places where one switches.
 
-    The walks are in decimals. `limit` bounds the elements of gradients. Yields nothing for methods
-    that never switch.
+    The walks are in decimals. `limit` bounds the elements of gradients. True marks steps that found
+    such a place. Yields nothing for methods that never switch.
     """
     places = [
         (side, k)
@@ -72,19 +72,20 @@ def switching_walks(
         for k in range(len(_margins(walk, course.grads[:1])))
     ]
     rota = itertools.cycle(places)
-    now = tuple(walks)
+    left, right = walks
     for t in range(1, min(MOST_STEPS, 2 * VISITS * len(places)) + 1):
         grad: Point = course.grads[t - 1]
+        is_edge = False
         if t % 2:
             grad = tuple(x if i != t // 2 % len(grad) else Fraction(0) for i, x in enumerate(grad))
         else:
             side, k = next(rota)
             turned = (t // 2 - 1) // len(places) % 2 == 1
-            found = _on_the_edge(now[side], course, k, turned=turned)
+            found = _on_the_edge((left, right)[side], course, k, turned=turned)
             if found is not None and (limit is None or max(map(abs, found)) <= limit):
-                grad = found
-        now = tuple(walk.after(grad) for walk in now)
-        yield now
+                grad, is_edge = found, True
+        left, right = left.after(grad), right.after(grad)
+        yield left, right, is_edge
 
 
 def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point | None:
