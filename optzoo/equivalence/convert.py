@@ -45,7 +45,7 @@ def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:
     CannotConvert with the reason where there is no such form, or none is known.
     """
     if drop_clips:
-        recipe = _without_clips(recipe)
+        recipe = without_clips(recipe)
     averages = recipe.spec.averaging is not None and recipe.spec.averaging.beta is not None
     data = _averaged(recipe) if averages and not _is_zero_beta(recipe) else _plain(recipe)
     _keep_state_dtypes(data, recipe)
@@ -254,12 +254,15 @@ def _averaged_point(recipe: Recipe, name: str, offset: str) -> str:
     )
 
 
-def _without_clips(recipe: Recipe) -> Recipe:
+def without_clips(recipe: Recipe) -> Recipe:
+    """Return the recipe without the clips of its signals, its preconditioner and its update."""
     data = _base(recipe)
     for signal in data.get("signals", {}).values():
         if isinstance(signal, dict):
             signal.pop("clip_norm", None)
             signal.pop("clip_value", None)
+    if isinstance(data.get("preconditioner"), dict):
+        data["preconditioner"].pop("clip_value", None)
     if isinstance(data["update"], dict):
         data["update"].pop("clip_norm", None)
         data["update"].pop("clip_value", None)

@@ -322,6 +322,7 @@ class Fit:
 
     def _relative_stride(self, x: Vector, step: Vector, names: Sequence[str]) -> Vector:
         slopes = self._relative_slopes(x, names)
+        step = np.clip(step, -TOO_FAR, TOO_FAR)
         stride = slopes * step
         for i, name in enumerate(names):
             grows = np.expm1(np.clip(step[i], -5, 5))

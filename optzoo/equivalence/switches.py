@@ -24,10 +24,10 @@ VISITS = 2
 MOST_STEPS = 64
 LOOKAHEAD = 3
 """Steps from a gradient to a switch that it reaches only through a buffer."""
-SECANTS = 8
+SECANTS = 14
 NEAR = Decimal("1e-12")
 """How far from a root the gradients on either side of it lie, relative to it."""
-CONVERGED = Decimal("1e-30")
+CONVERGED = Decimal("1e-20")
 
 
 @dataclass
