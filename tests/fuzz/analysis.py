@@ -26,7 +26,7 @@ from optzoo.program.ir import Program
 
 TOTAL_STEPS, STEPS = 6, 9
 WARMUP = "min(1, t/4)"
-SHORT = Conditions(steps=6, long_steps=14)
+SHORT = Conditions(steps=6, long_steps=0)
 Rows = list[list[float]]
 
 
