@@ -34,8 +34,9 @@ STALLED = 5
 ROOT = 1e-11
 """A root mean square distance, relative to the move, that counts as a root in float64."""
 TOO_FAR = 1e6
+USUAL_LINES = 16
 MAX_RUNS = 3_000
-"""Runs of both courses that a search may take: some ten seconds."""
+"""Runs of both courses, of a program of `USUAL_LINES`, that a search may take: some ten seconds."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -79,8 +80,9 @@ class Fit:
         ]
         self.intervals: dict[str, Interval] = {n: knobs[n].interval for n in self.unknowns}
         self.held: dict[str, float] = {}
-        self.runs = 0
+        self.runs = 0.0
         self.program = right.program()
+        self.run_cost = max(1.0, len(self.program.lines) / USUAL_LINES)
         self.targets = [
             self._points(follow(start_walk(left.program, c, self.domain), c)) for c in self.courses
         ]
@@ -98,7 +100,7 @@ class Fit:
 
     def residual(self, values: Mapping[str, float], gains: Sequence[float] | None) -> Vector:
         """Return the distances of all points, relative to the left recipe's largest move."""
-        self.runs += 1
+        self.runs += self.run_cost
         if self.runs > MAX_RUNS:
             raise OutOfRuns
         exact = {n: Fraction(v) for n, v in {**values, **self.held}.items()}

@@ -84,7 +84,7 @@ def nearest_simplified(
     except NotLinearError:
         message = f"{recipe.name} is not linear in its gradients, and nothing is near to it"
         raise InputError(Diagnostic("no-form", message)) from None
-    if not weights[-1] > 0 or not weights[-2] > 0:
+    if not 0 < weights[-1] < weights[-2]:
         message = f"{recipe.name} has no momentum that Simplified-AdEMAMix could be near to"
         raise InputError(Diagnostic("no-form", message))
     beta = weights[-1] / weights[-2]
