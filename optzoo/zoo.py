@@ -162,15 +162,22 @@ class Recipe:
         recipe = self.with_overrides(values) if values else self
         return recipe._program
 
-    def trained_program(self) -> Program:
-        """Return the program as it trains at these hyperparameters: what is 0 is folded away."""
+    def trained_program(self, *, decays: bool = True) -> Program:
+        """Return the program as it trains at these hyperparameters: what is 0 is folded away.
+
+        Without `decays` the weight decay is left out, as analyses of the momentum want it.
+        """
         knobs = self.hyperparameters
-        return specialise(self.program(), [n for n, h in knobs.items() if h.default == 0])
+        program = self._program if decays else self._lowered(decays=False)
+        return specialise(program, [n for n, h in knobs.items() if h.default == 0])
 
     @cached_property
     def _program(self) -> Program:
+        return self._lowered()
+
+    def _lowered(self, *, decays: bool = True) -> Program:
         try:
-            program = lower_recipe(self.spec, self.overrides)
+            program = lower_recipe(self.spec, self.overrides, decays=decays)
         except LoweringError as error:
             raise _input_error(error.faults, self.document) from None
         lr = self.overrides.get("lr")
