@@ -21,17 +21,20 @@ from optzoo.catalog import find_file
 from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.observers import parse_observer
-from optzoo.program.check import Fault
+from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
+from optzoo.program.decimals import DecimalDomain, precisely
+from optzoo.program.domain import evaluate
 from optzoo.program.expressions import (
     Expr,
     ExpressionError,
+    Name,
     format_expression,
-    format_number,
     names_in,
     parse_expression,
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
+from optzoo.program.numbers import NotRealError
 from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
@@ -82,13 +85,17 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
     if faults:
         raise _input_error(faults, document)
     recipe = Recipe(spec, document)
+    intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
-        value = constant_value(hyper.default)
-        if value is not None and float(value) not in hyper.interval:
-            message = f"`{name}`: the default {format_number(value)} is outside {hyper.interval}"
+        reason = _why_illegal(hyper.default, hyper.interval, intervals)
+        if reason is not None:
+            value = format_expression(hyper.default)
+            message = f"`{name}`: the default {value} is {reason}"
             loc: Loc = ("hyperparameters", name, "default")
-            raise _input_error([Fault("out-of-range", message, loc)], document)
-    recipe.program()
+            faults.append(Fault("out-of-range", message, loc))
+    if faults:
+        raise _input_error(faults, document)
+    recipe.trained_program()
     if isinstance(spec.state_dtype, dict):
         known = [state.name for state in recipe.program().tensor_states]
         for name in spec.state_dtype:
@@ -163,9 +170,31 @@ class Recipe:
         return recipe._program
 
     def trained_program(self) -> Program:
-        """Return the program as it trains at these hyperparameters: what is 0 is folded away."""
-        knobs = self.hyperparameters
-        return specialise(self.program(), [n for n, h in knobs.items() if h.default == 0])
+        """Return the program as it trains at these hyperparameters: what is 0 is folded away.
+
+        Raises InputError where it cannot take a first step: a scalar has no finite real value, or
+        a hyperparameter that is an expression starts outside its interval.
+        """
+        return self._trained
+
+    @cached_property
+    def _trained(self) -> Program:
+        whole, knobs = self.program(), self.hyperparameters
+        program = specialise(whole, [n for n, h in knobs.items() if h.default == 0])
+        faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
+        faults = faults or check_values(program)
+        if faults:
+            raise _input_error(faults, self.document)
+        return program
+
+    def diagnostic(self, error: NotRealError) -> Diagnostic:
+        """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
+        line = error.line
+        source = () if line is None else line.source
+        text = "" if line is None else format_expression(line.expr)
+        hint = "scalars are finite real numbers in float64: keep it there with `min`, `max` or an "
+        hint += f"eps in `{text}`" if text else "eps"
+        return _diagnostic(Fault("not-real", str(error), source, hint=hint), self.document)
 
     @cached_property
     def _program(self) -> Program:
@@ -321,14 +350,7 @@ def _plain(expr: Expr) -> float | str:
 
 def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -> Expr:
     expr = parse_expression(value)
-    number = constant_value(expr)
-    if number is not None:
-        if float(number) not in knobs[name].interval:
-            raise ExpressionError(
-                f"outside {knobs[name].interval}", hint=f"`{name}`: {knobs[name].doc}"
-            )
-        return expr
-    if name == "lr":
+    if name == "lr" and constant_value(expr) is None:
         raise ExpressionError(
             "the learning rate is a number; a torch scheduler or the setup moves it"
         )
@@ -338,4 +360,36 @@ def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -
             raise ExpressionError(
                 f"a value may read hyperparameters, t and T, not `{used}`", hint=hint
             )
+    reason = _why_illegal(expr, knobs[name].interval, {n: k.interval for n, k in knobs.items()})
+    if reason is not None:
+        raise ExpressionError(reason, hint=f"`{name}`: {knobs[name].doc}")
     return expr
+
+
+def _why_illegal(
+    expr: Expr, interval: Interval, knobs: Mapping[str, Interval]
+) -> str | None:
+    """Return why a value of a hyperparameter can never be legal, or None.
+
+    What reads nothing is computed to 50 digits. For the rest the legal values of what it reads
+    decide; what it comes to at a step is checked when it does.
+    """
+    if not any(names_in(expr)):
+        try:
+            with precisely():
+                number = float(evaluate(expr, DecimalDomain(), {}))
+        except ArithmeticError as error:
+            return str(error) if isinstance(error, NotRealError) else "division by 0"
+        if number in interval:
+            return None
+        is_literal = constant_value(expr) is not None
+        return f"outside {interval}" if is_literal else f"{number:.17g} is outside {interval}"
+    never: Never = []
+    names = {Name(n): held for n, held in knobs.items()} | {Name("t"): STEPS, Name("T"): STEPS}
+    possible = interval_of(expr, names, never)
+    if never:
+        node, reason = never[0]
+        return f"`{format_expression(node)}` has no value: {reason}"
+    if possible.meet(interval) is None:
+        return f"it lies in {possible}, outside {interval}"
+    return None
