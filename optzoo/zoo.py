@@ -22,8 +22,9 @@ from optzoo.documents import Document, load_document, parse_document, validate_d
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.observers import parse_observer
 from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
+from optzoo.program.checked import CheckedScalars
 from optzoo.program.decimals import DecimalDomain, precisely
-from optzoo.program.domain import evaluate
+from optzoo.program.domain import evaluate, initial_memory, kept_memory
 from optzoo.program.expressions import (
     Expr,
     ExpressionError,
@@ -34,7 +35,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
-from optzoo.program.numbers import NotRealError
+from optzoo.program.numbers import FloatDomain, NotRealError
 from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
@@ -60,6 +61,8 @@ class Hyperparameter:
     doc: str
 
 
+MAX_CHECKED = 1_000
+"""Steps whose scalars are computed before an analysis looks at a recipe."""
 STATE_DTYPES = ("float32", "bfloat16")
 """What buffers may be kept in between steps."""
 
@@ -186,6 +189,21 @@ class Recipe:
         if faults:
             raise _input_error(faults, self.document)
         return program
+
+    def check_steps(self, last: int, *, total_steps: int) -> None:
+        """Check that the scalars have values in the steps from 1 to `last`, at the recipe's own lr.
+
+        Raises InputError for the first that has none. `last` is taken as `MAX_CHECKED` at most.
+        """
+        program = self.trained_program()
+        scalars, memory = CheckedScalars(program), initial_memory(program, FloatDomain())
+        inputs = {h.name: float(h.value) for h in program.hypers} | {"T": float(total_steps)}
+        inputs["lr0"] = inputs.get("lr", 1.0)
+        for t in range(1, min(last, MAX_CHECKED) + 1):
+            try:
+                memory = kept_memory(program, scalars({**inputs, "t": float(t)}, memory))
+            except NotRealError as error:
+                raise InputError(self.diagnostic(error)) from None
 
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""

@@ -27,6 +27,7 @@ from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.program.numbers import NotRealError
 from optzoo.zoo import Recipe
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ class Description:
         try:
             with precisely():
                 return self._read(t)
+        except NotRealError as error:
+            raise InputError(self.recipe.diagnostic(error)) from None
         except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
             message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
             raise InputError(Diagnostic("no-value", message)) from None
@@ -385,4 +388,5 @@ def describe(
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
+    chosen.check_steps(max(shown, default=1), total_steps=steps)
     return Description(chosen, program, decide(program), steps, shown, factor, lr_schedule)

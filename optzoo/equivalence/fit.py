@@ -106,7 +106,7 @@ class Fit:
             lrs = None if gains is None else self._lrs(course, gains)
             try:
                 points = self._points(follow(program, course, self.domain, step_lrs=lrs))
-            except ArithmeticError:
+            except (ArithmeticError, ValueError):  # no value at these hyperparameters
                 return np.full(sum(len(t) for t in self.targets), TOO_FAR)
             rows.append((points - target) / scale)
         return np.nan_to_num(np.concatenate(rows), nan=TOO_FAR, posinf=TOO_FAR, neginf=-TOO_FAR)
