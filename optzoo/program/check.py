@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from typing import Literal
 
 from optzoo.errors import did_you_mean
@@ -203,6 +204,8 @@ _NONNEGATIVE = Interval(0.0, float("inf"), False, True)
 _POSITIVE = Interval(0.0, float("inf"), True, True)
 STEPS = Interval(1.0, float("inf"), False, True)
 """Where t and T lie."""
+MAX_LOOKS = 50
+"""Passes over a program in search of what its states may hold."""
 _INVARIANTS = (_UNIT_OPEN, _UNIT, _POSITIVE, _NONNEGATIVE, EVERYTHING)
 
 
@@ -217,7 +220,7 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
     inputs[Name("lr0")] = inputs.get(Name("lr"), _NONNEGATIVE)
     inputs |= {GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
     rank = {s.name: 0 for s in program.states}
-    while True:
+    for looking in count():
         values = dict(inputs)
         for state in program.states:
             values[Name(state.name, "prev")] = _INVARIANTS[rank[state.name]]
@@ -233,6 +236,9 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
                 loosened = True
         if not loosened:
             return values
+        if looking == MAX_LOOKS:  # a long chain of states: know nothing of any
+            rank = dict.fromkeys(rank, len(_INVARIANTS) - 1)
+    raise AssertionError("a state that may be anything holds")
 
 
 Never = list[tuple[Call, str]]
