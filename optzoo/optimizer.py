@@ -36,7 +36,7 @@ from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.numbers import FloatDomain, NotRealError
 from optzoo.shards import local, local_like, shards_of
-from optzoo.zoo import Recipe
+from optzoo.zoo import Recipe, check_total_steps
 
 SAVED = "train_point"
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program")
@@ -55,7 +55,7 @@ class Plan:
 
 
 Due = tuple[Plan, Clock, list[Part], dict[Name, float]]
-"""What is to be done at one clock in a step: by which plan, for which parameters, with which scalars."""
+"""What a step does at one clock: the plan, the clock, its parameters and its scalars."""
 
 
 class RecipeOptimizer(Optimizer):
@@ -82,10 +82,8 @@ class RecipeOptimizer(Optimizer):
         self._clocks: dict[Tensor, Clock] = {}
         self._lineups: dict[int, Lineup] = {}
         self._shown = "train"
-        if total_steps is not None and total_steps < 1:
-            raise InputError(
-                Diagnostic("bad-value", f"`total_steps={total_steps}`: must be at least 1")
-            )
+        if total_steps is not None:
+            check_total_steps(total_steps)
         defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
         if lr is not None:
             defaults["lr"] = lr  # a tensor stays a tensor

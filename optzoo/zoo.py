@@ -61,6 +61,8 @@ class Hyperparameter:
     doc: str
 
 
+MAX_STEPS = 1 << 53
+"""Steps that float64 counts one by one."""
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
 STATE_DTYPES = ("float32", "bfloat16")
@@ -93,7 +95,7 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
         reason = _why_illegal(hyper.default, hyper.interval, intervals)
         if reason is not None:
             value = format_expression(hyper.default)
-            message = f"`{name}`: the default {value} is {reason}"
+            message = f"`{name}`: the default {value} {reason}"
             loc: Loc = ("hyperparameters", name, "default")
             faults.append(Fault("out-of-range", message, loc))
     if faults:
@@ -195,6 +197,7 @@ class Recipe:
 
         Raises InputError for the first that has none. `last` is taken as `MAX_CHECKED` at most.
         """
+        check_total_steps(total_steps)
         program = self.trained_program()
         scalars, memory = CheckedScalars(program), initial_memory(program, FloatDomain())
         inputs = {h.name: float(h.value) for h in program.hypers} | {"T": float(total_steps)}
@@ -207,12 +210,12 @@ class Recipe:
 
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
-        line = error.line
-        source = () if line is None else line.source
-        text = "" if line is None else format_expression(line.expr)
+        assert error.line is not None  # whoever ran the scalars has placed it
+        text = format_expression(error.line.expr)
         hint = "scalars are finite real numbers in float64: keep it there with `min`, `max` or an "
-        hint += f"eps in `{text}`" if text else "eps"
-        return _diagnostic(Fault("not-real", str(error), source, hint=hint), self.document)
+        hint += f"eps in `{text}`" if len(text) <= 100 else "eps"
+        fault = Fault("not-real", str(error), error.line.source, hint=hint)
+        return _diagnostic(fault, self.document)
 
     @cached_property
     def _program(self) -> Program:
@@ -239,6 +242,7 @@ class Recipe:
         if not values:
             return self
         knobs = self.hyperparameters
+        intervals = {n: knob.interval for n, knob in knobs.items()}
         faults: list[Diagnostic] = []
         parsed: dict[str, Expr] = {}
         for name, value in values.items():
@@ -252,6 +256,11 @@ class Recipe:
             except ExpressionError as error:
                 message = f"`{name}={value}`: {error.message}"
                 faults.append(Diagnostic("bad-value", message, hint=error.hint))
+                continue
+            reason = _why_illegal(parsed[name], knobs[name].interval, intervals)
+            if reason is not None:
+                message, hint = f"`{name}={value}` {reason}", f"`{name}`: {knobs[name].doc}"
+                faults.append(Diagnostic("bad-value", message, hint=hint))
         if faults:
             raise InputError(*faults)
         return replace(self, overrides={**self.overrides, **parsed})
@@ -361,6 +370,14 @@ class Recipe:
         )
 
 
+def check_total_steps(total_steps: int) -> None:
+    """Raise InputError for a number of steps that is none, or that float64 cannot count."""
+    if not 1 <= total_steps <= MAX_STEPS:
+        shown = f"{total_steps:,}" if abs(total_steps) <= MAX_STEPS else "the number given"
+        message = f"`total_steps`: {shown} must be from 1 to {MAX_STEPS:,}"
+        raise InputError(Diagnostic("bad-value", message))
+
+
 def _plain(expr: Expr) -> float | str:
     value = constant_value(expr)
     return format_expression(expr) if value is None else float(value)
@@ -378,15 +395,10 @@ def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -
             raise ExpressionError(
                 f"a value may read hyperparameters, t and T, not `{used}`", hint=hint
             )
-    reason = _why_illegal(expr, knobs[name].interval, {n: k.interval for n, k in knobs.items()})
-    if reason is not None:
-        raise ExpressionError(reason, hint=f"`{name}`: {knobs[name].doc}")
     return expr
 
 
-def _why_illegal(
-    expr: Expr, interval: Interval, knobs: Mapping[str, Interval]
-) -> str | None:
+def _why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) -> str | None:
     """Return why a value of a hyperparameter can never be legal, or None.
 
     What reads nothing is computed to 50 digits. For the rest the legal values of what it reads
@@ -397,17 +409,18 @@ def _why_illegal(
             with precisely():
                 number = float(evaluate(expr, DecimalDomain(), {}))
         except ArithmeticError as error:
-            return str(error) if isinstance(error, NotRealError) else "division by 0"
+            reason = str(error) if isinstance(error, NotRealError) else "it divides by 0"
+            return f"has no value: {reason}"
         if number in interval:
             return None
         is_literal = constant_value(expr) is not None
-        return f"outside {interval}" if is_literal else f"{number:.17g} is outside {interval}"
+        return f"is outside {interval}" if is_literal else f"is {number:.17g}, outside {interval}"
     never: Never = []
     names = {Name(n): held for n, held in knobs.items()} | {Name("t"): STEPS, Name("T"): STEPS}
     possible = interval_of(expr, names, never)
     if never:
         node, reason = never[0]
-        return f"`{format_expression(node)}` has no value: {reason}"
+        return f"has no value: in `{format_expression(node)}` {reason}"
     if possible.meet(interval) is None:
-        return f"it lies in {possible}, outside {interval}"
+        return f"lies in {possible}, outside {interval}"
     return None

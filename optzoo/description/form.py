@@ -205,9 +205,9 @@ class Description:
         try:
             with precisely():
                 return self._read(t)
-        except NotRealError as error:
-            raise InputError(self.recipe.diagnostic(error)) from None
-        except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
+        except ArithmeticError as error:  # decimals refuse 0/0, 1/0 and what has no digits
+            if isinstance(error, NotRealError) and error.line is not None:
+                raise InputError(self.recipe.diagnostic(error)) from None
             message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
             raise InputError(Diagnostic("no-value", message)) from None
 

@@ -245,7 +245,9 @@ Never = list[tuple[Call, str]]
 """Operations without a value anywhere, and why."""
 
 
-def _line_interval(line: Line, values: dict[Name, Interval], never: Never | None = None) -> Interval:
+def _line_interval(
+    line: Line, values: dict[Name, Interval], never: Never | None = None
+) -> Interval:
     """Return what a line may hold; what it must lie in is checked when it is computed."""
     interval = interval_of(line.expr, values, never)
     if line.within is None:
@@ -303,7 +305,7 @@ def check_values(program: Program) -> list[Fault]:
     values |= {Name("t"): point(1.0), Name("T"): STEPS, GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
     for state in program.states:
         known = isinstance(state.init, Fraction) and state.sort == "scalar"
-        first = point(float(state.init)) if known else EVERYTHING  # type: ignore[arg-type]
+        first = point(float(state.init)) if known else EVERYTHING
         values[Name(state.name, "prev")] = first
     faults = []
     for line in program.lines:

@@ -94,6 +94,4 @@ def _numbers(expr: Expr, sorts: Mapping[Name, Sort]) -> Iterator[Call]:
 def _has_value(expr: Call, intervals: Mapping[Name, Interval]) -> bool:
     """Whether an expression is certain to be a finite real number."""
     calls = [node for node in walk(expr) if isinstance(node, Call)]
-    return all(
-        node.op in _TOTAL and interval_of(node, intervals).is_bounded for node in calls
-    )
+    return all(node.op in _TOTAL and interval_of(node, intervals).is_bounded for node in calls)

@@ -77,7 +77,9 @@ def parse_interval(text: str) -> Interval:
     """Parse `[0, 1)`, `(0, inf)`. Raises ValueError with what is wrong."""
     match = _PATTERN.fullmatch(text) if len(text) <= 100 else None
     if match is None:
-        raise ValueError(f"`{text[:100]}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`")
+        raise ValueError(
+            f"`{text[:100]}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`"
+        )
     left, low_text, high_text, right = match.groups()
     try:
         low, high = float(low_text), float(high_text)
@@ -114,7 +116,7 @@ def never_real(op: str, args: Sequence[Interval], value: Interval) -> str | None
         case "sqrt", (a,) if _below_zero(a):
             return f"the square root of what is always below 0: it lies in {a}"
         case "pow", (a, b) if _below_zero(a) and b.low == b.high and b.low % 1 != 0:
-            return f"a broken power of what is always below 0: it lies in {a}"
+            return f"a power that is not whole, of what is always below 0: it lies in {a}"
         case "pow", (a, b) if a == point(0.0) and _below_zero(b):
             return "a power of 0 below 0"
         case "half_life", (*decays, _):

@@ -15,7 +15,6 @@ from typing import SupportsFloat
 from optzoo.program.expressions import Call, format_expression, number_expression
 from optzoo.program.ir import Line
 
-
 LARGEST = sys.float_info.max
 """The largest finite float64."""
 
