@@ -283,14 +283,21 @@ class _Builder:
         if len(text) > MAX_NUMBER:
             message = f"a number of {len(text):,} characters: at most {MAX_NUMBER}"
             raise InputError(Diagnostic("bad-value", message, where))
-        return int(text.replace("_", "")) if is_int else _float(text.replace("_", ""))
+        return int(text.replace("_", "")) if is_int else number_or_text(text.replace("_", ""))
 
 
-def _float(text: str) -> float | str:
-    """Return a number; as text, for others to refuse, where float64 would make it 0 or infinite."""
-    value = float(text)
+def number_or_text(text: str) -> float | str:
+    """Return the number that a text is, else the text.
+
+    What float64 would make 0 or infinite stays text, for others to refuse as it was written.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return text
     vanishes = value == 0 and any(c in "123456789" for c in text.lower().partition("e")[0])
-    return text if vanishes or math.isinf(value) else value
+    overflows = math.isinf(value) and any(c.isdigit() for c in text)
+    return text if vanishes or overflows else value
 
 
 def _text(text: str, where: Location) -> str:

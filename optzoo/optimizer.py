@@ -245,8 +245,9 @@ class RecipeOptimizer(Optimizer):
         due = []
         for clock, parts in lineup.parts:
             inputs = self._inputs(group, plan.program, clock.t + 1)
+            narrow = any(part.params[0].dtype != torch.float64 for part in parts)
             try:
-                scalars = plan.scalars(inputs, clock.memory)
+                scalars = plan.scalars(inputs, clock.memory, narrow=narrow)
             except NotRealError as error:
                 raise RunError(self.recipe.diagnostic(error)) from None
             due.append((plan, clock, parts, scalars))

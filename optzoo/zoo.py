@@ -26,6 +26,7 @@ from optzoo.program.checked import CheckedScalars
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory
 from optzoo.program.expressions import (
+    Call,
     Expr,
     ExpressionError,
     Name,
@@ -211,9 +212,14 @@ class Recipe:
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
         assert error.line is not None  # whoever ran the scalars has placed it
-        text = format_expression(error.line.expr)
-        hint = "scalars are finite real numbers in float64: keep it there with `min`, `max` or an "
-        hint += f"eps in `{text}`" if len(text) <= 100 else "eps"
+        hint = (
+            "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
+        )
+        if (
+            isinstance(error.line.expr, Call)
+            and len(text := format_expression(error.line.expr)) < 100
+        ):
+            hint += f" in `{text}`"
         fault = Fault("not-real", str(error), error.line.source, hint=hint)
         return _diagnostic(fault, self.document)
 

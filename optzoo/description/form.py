@@ -19,7 +19,7 @@ from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
 from optzoo.description.decision import Decision, decide
 from optzoo.description.formulas import Formulas, find_formulas, value_at
-from optzoo.description.lr_schedules import parse_lr_schedule
+from optzoo.description.lr_schedules import check_lr_schedule, parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
@@ -28,7 +28,7 @@ from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.program.numbers import NotRealError
-from optzoo.zoo import Recipe
+from optzoo.zoo import MAX_STEPS, Recipe, check_total_steps
 
 if TYPE_CHECKING:
     from optzoo.description.averaging import EvaluatedPoint
@@ -363,8 +363,9 @@ def _plain(value: float) -> float | None:
 
 def checked_step(t: int) -> int:
     """Return a step; InputError when it is none."""
-    if t < 1:
-        raise InputError(Diagnostic("bad-value", f"`t={t}`: steps count from 1"))
+    if not 1 <= t <= MAX_STEPS:
+        shown = f"t={t}" if t < 1 else "t"
+        raise InputError(Diagnostic("bad-value", f"`{shown}`: steps go from 1 to {MAX_STEPS:,}"))
     return t
 
 
@@ -386,7 +387,9 @@ def describe(
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
+    check_total_steps(steps)
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
+    check_lr_schedule(lr_schedule, factor, steps, shown)
     chosen.check_steps(max(shown, default=1), total_steps=steps)
     return Description(chosen, program, decide(program), steps, shown, factor, lr_schedule)

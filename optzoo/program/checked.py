@@ -14,10 +14,11 @@ from optzoo.program.check import Sort, interval_of, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, names_in, walk
 from optzoo.program.intervals import Interval
-from optzoo.program.ir import Line, Program
-from optzoo.program.numbers import NotRealError, RealDomain
+from optzoo.program.ir import Hyper, Line, Program
+from optzoo.program.numbers import LARGEST_FLOAT32, NotRealError, RealDomain
 
 _REALS = RealDomain()
+_FLOAT32 = Interval(-LARGEST_FLOAT32, LARGEST_FLOAT32)
 _TOTAL = frozenset(["add", "sub", "mul", "neg", "square", "abs", "sign", "min", "max"])
 """Operations that have a value everywhere, finite on bounded intervals."""
 
@@ -30,11 +31,13 @@ class CheckedScalars:
         self.coefficients = tuple(_coefficients(program))
 
     def __call__(
-        self, inputs: Mapping[str, float], memory: Mapping[str, float]
+        self, inputs: Mapping[str, float], memory: Mapping[str, float], *, narrow: bool = False
     ) -> dict[Name, float]:
         """Return the scalars of one step; arguments as in `run_scalars`.
 
-        Raises NotRealError, with the line and the step, for the first that has no value.
+        `narrow` says that tensors are computed with in float32, which must hold what they are
+        multiplied by. Raises NotRealError, with the line and the step, for the first that has no
+        value.
         """
         step = inputs["t"]
         values = {Name(name): value for name, value in inputs.items()}
@@ -43,13 +46,15 @@ class CheckedScalars:
             value = inputs[hyper.name]
             free = hyper.name == "lr"  # a scheduler moves it, and may round it below 0
             if not math.isfinite(value) or not (free or value in hyper.interval):
-                source = ("hyperparameters", hyper.name)
-                line = Line(Name(hyper.name), Name(hyper.name), source, hyper.interval)
+                line = _given(hyper)
                 raise outside(line, value).at(line, step)
         for line in self.program.scalars:
             values[line.target] = checked_value(line, values, step)
         for line in self.coefficients:
-            checked_value(line, values, step)
+            value = checked_value(line, values, step)
+            if narrow and abs(value) > LARGEST_FLOAT32:
+                reason = f"{value:.6g} meets tensors in float32, and is more than that holds"
+                raise NotRealError(reason).at(line, step)
         return values
 
 
@@ -69,29 +74,42 @@ def outside(line: Line, value: float) -> NotRealError:
     return NotRealError(f"the value {value:.17g} is outside {line.within}")
 
 
+def _given(hyper: Hyper) -> Line:
+    name = Name(hyper.name)
+    return Line(name, name, ("hyperparameters", hyper.name, "default"), hyper.interval)
+
+
 def _coefficients(program: Program) -> Iterator[Line]:
-    """Yield the largest expressions of numbers in tensor lines and views that may have no value."""
+    """Yield what tensors are multiplied by, where it may have no value or be large.
+
+    That is the largest expressions of numbers in tensor lines and views; one that is a name stands
+    for the line of that name.
+    """
     sorts, intervals = sorts_of(program), intervals_of(program)
-    seen: set[Expr] = set()
+    places = {Name(hyper.name): _given(hyper) for hyper in program.hypers}
+    places |= {line.target: line for line in program.scalars}
     views = (Line(Name(v.name), v.expr, v.source) for v in program.views)
+    seen: set[Expr] = set()
     for line in (*program.step, *views):
         for expr in _numbers(line.expr, sorts):
-            if expr not in seen and not _has_value(expr, intervals):
-                seen.add(expr)
-                yield Line(line.target, expr, line.source)
+            if expr in seen or _is_small(expr, intervals):
+                continue
+            seen.add(expr)
+            place = places.get(expr, line) if isinstance(expr, Name) else line
+            yield Line(place.target, expr, place.source)
 
 
-def _numbers(expr: Expr, sorts: Mapping[Name, Sort]) -> Iterator[Call]:
-    if not isinstance(expr, Call):
-        return
+def _numbers(expr: Expr, sorts: Mapping[Name, Sort]) -> Iterator[Expr]:
     if all(sorts[name] == "scalar" for name in names_in(expr)):
         yield expr
-        return
-    for arg in expr.args:
-        yield from _numbers(arg, sorts)
+    elif isinstance(expr, Call):
+        for arg in expr.args:
+            yield from _numbers(arg, sorts)
 
 
-def _has_value(expr: Call, intervals: Mapping[Name, Interval]) -> bool:
-    """Whether an expression is certain to be a finite real number."""
-    calls = [node for node in walk(expr) if isinstance(node, Call)]
-    return all(node.op in _TOTAL and interval_of(node, intervals).is_bounded for node in calls)
+def _is_small(expr: Expr, intervals: Mapping[Name, Interval]) -> bool:
+    """Whether an expression is certain to be a real number that float32 holds."""
+    nodes = list(walk(expr))
+    if any(isinstance(node, Call) and node.op not in _TOTAL for node in nodes):
+        return False
+    return all(_FLOAT32.includes(interval_of(node, intervals)) for node in nodes)

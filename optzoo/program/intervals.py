@@ -35,11 +35,6 @@ class Interval:
         left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
         return f"{left}{_text(self.low)}, {_text(self.high)}{right}"
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether both ends are finite numbers."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
-
     def includes(self, other: Interval) -> bool:
         """Whether every number of `other` is in this one."""
         low = self.low < other.low or (

@@ -17,6 +17,8 @@ from optzoo.program.ir import Line
 
 LARGEST = sys.float_info.max
 """The largest finite float64."""
+LARGEST_FLOAT32 = 2.0**128 - 2.0**104
+"""The largest finite float32."""
 
 
 class NotRealError(ArithmeticError):
