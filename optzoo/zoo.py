@@ -422,8 +422,8 @@ def _why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) 
         is_literal = constant_value(expr) is not None
         return f"is outside {interval}" if is_literal else f"is {number:.17g}, outside {interval}"
     never: Never = []
-    names = {Name(n): held for n, held in knobs.items()} | {Name("t"): STEPS, Name("T"): STEPS}
-    possible = interval_of(expr, names, never)
+    legal = {**knobs, "t": STEPS, "T": STEPS}
+    possible = interval_of(expr, {name: legal[name.id] for name in names_in(expr)}, never)
     if never:
         node, reason = never[0]
         return f"has no value: in `{format_expression(node)}` {reason}"
