@@ -145,8 +145,7 @@ def parse_document(text: str, path: str) -> Document:
     if size > MAX_BYTES:
         raise InputError(Diagnostic("too-large", f"{path}: more than {MAX_BYTES:,} bytes"))
     try:
-        _check_size(document)
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        root = _BoundedLoader(document).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         location = _mark_location(document, mark) if mark else None
@@ -165,19 +164,25 @@ def parse_document(text: str, path: str) -> Document:
     return document
 
 
-def _check_size(document: Document) -> None:
-    """Refuse what is nested too deep or holds too many values, before anything is built of it."""
-    depth = count = 0
-    for event in yaml.parse(document.text, Loader=yaml.BaseLoader):  # no recursion
-        count += isinstance(event, yaml.NodeEvent)
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise _too_deep(_mark_location(document, event.start_mark))
-        if count > 2 * MAX_VALUES:  # a key is an event as well
-            raise _too_many(_mark_location(document, event.start_mark))
+class _BoundedLoader(yaml.BaseLoader):
+    """Reads YAML into nodes; what is nested too deep or holds too many values ends it."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__(document.text)
+        self.document = document
+        self.depth = self.nodes = 0
+
+    def get_event(self) -> Any:
+        """Take the next event, of which every node is composed: no recursion runs ahead of it."""
+        event = super().get_event()  # type: ignore[no-untyped-call]
+        self.nodes += isinstance(event, yaml.NodeEvent)
+        self.depth += isinstance(event, yaml.CollectionStartEvent)
+        self.depth -= isinstance(event, yaml.CollectionEndEvent)
+        if self.depth > MAX_DEPTH:
+            raise _too_deep(_mark_location(self.document, event.start_mark))
+        if self.nodes > 2 * MAX_VALUES:  # a key is a node as well
+            raise _too_many(_mark_location(self.document, event.start_mark))
+        return event
 
 
 def _too_deep(where: Location) -> InputError:

@@ -29,7 +29,6 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     ExpressionError,
-    Name,
     format_expression,
     names_in,
     parse_expression,
