@@ -75,7 +75,7 @@ def equivalence(
     """
     conditions = conditions or Conditions()
     for recipe in (left, right):
-        last = conditions.long_steps
+        last = max(conditions.steps, conditions.long_steps)
         recipe.check_steps(last, total_steps=conditions.total_steps or last)
     a, b = Side(left), Side(right, right_lr)
     comparison = compare(a, b, conditions)

@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, TypeVar
 from optzoo.program.domain import Domain, evaluate, initial_memory, run_scalars
 from optzoo.program.expressions import ZERO, Name
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.numbers import NotRealError
 
 C = TypeVar("C")
 Kind = Literal["preconditioner", "sign", "norm clip", "elementwise clip"]
@@ -227,5 +228,8 @@ def linear_step(
     """
     for line in program.step:
         domain.line = line.target
-        value = Form({}) if line.expr == ZERO else evaluate(line.expr, domain, values)
+        try:
+            value = Form({}) if line.expr == ZERO else evaluate(line.expr, domain, values)
+        except NotRealError as error:  # of the coefficients' domain
+            raise error.at(line, None) from None
         values[line.target] = value if assigned is None else assigned(line.target, value)

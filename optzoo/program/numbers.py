@@ -12,7 +12,13 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import SupportsFloat
 
-from optzoo.program.expressions import Call, format_expression, number_expression
+from optzoo.program.expressions import (
+    Call,
+    Expr,
+    Name,
+    format_expression,
+    number_expression,
+)
 from optzoo.program.ir import Line
 
 LARGEST = sys.float_info.max
@@ -47,10 +53,15 @@ class NotRealError(ArithmeticError):
 
 def not_real(op: str, args: Sequence[SupportsFloat], value: object = None) -> NotRealError:
     """Return the error for an operation on numbers; `value` is what it came to, if anything."""
-    text = format_expression(Call(op, tuple(number_expression(float(a)) for a in args)))
+    text = format_expression(Call(op, tuple(map(_literal, args))))
     if value is None:
         return NotRealError(f"{text} is not a real number")
     return NotRealError(f"{text} is {value}, more than float64 holds")
+
+
+def _literal(value: SupportsFloat) -> Expr:
+    number = float(value)
+    return number_expression(number) if math.isfinite(number) else Name(f"{value:.3g}")  # a decimal
 
 
 def ratio(a: float, b: float) -> float:
