@@ -132,7 +132,7 @@ def test_what_meets_float32_must_fit_it() -> None:
     opt = made.build(narrow)
     step(opt, narrow)
     kept = narrow[0].detach().clone()
-    with pytest.raises(optzoo.RunError, match="`k` at step 2: 1e.60 meets tensors in float32"):
+    with pytest.raises(optzoo.RunError, match=r"`k` at step 2: 1e\+60 meets tensors in float32"):
         step(opt, narrow)
     assert torch.equal(narrow[0], kept)
 
@@ -142,7 +142,7 @@ def test_a_learning_rate_that_is_no_number(rate: float) -> None:
     params = [torch.nn.Parameter(torch.ones(2))]
     opt = optzoo.load_recipe("adamw").build(params)
     opt.param_groups[0]["lr"] = rate
-    with pytest.raises(optzoo.RunError, match="`lr` at step 1: the value"):
+    with pytest.raises(optzoo.RunError, match=r"`lr` at step 1: (nan|inf) is outside"):
         step(opt, params)
     assert torch.equal(params[0], torch.ones(2))
 
@@ -221,9 +221,7 @@ def test_a_value_that_leaves_its_interval_later_is_an_error_then(given: str) -> 
     )
     step(opt, params)
     step(opt, params)
-    with pytest.raises(
-        optzoo.RunError, match=r"`beta1` at step 3: the value 1 is outside \[0, 1\)"
-    ):
+    with pytest.raises(optzoo.RunError, match=r"`beta1` at step 3: `t/3` is 1, outside \[0, 1\)"):
         step(opt, params)
 
 
@@ -231,7 +229,7 @@ def test_a_group_that_was_moved_out_of_an_interval() -> None:
     params = [torch.nn.Parameter(torch.ones(2))]
     opt = optzoo.load_recipe("adamw").build(params)
     opt.param_groups[0]["beta1"] = 1.5
-    with pytest.raises(optzoo.RunError, match=r"`beta1` at step 1: the value 1.5 is outside"):
+    with pytest.raises(optzoo.RunError, match=r"`beta1` at step 1: 1.5 is outside"):
         step(opt, params)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from optzoo.program.check import Sort, interval_of, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Call, Expr, Name, names_in, walk
+from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Hyper, Line, Program
 from optzoo.program.numbers import LARGEST_FLOAT32, NotRealError, RealDomain
@@ -71,7 +71,9 @@ def checked_value(line: Line, values: Mapping[Name, float], step: float) -> floa
 
 def outside(line: Line, value: float) -> NotRealError:
     """Return the error for a hyperparameter that is not where it must lie."""
-    return NotRealError(f"the value {value:.17g} is outside {line.within}")
+    if line.expr == line.target:
+        return NotRealError(f"{value:.17g} is outside {line.within}")
+    return NotRealError(f"`{format_expression(line.expr)}` is {value:.17g}, outside {line.within}")
 
 
 def _given(hyper: Hyper) -> Line:
