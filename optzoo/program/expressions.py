@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from optzoo.errors import did_you_mean
+from optzoo.errors import did_you_mean, printable
 from optzoo.program.ops import FUNCTIONS, OPS
 
 MAX_CHARACTERS = 1_000
@@ -212,7 +212,7 @@ class _Parser:
     def _constant(self, node: ast.Constant) -> Num:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.fail(node, f"`{str(value)[:40]}` is not a number")
+            raise self.fail(node, f"`{printable(str(value)[:40])}` is not a number")
         if value > LARGEST:
             raise self.fail(node, f"the number is too large: at most {LARGEST:g}")
         if value == 0 and self.is_written_otherwise(node):
