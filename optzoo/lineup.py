@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from optzoo.clocks import Clock
-from optzoo.engine import Batch
+from optzoo.engines.engine import Batch
 from optzoo.parameters import MASTER
 from optzoo.program.ir import Program
 

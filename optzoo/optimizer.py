@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
-from optzoo.engine import Batch, Engine, check_scope, choose_engine, engine_class
+from optzoo.engines.engine import Batch, Engine, check_scope, choose_engine, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
 from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike

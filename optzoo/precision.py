@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch, Engine
+from optzoo.engines.engine import Batch, Engine
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.lineup import Part
 from optzoo.parameters import COMPENSATION, MASTER, portions

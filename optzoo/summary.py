@@ -26,5 +26,5 @@ def summarise(recipe: Recipe) -> dict[str, Any]:
 
 
 def _form(recipe: Recipe) -> str:
-    decision = decide(recipe.trained_program())
+    decision = decide(recipe.trained_program(decays=False))
     return "yes" if decision.has_form else f"no, {decision.momenta} momenta"

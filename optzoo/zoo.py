@@ -176,17 +176,25 @@ class Recipe:
         recipe = self.with_overrides(values) if values else self
         return recipe._program
 
-    def trained_program(self) -> Program:
+    def trained_program(self, *, decays: bool = True) -> Program:
         """Return the program as it trains at these hyperparameters: what is 0 is folded away.
 
-        Raises InputError where it cannot take a first step: a scalar has no finite real value, or
-        a hyperparameter that is an expression starts outside its interval.
+        Without `decays` the weight decay is left out, as analyses of the momentum want it. Raises
+        InputError where it cannot take a first step: a scalar has no finite real value, or a
+        hyperparameter that is an expression starts outside its interval.
         """
-        return self._trained
+        return self._trained if decays else self._trained_without_decays
 
     @cached_property
     def _trained(self) -> Program:
-        whole, knobs = self.program(), self.hyperparameters
+        return self._folded(self._program)
+
+    @cached_property
+    def _trained_without_decays(self) -> Program:
+        return self._folded(self._lowered(decays=False))
+
+    def _folded(self, whole: Program) -> Program:
+        knobs = self.hyperparameters
         program = specialise(whole, [n for n, h in knobs.items() if h.default == 0])
         faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
         faults = faults or check_values(program)
@@ -226,8 +234,11 @@ class Recipe:
 
     @cached_property
     def _program(self) -> Program:
+        return self._lowered()
+
+    def _lowered(self, *, decays: bool = True) -> Program:
         try:
-            program = lower_recipe(self.spec, self.overrides)
+            program = lower_recipe(self.spec, self.overrides, decays=decays)
         except LoweringError as error:
             raise _input_error(error.faults, self.document) from None
         lr = self.overrides.get("lr")

@@ -27,7 +27,7 @@ from optzoo.bench.run import Settings, run_bench
 from optzoo.bench.scaling import format_scaling, run_scaling
 from optzoo.bench.shapes import count_elements, format_count, parse_count, transformer_shapes
 from optzoo.bench.text import format_report
-from optzoo.engine import ENGINES
+from optzoo.engines.engine import ENGINES
 from optzoo.errors import InputError
 from optzoo.interpreters.cost import cost
 from optzoo.parameters import PORTION, portions

@@ -20,9 +20,9 @@ from torch import distributed as dist
 
 import optzoo
 from optzoo.catalog import shipped
-from optzoo.engine import Batch, check_scope
+from optzoo.engines.engine import Batch, check_scope
+from optzoo.engines.reference import ReferenceEngine
 from optzoo.program.ops import Scope
-from optzoo.reference_engine import ReferenceEngine
 from optzoo.shards import Shards
 
 pytestmark = pytest.mark.xdist_group("processes")

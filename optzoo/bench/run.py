@@ -32,7 +32,7 @@ from optzoo.bench.packages import (
 )
 from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Row
 from optzoo.bench.shapes import count_elements, equal_shapes, parse_count, transformer_shapes
-from optzoo.engine import ENGINES, engine_class
+from optzoo.engines.engine import ENGINES, engine_class
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import BYTES, Storage, cost
 from optzoo.zoo import Recipe, load_recipe

@@ -125,7 +125,8 @@ def draw_from(interval: Interval, rng: random.Random) -> Fraction:
 class DrawnInputs:
     """Inputs of a program at a random point: `inputs(t)` is what step t is given.
 
-    The learning rate is another number at every step, as a schedule may make it. `values` fixes
+    The learning rate is another number at every step, as a schedule may make it, and `lr0` the one
+    that the schedule started from. `values` fixes
     hyperparameters (at what the user set); the others are drawn. `total` is T, half the steps if
     left out: then schedules end on the way.
     """
@@ -141,18 +142,20 @@ class DrawnInputs:
         total: int | None = None,
     ) -> None:
         fixed = values or {}
+        self.rng = rng
         self.hypers = {
             h.name: fixed[h.name] if h.name in fixed else draw_from(h.interval, rng)
             for h in program.hypers
         }
         base = self.hypers.get("lr", Fraction(1))
+        self.base_lr = base
         shape = [Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR) for _ in range(num_steps + 2)]
         self.lr = [base if constant_lr else base * s for s in shape]
         self.total = Fraction(num_steps // 2 if total is None else total)
 
     def __call__(self, t: int) -> dict[str, Fraction]:
         """Return the inputs of step t."""
-        given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.lr[1]}
+        given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.base_lr}
         if "lr" in self.hypers:
             given["lr"] = self.lr[t]
         return given

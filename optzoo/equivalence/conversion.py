@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optzoo.equivalence.compare import Conditions, Side
-from optzoo.equivalence.convert import to_accelerated
+from optzoo.equivalence.convert import to_accelerated, without_clips
 from optzoo.equivalence.nearest import nearest_simplified
 from optzoo.equivalence.substitution import find_substitution
 from optzoo.equivalence.verdict import Verdict, equivalence
@@ -37,6 +37,12 @@ def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conve
     recipe.check_steps(conditions.long_steps, total_steps=conditions.long_steps)
     written = to_accelerated(recipe, drop_clips=drop_clips)
     verdict = equivalence(recipe, written, conditions=conditions, search=False)
+    if drop_clips and not verdict.same:
+        bare = equivalence(without_clips(recipe), written, search=False)
+        if bare.same:
+            message = f"a clip of {recipe.name} acts on gradients below {float(SMALL):g} too"
+            hint = "without it another method would be written: remove it from a copy of the recipe"
+            raise InputError(Diagnostic("no-form", message, hint=hint))
     if not verdict.same:
         raise RunError(
             f"the conversion of {recipe.name} does not move as {recipe.name}; nothing is written",

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.linear import Form, LinearDomain, linear_step
+from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, linear_step
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
@@ -65,7 +65,10 @@ def impulse_response(program: Program, total_steps: int, lags: int = LAGS) -> li
         values |= {Name(name, "prev"): value for name, value in buffers.items()}
         linear_step(program, domain, values)
         buffers = {s.name: values[Name(s.name)] for s in program.tensor_states}
-        weights.append(-values[PARAM].terms.get(0, 0.0))
+        moved = values[PARAM]
+        if not isinstance(moved, Form):
+            raise NotLinearError("the parameter is not a linear form in the gradients")
+        weights.append(-moved.terms.get(0, 0.0))
     return weights
 
 
@@ -78,14 +81,17 @@ def nearest_simplified(
     32k tokens and falls as 1/batch; lr is the recipe's times sqrt((1 - beta_start)(1 - beta1)).
     Raises InputError for a recipe without momentum.
     """
-    program = recipe.trained_program()
+    program = recipe.trained_program(decays=False)
+    knobs = recipe.hyperparameters
     try:
         weights = impulse_response(program, total_steps)
+    except NotLinearError:
+        message = f"{recipe.name} is not linear in its gradients, and nothing is near to it"
+        raise InputError(Diagnostic("no-form", message)) from None
     except NotRealError as error:
         raise InputError(recipe.diagnostic(error)) from None
-    knobs = recipe.hyperparameters
-    beta = weights[-1] / weights[-2] if weights[-2] > 0 else 0.0
-    died = beta ** (LAGS - 1) if 0 < beta < 1 else 0.0
+    beta = weights[-1] / weights[-2] if 0 < weights[-1] < weights[-2] else 0.0
+    died = beta ** (LAGS - 1)
     eta = weights[-1] / died if died > 0 else math.inf
     if not math.isfinite(eta):
         message = f"{recipe.name} has no momentum that Simplified-AdEMAMix could be near to"

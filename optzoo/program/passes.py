@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from optzoo.program.expressions import ONE, ZERO, Call, Expr, Name, names_in, substitute
-from optzoo.program.ir import PARAM, Line, Program, State
+from optzoo.program.expressions import (
+    ONE,
+    ZERO,
+    Call,
+    Expr,
+    Name,
+    add,
+    mul,
+    names_in,
+    substitute,
+)
+from optzoo.program.ir import GRAD, PARAM, Line, Program, State
 
 KEPT = frozenset({"lr"})
 """Hyperparameters that are never folded: the learning rate is 0 at times, and moves."""
@@ -24,10 +34,14 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     def fold(expr: Expr) -> Expr:
         return _simplify(substitute(expr, known.get))
 
+    tensors = {GRAD, PARAM.prev, *(Name(state.name, "prev") for state in program.tensor_states)}
+
     def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         folded = []
         for line in lines:
-            expr = fold(line.expr)
+            expr = _with_tensors_in_norms(fold(line.expr), tensors)
+            if not tensors.isdisjoint(names_in(expr)):
+                tensors.add(line.target)
             is_copy = isinstance(expr, Name) and expr.when == "now"
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
@@ -76,6 +90,16 @@ def drop_unused(program: Program) -> Program:
 
 def _is_viewed(program: Program, state: State) -> bool:
     return any(n.id == state.name for view in program.views for n in names_in(view.expr))
+
+
+def _with_tensors_in_norms(expr: Expr, tensors: Collection[Name]) -> Expr:
+    """Keep a norm the norm of a tensor where folding has left the same number in every element."""
+    if not isinstance(expr, Call):
+        return expr
+    args = tuple(_with_tensors_in_norms(arg, tensors) for arg in expr.args)
+    if expr.op == "norm" and not any(name in tensors for name in names_in(args[0])):
+        args = (add(args[0], mul(ZERO, GRAD)),)
+    return Call(expr.op, args, expr.span)
 
 
 def _simplify(expr: Expr) -> Expr:

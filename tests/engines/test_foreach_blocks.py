@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from test_engines import largest_excess
+from lockstep import largest_excess
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import optzoo
-from optzoo.engine import Batch
-from optzoo.interpreters import foreach_blocks
-from optzoo.interpreters.foreach import ForeachEngine
+from optzoo.engines import blocks as foreach_blocks
+from optzoo.engines.engine import Batch
+from optzoo.engines.foreach import ForeachEngine
 
 RECIPES = ("adamw", "mars", "lion", "adan", "schedule_free_adamw", "nesterov_vaswani")
 

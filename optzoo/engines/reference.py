@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
+from optzoo.engines.engine import Batch
 from optzoo.interpreters.reference import ReferenceDomain, Value
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
@@ -23,8 +23,8 @@ def _elements(tensor: Tensor) -> Value:
 
 
 def _tensor(value: Value, like: Tensor) -> Tensor:
-    assert isinstance(value, tuple)
-    flat = torch.tensor([float(x) for x in value], dtype=torch.float64)
+    elements = value if isinstance(value, tuple) else (value,) * like.numel()
+    flat = torch.tensor([float(x) for x in elements], dtype=torch.float64)
     return flat.reshape(like.shape).to(like.device, like.dtype)
 
 

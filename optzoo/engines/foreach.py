@@ -1,9 +1,8 @@
 """The eager engine: no compiler, every device, bounded temporaries.
 
-On CPU a step walks memory in blocks that fit the cache (`foreach_blocks`): a tape of torch calls
-updates parameters and buffers in place, with a few scratch blocks. Elsewhere lists of tensors go
-through torch's multi-tensor operations, `LIST_ELEMENTS` at a time: a round holds at most one
-temporary of that size per operation of the program, and no copy of the model is ever made. (One
+On CPU a step walks memory in blocks that fit the cache (`foreach_blocks`). Elsewhere lists of
+tensors go through torch's multi-tensor operations, `LIST_ELEMENTS` at a time: a round holds at most
+one temporary of that size per operation of the program, and no copy of the model is ever made. (One
 tensor larger than that is worked on whole where the program has norms or its layouts differ, and so
 are the shards of a program with norms, whose processes must meet in the same order.)
 
@@ -19,8 +18,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch
-from optzoo.interpreters.foreach_blocks import BlockStep
+from optzoo.engines.blocks import BlockStep
+from optzoo.engines.engine import Batch
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
@@ -151,11 +150,19 @@ class ForeachEngine:
         buffers: dict[str, Value] = dict(batch.buffers)
         domain = ForeachDomain(batch.shards.whole_norms if batch.shards else None)
         param, kept = run_step(self.program, domain, values, batch.params, grads, buffers)
-        assert isinstance(param, list | tuple)
-        for name, new in kept.items():
-            assert isinstance(new, list | tuple)
-            torch._foreach_copy_(batch.buffers[name], new)
-        torch._foreach_copy_(batch.params, param)
+        homes = [batch.params, *(batch.buffers[name] for name in kept)]
+        stored = []
+        for home, new in zip(homes, [param, *kept.values()], strict=True):
+            if any(new is other for other in homes):  # read before any of them is written
+                assert isinstance(new, list | tuple)
+                new = [tensor.clone() for tensor in new]
+            stored.append((home, new))
+        for home, new in stored:
+            if isinstance(new, list | tuple):
+                torch._foreach_copy_(home, new)
+            else:
+                for tensor in home:
+                    tensor.fill_(new)
 
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view."""

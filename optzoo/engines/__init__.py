@@ -1,0 +1,1 @@
+"""Engines: programs on torch tensors."""

@@ -1,0 +1,168 @@
+"""Kernels on the CPU: the C source of a step, loaded, and the table of tensors that it walks."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from optzoo.engines.build import load
+from optzoo.engines.engine import Batch
+from optzoo.engines.layout import Layout
+from optzoo.engines.render.c import render_c
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name
+from optzoo.program.numbers import FloatDomain
+from optzoo.program.planning import Plan
+
+CHUNK = 16_384
+"""Elements that one thread takes at a time: all slots of a chunk together stay in its L2 cache."""
+
+SERIAL = 1 << 15
+"""Elements in all below which one thread is faster than waking more, as in torch's own kernels."""
+
+ADDRESS = 1
+"""Column of the gradients in a table's slots."""
+
+Numbers = npt.NDArray[np.float64]
+_FLOATS = FloatDomain()
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    return int(array.ctypes.data)
+
+
+class Table:
+    """The parameters of a batch as a kernel sees them: addresses by row, and chunks.
+
+    Made once for the memory of a batch; `fill` puts in this step's gradients.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.layout = Layout(batch)
+        self.order = [*self.layout.rows, *self.layout.loose]
+        """The batch's index of each row."""
+        sizes = [batch.params[i].numel() for i in self.order]
+        self.elements = sum(sizes)
+        starts = [np.arange(0, size, CHUNK, dtype=np.int64) for size in sizes]
+        counts = [len(each) for each in starts]
+        self.owner = np.repeat(np.arange(len(sizes), dtype=np.int32), counts)
+        self.start = np.concatenate([*starts, np.zeros(0, np.int64)])
+        ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
+        self.length = (ends - self.start).astype(np.int32)
+        self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
+        for row, tensors in enumerate(self.layout.rows.values()):
+            self.slots[row, 0] = tensors[0].data_ptr()
+            self.slots[row, 2:] = [tensor.data_ptr() for tensor in tensors[1:]]
+        self.chunks = (
+            len(self.owner), _address(self.owner), _address(self.start), _address(self.length)
+        )  # fmt: skip
+
+    def fill(self, batch: Batch) -> Filled:
+        """Put in the gradients, and copies of what is not flat."""
+        grads = [self.layout.grad(batch, i) for i in self.layout.rows]
+        copies = []
+        for row, i in enumerate(self.layout.loose, len(grads)):
+            (param, *buffers), grad, homes = self.layout.copied(batch, i)
+            copies.append((homes, [param, *buffers]))
+            self.slots[row, 0] = param.data_ptr()
+            self.slots[row, 2:] = [buffer.data_ptr() for buffer in buffers]
+            grads.append(grad)
+        dtypes = {grad.dtype for grad in grads}
+        dtype = dtypes.pop() if len(dtypes) == 1 else batch.params[0].dtype
+        if dtype not in GRADIENTS:
+            dtype = batch.params[0].dtype
+        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
+        self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
+        return Filled(dtype, grads, copies)
+
+
+GRADIENTS = {
+    torch.float64: "float64",
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+}
+"""What gradients may be stored in; others are converted first."""
+
+
+@dataclass
+class Filled:
+    """What a step needs to keep alive, and to copy back."""
+
+    grad_dtype: torch.dtype
+    grads: list[Tensor]
+    copies: list[tuple[list[Tensor], list[Tensor]]]
+
+    def write_back(self) -> None:
+        """Copy what was worked on in a copy to where it belongs."""
+        for homes, copied in self.copies:
+            torch._foreach_copy_(homes, copied)
+
+
+class Kernel:
+    """The compiled step of a plan for one dtype of arithmetic and one of gradients.
+
+    Raises CompilationError where nothing can be compiled.
+    """
+
+    def __init__(self, plan: Plan, dtype: torch.dtype, grad_dtype: torch.dtype) -> None:
+        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype])
+        library = load(source.text)
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        chunks = [integer, pointer, pointer, pointer]
+
+        def function(name: str, *types: Any) -> Callable[..., None]:
+            found = getattr(library, name)
+            found.argtypes, found.restype = list(types), None
+            return found  # type: ignore[no-any-return]
+
+        rest = [pointer, pointer, pointer]
+        self._step = function("step", *chunks, *rest, ctypes.c_int)
+        self._passes = [
+            (
+                count,
+                function(f"pass_{k}", *chunks, *rest, pointer, ctypes.c_int),
+                function(f"norms_{k}", integer, pointer, pointer, integer, pointer),
+                function(f"numbers_{k}", integer, pointer, pointer, pointer),
+            )
+            for k, count in enumerate(source.norms)
+        ]
+        self._numbers = source.numbers
+        self._coefficients = source.coefficients
+
+    def __call__(
+        self,
+        table: Table,
+        scalars: Mapping[Name, float],
+        whole_norms: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Take the step on a filled table, in place.
+
+        `whole_norms` makes norms of whole tensors from those of this process's shards: both have
+        one row per row of the table and one column per norm of the pass, in float64.
+        """
+        threads = torch.get_num_threads() if table.elements >= SERIAL else 1
+        values = [evaluate(expr, _FLOATS, scalars) for expr in self._coefficients]
+        coefficients = np.array(values, dtype=np.float64)
+        rows = len(table.slots)
+        numbers = np.zeros((rows, self._numbers))
+        slots, given, found = map(_address, (table.slots, coefficients, numbers))
+        held: list[Numbers] = []
+        for count, squares, norms, finish in self._passes:
+            partial = np.empty((len(table.owner), count))
+            squares(*table.chunks, slots, given, found, _address(partial), threads)
+            held.append(np.empty((rows, count)))
+            norms(
+                len(table.owner), _address(table.owner), _address(partial), rows, _address(held[-1])
+            )
+            if whole_norms is not None:
+                held[-1] = whole_norms(torch.from_numpy(held[-1])).contiguous().numpy()
+            pointers = np.array([_address(each) for each in held], dtype=np.uint64)
+            finish(rows, _address(pointers), given, found)
+        self._step(*table.chunks, slots, given, found, threads)
