@@ -3,9 +3,9 @@
 `load_document` reports every mistake of a file at once, each with file, line, column and a caret.
 It is used for recipes, setups and sweeps alike and knows nothing of their meaning.
 
-Bounds: 1 MiB of text, 40 levels of nesting, 20,000 keys and values, as many values after aliases are
-expanded, 200 characters in a key and 300 in a number. YAML is read as YAML 1.2 would: only `true` and
-`false` are booleans, and `1e-3` is a number.
+Bounds: 1 MiB of text, 40 levels of nesting, 20,000 keys and values, as many values after aliases
+are expanded, 200 characters in a key and 300 in a number. YAML is read as YAML 1.2 would: only
+`true` and `false` are booleans, and `1e-3` is a number.
 """
 
 from __future__ import annotations

@@ -250,7 +250,10 @@ def format_number(value: Fraction) -> str:
     """Return the shortest decimal text of an exact decimal; a quotient where there is none."""
     if value.denominator == 1 and abs(value.numerator) < 10**16:
         return str(value.numerator)
-    text = repr(float(value))
+    try:
+        text = repr(float(value))
+    except OverflowError:  # beyond float64: no literal either
+        text = "0.0"
     return text if Fraction(text) == value else f"({value.numerator}/{value.denominator})"
 
 
