@@ -21,9 +21,9 @@ from optzoo.catalog import find_file
 from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.observers import parse_observer
+from optzoo.program.arithmetic import DecimalDomain, FloatDomain, NotRealError, precisely
 from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
 from optzoo.program.checked import CheckedScalars
-from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory
 from optzoo.program.expressions import (
     Call,
@@ -36,7 +36,6 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
-from optzoo.program.numbers import FloatDomain, NotRealError
 from optzoo.program.ops import OPS
 from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe

@@ -14,7 +14,7 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import NoClosedForm, System, minus
 from optzoo.description.verify import verified
-from optzoo.program.decimals import precisely
+from optzoo.program.arithmetic import precisely
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
 
