@@ -49,6 +49,14 @@ def list_recipes(as_json: JsonOption = False) -> None:
         typer.echo(line.rstrip())
 
 
+class Language(StrEnum):
+    """What a step can be printed as."""
+
+    C = "c"
+    TRITON = "triton"
+    PYTHON = "python"
+
+
 def show(
     recipe: RecipeArgument,
     settings: SetOption = None,
@@ -57,8 +65,9 @@ def show(
         bool, typer.Option("--program", help="print the checked program it becomes")
     ] = False,
     source: Annotated[
-        bool, typer.Option("--source", help="print the Python that the compiled engine runs")
-    ] = False,
+        Language | None,
+        typer.Option("--source", help="print the step as code: c, triton or python"),
+    ] = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="print the YAML with --set written in")
     ] = False,
@@ -70,9 +79,9 @@ def show(
     from optzoo.catalog import names_setup
 
     if names_setup(recipe):
-        _show_setup(recipe, settings, program=program or source)
+        _show_setup(recipe, settings, program=program or source is not None)
         return
-    from optzoo.engines.render.python import step_source
+    from optzoo.engines.render import render
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
@@ -80,7 +89,7 @@ def show(
     if program:
         typer.echo(loaded.trained_program().text())
     elif source:
-        typer.echo(step_source(loaded.trained_program()).text, nl=False)
+        typer.echo(render(loaded.trained_program(), source.value), nl=False)
     elif resolved or settings or state_dtype:
         typer.echo(loaded.to_yaml(), nl=False)
     else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import platform
 import shlex
@@ -22,6 +23,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 """Products that are added round once; NaN and infinities stay what they are."""
@@ -50,6 +52,26 @@ def load(source: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise CompilationError(f"what was compiled cannot be loaded: {error}") from error
+
+
+def load_module(source: str) -> ModuleType:
+    """Return the Python module of a generated source, from a file in the cache.
+
+    Triton compiles functions from the file they stand in, and keeps what it made by itself.
+    """
+    name = f"step_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
+    path = _cache() / f"{name}.py"
+    if not path.exists() or path.read_text() != source:
+        handle, temporary = tempfile.mkstemp(prefix=".building-", dir=path.parent)
+        with os.fdopen(handle, "w") as file:
+            file.write(source)
+        os.replace(temporary, path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """The compiled engine: the source of a program's step, compiled once, run on every parameter.
 
-On the CPU it is C (`render.c`, `build`), and one call steps all parameters of a batch, whatever
-their shapes and layouts. Where nothing can be compiled the engine says so once and is the eager
-engine.
+On the CPU it is C (`render.c`, `kernel`), on a GPU Triton (`render.triton`, `gpu_kernel`), and one
+call steps all parameters of a batch, whatever their shapes and layouts. Where nothing can be
+compiled the engine says so once and is the eager engine.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ import functools
 import time
 import warnings
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from optzoo.engines.build import CompilationError
 from optzoo.engines.engine import Batch, engine_class
-from optzoo.engines.kernel import Kernel, Numbers, Table
-from optzoo.program.domain import evaluate
+from optzoo.engines.gpu_kernel import DeviceKernel, DeviceTable
+from optzoo.engines.kernel import Kernel, Table
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import plan_program
 from optzoo.shards import Shards
-
-_FLOATS = FloatDomain()
 
 
 class CompiledEngine:
@@ -37,33 +34,37 @@ class CompiledEngine:
     """
 
     crosses_shards = True
+    kinds: ClassVar[Mapping[str, tuple[Any, Any]]] = {
+        "cpu": (Table, Kernel),
+        "cuda": (DeviceTable, DeviceKernel),
+    }
+    """Table and kernel by the type of the device; `cuda` is what torch calls ROCm's too."""
 
     def __init__(self, program: Program) -> None:
         self.plan = plan_program(program)
         self.eager = engine_class("foreach")(program)
         self.compile_seconds = 0.0
-        self._kernels: dict[tuple[str, torch.dtype, torch.dtype], Kernel | None] = {}
+        self._kernels: dict[tuple[str, torch.dtype, torch.dtype], Any] = {}
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
-        device = batch.params[0].device.type
-        if device != "cpu":
-            _say(f"no step can be compiled for {device} here; `foreach` runs instead of `compiled`")
+        device, dtype = batch.params[0].device.type, batch.params[0].dtype
+        if device not in self.kinds:
+            _say(f"steps are compiled for {' and '.join(self.kinds)}, not for {device}")
             self.eager.step(batch, scalars)
             return
-        table: Table | None = batch.memo.get("table")
+        table = batch.memo.get("table")
         if table is None or not table.layout.fits(batch):
-            table = batch.memo["table"] = Table(batch)
+            table = batch.memo["table"] = self.kinds[device][0](batch)
         filled = table.fill(batch)
-        kernel = self._kernel(device, batch.params[0].dtype, filled.grad_dtype)
+        kernel = self._kernel(device, dtype, filled.grad_dtype)
         if kernel is None:
             self.eager.step(batch, scalars)
             return
-        coefficients = [evaluate(expr, _FLOATS, scalars) for _, expr in self.plan.coefficients]
         across = None
         if batch.shards is not None:
             across = functools.partial(_across, batch.shards, table.order, len(batch.params))
-        kernel(table, coefficients, across)
+        kernel(table, scalars, across)
         filled.write_back()
         for slot in table.layout.slots:  # autograd is to see that these have changed
             increment_version(slot)
@@ -72,30 +73,31 @@ class CompiledEngine:
         """Return new tensors that hold a view."""
         return self.eager.view(view, batch, values)
 
-    def _kernel(self, device: str, dtype: torch.dtype, grad_dtype: torch.dtype) -> Kernel | None:
+    def _kernel(self, device: str, dtype: torch.dtype, grad_dtype: torch.dtype) -> Any:
+        """Return the kernel for a device and dtypes, or None where there can be none."""
         key = (device, dtype, grad_dtype)
         if key not in self._kernels:
             begin = time.perf_counter()
             try:
-                self._kernels[key] = Kernel(self.plan, dtype, grad_dtype)
+                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype)
             except CompilationError as error:
                 self._kernels[key] = None
-                _say(f"no step can be compiled for {device} here ({error}); `foreach` runs instead")
+                _say(f"no step can be compiled for {device} here ({error})")
             self.compile_seconds += time.perf_counter() - begin
         return self._kernels[key]
 
 
-def _across(shards: Shards, order: list[int], count: int, norms: Numbers) -> Numbers:
+def _across(shards: Shards, order: list[int], count: int, norms: Tensor) -> Tensor:
     """Return the norms of whole tensors; processes meet over every tensor, in the same order."""
     columns = []
-    for column in norms.T:
-        mine = torch.zeros(count, dtype=torch.float64)
-        mine[order] = torch.from_numpy(np.ascontiguousarray(column))
-        whole = shards.whole_norms(list(mine.unbind()))
-        columns.append([float(whole[i]) for i in order])
-    return np.array(columns, dtype=np.float64).T
+    for column in norms.unbind(1):
+        mine = norms.new_zeros(count)
+        mine[order] = column
+        columns.append(torch.stack(shards.whole_norms(list(mine.unbind())))[order])
+    return torch.stack(columns, 1).to(norms)
 
 
 @functools.cache
-def _say(message: str) -> None:
+def _say(reason: str) -> None:
+    message = f"{reason}; `foreach` runs instead of `compiled`, with the same results"
     warnings.warn(message, stacklevel=2)

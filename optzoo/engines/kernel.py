@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from optzoo.engines.build import load
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.c import render_c
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name
+from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import Plan
 
 CHUNK = 16_384
@@ -28,6 +31,7 @@ ADDRESS = 1
 """Column of the gradients in a table's slots."""
 
 Numbers = npt.NDArray[np.float64]
+_FLOATS = FloatDomain()
 
 
 def _address(array: npt.NDArray[Any]) -> int:
@@ -130,23 +134,25 @@ class Kernel:
             for k, count in enumerate(source.norms)
         ]
         self._numbers = source.numbers
+        self._coefficients = source.coefficients
 
     def __call__(
         self,
         table: Table,
-        coefficients: Sequence[float],
-        whole_norms: Callable[[Numbers], Numbers] | None = None,
+        scalars: Mapping[Name, float],
+        whole_norms: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Take the step on a filled table, in place.
 
-        `whole_norms` makes norms of whole tensors from those of this process's shards: both are
-        arrays of one row per row of the table and one column per norm of the pass.
+        `whole_norms` makes norms of whole tensors from those of this process's shards: both have
+        one row per row of the table and one column per norm of the pass, in float64.
         """
         threads = torch.get_num_threads() if table.elements >= SERIAL else 1
-        scalars = np.array(coefficients, dtype=np.float64)
+        values = [evaluate(expr, _FLOATS, scalars) for expr in self._coefficients]
+        coefficients = np.array(values, dtype=np.float64)
         rows = len(table.slots)
         numbers = np.zeros((rows, self._numbers))
-        slots, given, found = map(_address, (table.slots, scalars, numbers))
+        slots, given, found = map(_address, (table.slots, coefficients, numbers))
         held: list[Numbers] = []
         for count, squares, norms, finish in self._passes:
             partial = np.empty((len(table.owner), count))
@@ -156,7 +162,7 @@ class Kernel:
                 len(table.owner), _address(table.owner), _address(partial), rows, _address(held[-1])
             )
             if whole_norms is not None:
-                held[-1] = np.ascontiguousarray(whole_norms(held[-1]))
+                held[-1] = whole_norms(torch.from_numpy(held[-1])).contiguous().numpy()
             pointers = np.array([_address(each) for each in held], dtype=np.uint64)
             finish(rows, _address(pointers), given, found)
         self._step(*table.chunks, slots, given, found, threads)
