@@ -7,6 +7,7 @@ rates and lengths of the run agree identically, but for a draw that hits a root 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -251,10 +252,8 @@ def response(side: Side, other: Side | None, course: Course) -> LinearPart:
         }
 
     moves = None
-    try:
+    with suppress(NotLinearError):
         moves = run_linear(program, domain, range(1, len(course) + 1), inputs).moves
-    except NotLinearError:
-        pass
     return LinearPart(moves, tuple(sorted({gain.kind for gain in domain.gains})))
 
 
