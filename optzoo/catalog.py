@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+from optzoo.documents import read_text
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 
 
@@ -30,10 +32,10 @@ def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe"
     """
     text = str(name_or_path)
     known = shipped(kind)
-    if text in known and not Path(text).is_file():
+    if text in known and not _is(Path.is_file, text):
         return known[text]
     path = Path(text)
-    if path.exists():
+    if _is(Path.exists, text):
         return path
     looks_like_path = path.suffix in (".yaml", ".yml") or "/" in text
     message = f"no such file: `{text}`" if looks_like_path else f"no {what} is called `{text}`"
@@ -41,12 +43,19 @@ def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe"
     raise InputError(Diagnostic("not-found", message, hint=hint))
 
 
+def _is(test: Callable[[Path], bool], text: str) -> bool:
+    """Apply a test to a path; False for what no path can be: too long, or with a NUL in it."""
+    try:
+        return test(Path(text))
+    except (OSError, ValueError):
+        return False
+
+
 def names_setup(name_or_path: str) -> bool:
     """Say whether a name or a file is a setup rather than a recipe; a file by its `model:` key."""
-    path = Path(name_or_path)
-    if not path.is_file():
+    if not _is(Path.is_file, name_or_path):
         return name_or_path in shipped("setups") and name_or_path not in shipped()
     try:
-        return re.search(r"^model\s*:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
-    except (OSError, UnicodeDecodeError):
+        return re.search(r"^model\s*:", read_text(name_or_path), re.MULTILINE) is not None
+    except InputError:
         return False  # whoever reads it says what is wrong

@@ -19,7 +19,7 @@ from optzoo.cli.options import (
     read_settings,
     split_setting,
 )
-from optzoo.errors import Diagnostic, InputError, OptzooError
+from optzoo.errors import Diagnostic, InputError, OptzooError, printable
 
 
 class SchemaKind(StrEnum):
@@ -130,7 +130,7 @@ def validate(
             failed.append(error)
             continue
         buffers = len(loaded.program().tensor_states)
-        typer.echo(f"ok  {file}: {loaded.name}, buffers: {buffers}")
+        typer.echo(f"ok  {printable(file)}: {loaded.name}, buffers: {buffers}")
     if failed:
         raise InputError(*(d for error in failed for d in error.diagnostics))
 
@@ -139,7 +139,7 @@ def _validate_setup(file: str) -> None:
     from optzoo.train.setup import load_setup
 
     setup = load_setup(file)
-    typer.echo(f"ok  {file}: setup {setup.name}, {setup.num_steps:,} steps")
+    typer.echo(f"ok  {printable(file)}: setup {setup.name}, {setup.num_steps:,} steps")
 
 
 def schema(
@@ -172,10 +172,10 @@ def new(
 
     Example: optzoo new my_adam --from adamw
     """
-    from optzoo.recipe.schema import IDENTIFIER
+    from optzoo.recipe.schema import IDENTIFIER, MAX_NAME
     from optzoo.zoo import load_recipe, parse_recipe
 
-    if not IDENTIFIER.match(name):
+    if not IDENTIFIER.fullmatch(name) or len(name) > MAX_NAME:
         raise InputError(
             Diagnostic(
                 "bad-value",

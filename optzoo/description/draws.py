@@ -17,6 +17,8 @@ from optzoo.program.ir import Program
 
 DENOMINATOR = 10_007
 MAX_EXPONENT = 64
+MAX_BITS = 1 << 14
+"""Size of the integers of a rational; what is longer is drawn, as what is not rational."""
 
 _EXACT: dict[str, Callable[..., Fraction]] = {
     "add": lambda a, b: a + b,
@@ -73,18 +75,21 @@ class DrawnDomain:
 
 
 def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
-    """Return the value of an operation where it is rational, else None."""
+    """Return the value of an operation where it is rational and not too long, else None."""
     rule = _EXACT.get(op)
     if rule is not None:
-        return Fraction(rule(*args))
+        value = Fraction(rule(*args))
+        return value if _bits(value) <= MAX_BITS else None
     match op:
         case "pow":
             base, exponent = args
-            if base in (0, 1) or exponent == 0:
-                return Fraction(1) if exponent == 0 else base
+            if base == 1 or exponent == 0:
+                return Fraction(1)
+            if base == 0:
+                return base if exponent > 0 else None
             if exponent.denominator == 1 and abs(exponent) <= MAX_EXPONENT:
-                return base ** int(exponent)
-        case "sqrt":
+                return base ** int(exponent) if _bits(base) <= MAX_BITS / MAX_EXPONENT else None
+        case "sqrt" if args[0] >= 0:
             root = Fraction(math.isqrt(args[0].numerator), math.isqrt(args[0].denominator))
             return root if root * root == args[0] else None
         case "half_life":
@@ -99,6 +104,10 @@ def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
         case "cospi" if (2 * args[0]).denominator == 1:
             return Fraction((1, 0, -1, 0)[int(2 * args[0]) % 4])
     return None
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def draw_from(interval: Interval, rng: random.Random) -> Fraction:

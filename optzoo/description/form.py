@@ -20,7 +20,7 @@ from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
 from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
-from optzoo.description.lr_schedules import parse_lr_schedule
+from optzoo.description.lr_schedules import check_lr_schedule, parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
@@ -28,8 +28,9 @@ from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.program.numbers import NotRealError
 from optzoo.recipe.next_values import with_present_values
-from optzoo.zoo import Recipe
+from optzoo.zoo import MAX_STEPS, Recipe, check_total_steps
 
 if TYPE_CHECKING:
     from optzoo.description.averaging import EvaluatedPoint
@@ -217,7 +218,9 @@ class Description:
         try:
             with precisely():
                 return self._read(t)
-        except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
+        except ArithmeticError as error:  # decimals refuse 0/0, 1/0 and what has no digits
+            if isinstance(error, NotRealError) and error.line is not None:
+                raise InputError(self.recipe.diagnostic(error)) from None
             message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
             raise NoValueError(Diagnostic("no-value", message)) from None
 
@@ -404,8 +407,9 @@ def _plain(value: float) -> float | None:
 
 def checked_step(t: int) -> int:
     """Return a step; InputError when it is none."""
-    if t < 1:
-        raise InputError(Diagnostic("bad-value", f"`t={t}`: steps count from 1"))
+    if not 1 <= t <= MAX_STEPS:
+        shown = f"t={t}" if t < 1 else "t"
+        raise InputError(Diagnostic("bad-value", f"`{shown}`: steps go from 1 to {MAX_STEPS:,}"))
     return t
 
 
@@ -428,7 +432,10 @@ def describe(
     program = chosen.trained_program()
     undecayed = with_present_values(chosen.trained_program(decays=False))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
+    check_total_steps(steps)
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
+    check_lr_schedule(lr_schedule, factor, steps, shown)
+    chosen.check_steps(max(shown, default=1), total_steps=steps)
     decision = decide(undecayed)
     return Description(chosen, program, undecayed, decision, steps, shown, factor, lr_schedule)

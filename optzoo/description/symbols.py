@@ -7,6 +7,7 @@ written out too. Steady is what has the same value at every step; whether `lr` i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -33,6 +34,10 @@ from optzoo.program.ir import CLOCK_INPUTS, Line, Program
 
 ZERO, ONE = constant_ratio(0), constant_ratio(1)
 LARGEST_EXPONENT = 8
+LONGEST_FORMULA = 400
+"""Terms that a formula would have with everything multiplied out; no person reads a longer one."""
+MAX_BITS = 1 << 12
+"""Size of the integers in a formula."""
 
 
 class NotRational(ArithmeticError):  # noqa: N818
@@ -59,7 +64,16 @@ class SymbolDomain:
         return constant_ratio(value)
 
     def apply(self, op: str, args: Sequence[Ratio]) -> Ratio:
-        """Apply an operation; NotRational when the result is no rational function."""
+        """Apply an operation; NotRational when the result is no rational function, or too long."""
+        if all(map(_is_short, args)):
+            result = self._applied(op, args)
+            if result is not None and _is_short(result):
+                return result
+        if self.unknown is not None:
+            return self.unknown
+        raise NotRational(op)
+
+    def _applied(self, op: str, args: Sequence[Ratio]) -> Ratio | None:
         match op:
             case "add":
                 return combine(args[0], args[1])
@@ -76,12 +90,21 @@ class SymbolDomain:
             case "positive" if args[0] in self.positive:
                 return ONE
             case "pow":
-                result = symbolic_power(args[0], args[1], self.steady)
-                if result is not None:
-                    return result
-        if self.unknown is not None:
-            return self.unknown
-        raise NotRational(op)
+                return symbolic_power(args[0], args[1], self.steady)
+        return None
+
+
+def _is_short(ratio: Ratio) -> bool:
+    exponent = sum(abs(k) for _, k in ratio.factors)
+    if exponent > LONGEST_FORMULA or _bits(ratio.scale) > MAX_BITS:
+        return False
+    numbers = (c for p, _ in ratio.factors for _, c in p.terms)
+    terms = math.prod(len(p.terms) ** abs(k) for p, k in ratio.factors)
+    return terms <= LONGEST_FORMULA and all(_bits(c) <= MAX_BITS for c in numbers)
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def symbolic_power(base: Ratio, exponent: Ratio, steady: Collection[str]) -> Ratio | None:

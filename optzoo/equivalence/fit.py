@@ -111,7 +111,7 @@ class Fit:
             try:
                 walk = start_walk(program, course, self.domain, step_lrs=lrs)
                 points = self._points(follow(walk, course))
-            except ArithmeticError:
+            except (ArithmeticError, ValueError):  # no value at these hyperparameters
                 return np.full(sum(len(t) for t in self.targets), TOO_FAR)
             rows.append((points - target) / scale)
         return np.nan_to_num(np.concatenate(rows), nan=TOO_FAR, posinf=TOO_FAR, neginf=-TOO_FAR)

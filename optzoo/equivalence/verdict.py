@@ -74,6 +74,9 @@ def equivalence(
     `fixed`, that make them the same. Raises InputError where a recipe has no value.
     """
     conditions = conditions or Conditions()
+    for recipe in (left, right):
+        last = max(conditions.steps, conditions.long_steps)
+        recipe.check_steps(last, total_steps=conditions.total_steps or last)
     a, b = Side(left), Side(right, right_lr)
     comparison = compare(a, b, conditions)
     verdict = Verdict(a, b, conditions, iterates_only, comparison)

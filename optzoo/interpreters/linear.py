@@ -21,6 +21,7 @@ from typing import Any, Generic, Literal, TypeVar
 from optzoo.program.domain import Domain, initial_memory, run_scalars
 from optzoo.program.expressions import ZERO, Call, Expr, Name, Num
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.numbers import NotRealError
 
 C = TypeVar("C")
 Kind = Literal[
@@ -294,5 +295,8 @@ def linear_step(
     """
     for line in program.step:
         domain.line = line.target
-        value = Form({}) if line.expr == ZERO else domain.read(line.expr, values)
+        try:
+            value = Form({}) if line.expr == ZERO else domain.read(line.expr, values)
+        except NotRealError as error:  # of the coefficients' domain
+            raise error.at(line, None) from None
         values[line.target] = value if assigned is None else assigned(line.target, value)

@@ -28,7 +28,7 @@ from optzoo.program.expressions import (
     sub,
     substitute,
 )
-from optzoo.program.intervals import parse_interval
+from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
 from optzoo.program.passes import drop_unused
 from optzoo.recipe.names import mix_name
@@ -121,9 +121,11 @@ class _Lowering:
         self.taken.add(name)
         return Name(name)
 
-    def add_scalar(self, name: str, expr: Expr, source: Loc) -> Name:
+    def add_scalar(
+        self, name: str, expr: Expr, source: Loc, within: Interval | None = None
+    ) -> Name:
         target = Name(name)
-        self.scalars[target] = Line(target, expr, source)
+        self.scalars[target] = Line(target, expr, source, within)
         return target
 
     def add_line(self, target: Name, expr: Expr, source: Loc) -> Name:
@@ -164,7 +166,7 @@ class _Lowering:
             value = constant_value(self.values[name])
             if value is None:
                 source: Loc = ("hyperparameters", name, "default")
-                self.add_scalar(name, self.values[name], source)
+                self.add_scalar(name, self.values[name], source, hyper.interval)
             else:
                 self.hypers.append(Hyper(name, value, hyper.interval, hyper.doc))
         if "lr" not in self.spec.hyperparameters:

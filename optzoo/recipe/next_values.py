@@ -34,7 +34,7 @@ def expand_next(scalars: dict[Name, Line], readers: Iterable[Line | View]) -> No
             scalars[name] = Line(name, Name(name.id), ())
             continue
         expr = substitute(line.expr, lambda n: _one_step_on(n, scalars))
-        scalars[name] = Line(name, expr, line.source)
+        scalars[name] = Line(name, expr, line.source, line.within)
         pending += [n for n in names_in(expr) if n.when == "next"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from optzoo.documents import number_or_text
 from optzoo.errors import Diagnostic, InputError
 from optzoo.train.overrides import is_field_name, override_setup
 from optzoo.train.setup import Setup, load_setup
@@ -43,7 +44,7 @@ def split_changes(
         if "." in name or (of_setup and name not in recipe.hyperparameters):
             fields[name] = value
         else:
-            knobs[name] = _number(value)
+            knobs[name] = number_or_text(value)
     return knobs, fields
 
 
@@ -59,10 +60,3 @@ def _gather(make_recipe: Any, make_setup: Any) -> tuple[Recipe, Setup]:
     if problems:
         raise InputError(*problems)
     return made[0], made[1]
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
