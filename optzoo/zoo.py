@@ -293,7 +293,7 @@ class Recipe:
         `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
         which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
         need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
-        in bfloat16 and float16 are kept (`optzoo.precision.ROUNDINGS`). Raises InputError for an
+        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError for an
         unknown or illegal hyperparameter, or a missing `T`.
         """
         from optzoo.optimizer import RecipeOptimizer

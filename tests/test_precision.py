@@ -12,7 +12,7 @@ from problems import RECIPES
 from torch import Tensor
 
 import optzoo
-from optzoo.precision import ROUNDINGS, round_stochastically
+from optzoo.optimizer.precision import ROUNDINGS, round_stochastically
 
 BF16 = torch.bfloat16
 HALF_UNIT = 2.0**-8

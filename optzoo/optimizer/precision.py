@@ -21,8 +21,8 @@ from torch import Tensor
 
 from optzoo.engine import Batch, Engine
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.lineup import Part
-from optzoo.parameters import COMPENSATION, MASTER, portions
+from optzoo.optimizer.grouping import Part
+from optzoo.optimizer.parameters import COMPENSATION, MASTER, portions
 from optzoo.program.expressions import Name
 from optzoo.shards import local
 

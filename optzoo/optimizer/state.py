@@ -13,7 +13,7 @@ from optzoo.errors import Diagnostic, InputError
 from optzoo.shards import is_sharded, spread_like
 
 if TYPE_CHECKING:
-    from optzoo.optimizer import RecipeOptimizer
+    from optzoo.optimizer.optimizer import RecipeOptimizer
     from optzoo.zoo import Recipe
 
 STATE_VERSION = 1

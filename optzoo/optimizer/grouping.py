@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optzoo.clocks import Clock
+from optzoo.optimizer.clocks import Clock
 from optzoo.engine import Batch
-from optzoo.parameters import MASTER
+from optzoo.optimizer.parameters import MASTER
 from optzoo.program.ir import Program
 
 

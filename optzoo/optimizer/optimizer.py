@@ -5,7 +5,7 @@ saved. All arithmetic is the program's, run by an engine.
 
 Invariants: `param.grad` is read, never written or kept. State is created with the optimizer, in
 float32 (float64 for float64 parameters) unless the recipe's `state_dtype` keeps it narrower; how
-that and bfloat16 or float16 parameters are rounded is `optzoo.precision`. Between steps the
+that and bfloat16 or float16 parameters are rounded is `optzoo.optimizer.precision`. Between steps the
 parameters hold the training point unless `eval()` was called. State of a parameter that is spread
 over processes (`DTensor`) is spread alike; engines are given the shards that this process holds.
 """
@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optzoo import optimizer_state
-from optzoo.clocks import Clock, split_by_clock
+from optzoo.optimizer import state as optimizer_state
+from optzoo.optimizer.clocks import Clock, split_by_clock
 from optzoo.engine import Batch, Engine, check_scope, choose_engine, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
-from optzoo.lineup import Lineup, Part
-from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
-from optzoo.precision import Precision
+from optzoo.optimizer.grouping import Lineup, Part
+from optzoo.optimizer.parameters import MASTER, check_grad, check_param, portions, split_alike
+from optzoo.optimizer.precision import Precision
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
