@@ -258,6 +258,17 @@ class Recipe:
             added[text] = ObserverSpec(weight=parse_observer(text))
         return replace(self, spec=self.spec.model_copy(update={"observers": added}))
 
+    def with_only_observers(self, names: Sequence[str]) -> Recipe:
+        """Return the recipe with these observers and no others; its own ones go by their names.
+
+        Raises InputError for one that is not understood.
+        """
+        own = self.spec.observers
+        observers = {
+            name: own.get(name) or ObserverSpec(weight=parse_observer(name)) for name in names
+        }
+        return replace(self, spec=self.spec.model_copy(update={"observers": observers}))
+
     def to_yaml(self) -> str:
         """Return the recipe as YAML with its overrides and observers written in."""
         data = copy.deepcopy(self.document.data)
@@ -293,8 +304,8 @@ class Recipe:
         `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
         which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
         need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
-        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError for an
-        unknown or illegal hyperparameter, or a missing `T`.
+        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError
+        for an unknown or illegal hyperparameter, or a missing `T`.
         """
         from optzoo.optimizer import RecipeOptimizer
 

@@ -173,8 +173,8 @@ def test_new_values_and_shapes_compile_nothing(engine: str) -> None:
             for p in params:
                 p.grad = torch.ones_like(p)
             optimizer.step()
-        (plan,) = optimizer._plans.values()
-        return float(plan.engine.compile_seconds)
+        (run,) = optimizer._runs
+        return float(run.plan.engine.compile_seconds)
 
     train([100], 0.1, 1)
     frames = torch._dynamo.utils.counters["frames"]["total"]
@@ -250,5 +250,5 @@ def test_auto_is_settled_per_group(monkeypatch: pytest.MonkeyPatch) -> None:
     big, small = torch.nn.Parameter(torch.ones(50)), torch.nn.Parameter(torch.ones(5))
     groups = [{"params": [big]}, {"params": [small]}]
     optimizer = optzoo.load_recipe("adamw").build(groups, total_steps=20)
-    engines = [type(optimizer._plan(group).engine).__name__ for group in optimizer.param_groups]
+    engines = [type(run.plan.engine).__name__ for run in optimizer._runs]
     assert engines == ["CompiledEngine", "ForeachEngine"]

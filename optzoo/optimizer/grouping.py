@@ -1,12 +1,15 @@
-"""Lineups: which parameters take a step together, remembered from one step to the next.
+"""Who steps together, group by group: a plan, its engine, and the line-up of the parameters.
 
-Finding out who shares a clock, a device and a dtype, and gathering their state, is most of what a
-step costs the host when tensors are many and small. It is done anew only when other parameters
-have gradients, when other tensors hold the state, or when parameters are spread over processes.
+All of it follows from the group's dictionary and from `optimizer.state`, and is made anew when they
+change: other hyperparameters, other parameters with gradients, other tensors in the state, another
+time in it. Finding out who shares a time, a device and a dtype, and gathering their tensors, is
+most of what a step costs the host when tensors are many and small; whether it is still so is cheap
+to see.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
@@ -14,84 +17,253 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from optzoo.optimizer.clocks import Clock
-from optzoo.engine import Batch
-from optzoo.optimizer.parameters import MASTER
+from optzoo.engine import Batch, Engine, choose_engine, engine_class
+from optzoo.optimizer.entries import (
+    STEP,
+    Preparation,
+    check_at_train_point,
+    on_the_host,
+    scalar,
+    scalar_names,
+)
+from optzoo.optimizer.options import Momentum
+from optzoo.optimizer.precision import MASTER, Part, Precision
 from optzoo.program.ir import Program
+from optzoo.program.passes import specialise
+from optzoo.shards import Shards, local, shards_of
+from optzoo.zoo import Recipe
+
+State = Mapping[Tensor, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Parameters of one device and dtype, the states they had, and their batch as it is kept.
+class Plan:
+    """A program specialised for one group's hyperparameters, and the engine that runs it."""
 
-    `places` are their positions in the optimizer.
+    program: Program
+    engine: Engine
+
+
+class Plans:
+    """The plans of a recipe, by all that they depend on; groups that agree share one."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._made: dict[tuple[Any, ...], Plan] = {}
+
+    def of(self, group: Mapping[str, Any], engine: str) -> Plan:
+        """Return the program and engine for a group's hyperparameters as they are now."""
+        values = {
+            name: value if isinstance(value := group[name], str) else float(value)
+            for name in self.recipe.hyperparameters
+            if name != "lr"
+        }
+        key = (engine, *(v if isinstance(v, str) else v == 0 for v in values.values()))
+        plan = self._made.get(key)
+        if plan is None:
+            zeros = [name for name, value in values.items() if value == 0]
+            program = specialise(self.recipe.program(**values), zeros)
+            plan = self._made[key] = Plan(program, engine_class(engine)(program))
+        return plan
+
+
+class Clock:
+    """Parameters that have had as many steps, with scalars that agree; they share one evaluation.
+
+    `tensors` are their own scalars in the state, by name, and `values` what all of those hold.
     """
 
-    params: list[Tensor]
-    states: list[dict[str, Any]]
-    batch: Batch
-    places: list[int]
+    def __init__(self, values: Mapping[str, float], parts: list[Part]) -> None:
+        self.values = dict(values)
+        self.parts = parts
+        self.entries = [entry for part in parts for entry in part.states]
+        self.tensors = {name: [entry[name] for entry in self.entries] for name in values}
 
     @property
-    def has_narrow_params(self) -> bool:
-        """Whether the parameters are narrower than the arithmetic."""
-        return self.params[0].dtype not in (torch.float32, torch.float64)
+    def t(self) -> int:
+        """The number of steps that these parameters have had."""
+        return int(self.values[STEP])
 
     @property
-    def is_narrow(self) -> bool:
-        """Whether some buffer is narrower than the arithmetic."""
-        wide = torch.float64 if self.params[0].dtype == torch.float64 else torch.float32
-        return any(tensors[0].dtype != wide for tensors in self.batch.buffers.values())
+    def memory(self) -> dict[str, float]:
+        """The scalars with memory."""
+        return {name: value for name, value in self.values.items() if name != STEP}
 
-    def portions(
-        self, cut: Callable[[list[Tensor]], Iterator[list[Tensor]]]
-    ) -> Iterator[list[int]]:
-        """Yield which parameters to work on together where what is narrow is copied.
+    def is_right(self) -> bool:
+        """Return whether the state still says so."""
+        for name, tensors in self.tensors.items():
+            if not all(map(is_, (entry.get(name) for entry in self.entries), tensors)):
+                return False
+            if bool((torch.stack(tensors) != self.values[name]).any()):
+                return False
+        return True
 
-        All at once where they are spread over processes, which must meet in the same order.
-        """
-        if self.batch.shards is not None:
-            yield list(range(len(self.params)))
-            return
-        start = 0
-        for portion in cut(self.params):
-            yield list(range(start, start + len(portion)))
-            start += len(portion)
-
-    def holds(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
-        """Return whether the state of these parameters is still in the tensors of the batch."""
-        if self.batch.shards is not None:
-            return False
-        if not all(map(is_, map(state.get, self.params), self.states)):
-            return False
-        wide = [kept.get(MASTER, p) for kept, p in zip(self.states, self.params, strict=True)]
-        if not all(map(is_, wide, self.batch.params)):
-            return False
-        return all(
-            all(map(is_, (kept.get(name) for kept in self.states), tensors))
-            for name, tensors in self.batch.buffers.items()
-        )
+    def set(self, values: Mapping[str, float]) -> None:
+        """Write new values into the state."""
+        for name, value in values.items():
+            if value != self.values[name]:
+                tensors = self.tensors[name]
+                torch._foreach_copy_(tensors, [scalar(value)] * len(tensors))
+        self.values = dict(values)
 
 
 @dataclass(frozen=True)
 class Lineup:
-    """The parameters of one group that step now, by the clock they share."""
+    """The parameters of one group that step now, by the time they share."""
 
     program: Program
     params: list[Tensor]
-    parts: list[tuple[Clock, list[Part]]]
+    clocks: list[Clock]
 
-    def fits(
-        self,
-        program: Program,
-        params: Sequence[Tensor],
-        state: Mapping[Tensor, dict[str, Any]],
-    ) -> bool:
+    def fits(self, program: Program, params: Sequence[Tensor], state: State) -> bool:
         """Return whether these parameters, with this state, would line up like this again."""
         return (
             self.program is program
             and len(self.params) == len(params)
             and all(map(is_, self.params, params))
-            and all(part.holds(state) for _, parts in self.parts for part in parts)
+            and all(_holds(part, state) for clock in self.clocks for part in clock.parts)
+            and all(clock.is_right() for clock in self.clocks)
         )
+
+
+class GroupRun:
+    """One parameter group at work; see the module docstring."""
+
+    def __init__(
+        self, group: dict[str, Any], plans: Plans, engine: str, precision: Precision
+    ) -> None:
+        self.group = group
+        self.plans = plans
+        self.wish = engine
+        self.precision = precision
+        self.momentum = Momentum.of(plans.recipe)
+        self._engine: str | None = None
+        self._lineup: Lineup | None = None
+
+    @property
+    def params(self) -> list[Tensor]:
+        """The parameters as the group lists them now."""
+        return list(self.group["params"])
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for the hyperparameters as they are now."""
+        if self._engine is None:
+            self._engine = self._choose()
+        return self.plans.of(self.group, self._engine)
+
+    def inputs(self, program: Program, t: int) -> dict[str, float]:
+        """Return what the scalars of a step are computed from, memory aside."""
+        group = self.group
+        inputs = {hyper.name: float(group[hyper.name]) for hyper in program.hypers}
+        return {
+            **inputs,
+            "lr0": float(group["lr0"]),
+            "T": float(group["total_steps"] or 0),
+            "t": float(t),
+        }
+
+    def line_up(
+        self, params: list[Tensor], state: State, place_of: Callable[[], dict[Tensor, int]]
+    ) -> tuple[Plan, list[Clock]]:
+        """Return the plan, and the parameters by the time they share, with their state in form.
+
+        `place_of` gives the positions of all parameters in the optimizer. Warns of buffers that
+        begin late. Raises InputError for state that does not belong to its parameter.
+        """
+        plan = self.plan
+        if self._lineup is None or not self._lineup.fits(plan.program, params, state):
+            self._lineup = None
+            self._engine = self._choose()
+            plan = self.plan
+            clocks = self.clocks_of(plan.program, params, state, place_of())
+            self._lineup = Lineup(plan.program, params, clocks)
+        return plan, self._lineup.clocks
+
+    def clocks_of(
+        self, program: Program, params: list[Tensor], state: State, places: Mapping[Tensor, int]
+    ) -> list[Clock]:
+        """Bring the state of parameters into form and sort them by time, device and dtype."""
+        self.prepare(program, params, state, places)
+        by_time: dict[tuple[float, ...], list[Tensor]] = {}
+        names = scalar_names(program)
+        with on_the_host():
+            for param in params:
+                entry = state[param]
+                check_at_train_point(entry)
+                by_time.setdefault(tuple(float(entry[n]) for n in names), []).append(param)
+            return [
+                Clock(
+                    dict(zip(names, values, strict=True)),
+                    [part_of(program, alike, state, places) for alike in split_alike(members)],
+                )
+                for values, members in by_time.items()
+            ]
+
+    def prepare(
+        self, program: Program, params: list[Tensor], state: State, places: Mapping[Tensor, int]
+    ) -> None:
+        """Bring the state of parameters into form; warn of buffers that begin late."""
+        preparation = Preparation(program, self.precision)
+        for param in params:
+            preparation.prepare(state[param], param, f"parameter {places[param]}")
+        if preparation.begun:
+            names = ", ".join(f"`{name}`" for name in sorted(preparation.begun))
+            warnings.warn(
+                f"{self.plans.recipe.name}: {names} starts from zero now, after steps without it: "
+                "a hyperparameter that was 0 has changed, or the state has lost it",
+                stacklevel=6,
+            )
+
+    def _choose(self) -> str:
+        """Return the name of the engine; `auto` depends on nothing but the run."""
+        if self.wish != "auto":
+            return self.wish
+        params = [param for param in self.group["params"] if not is_lazy(param)]
+        device = params[0].device.type if params else "cpu"
+        elements = sum(param.numel() for param in params)
+        return choose_engine(device, elements, self.group["total_steps"])
+
+
+def part_of(
+    program: Program, params: list[Tensor], state: State, places: Mapping[Tensor, int]
+) -> Part:
+    """Return parameters that are alike as a part, with the tensors of their state."""
+    entries = [state[param] for param in params]
+    wide = [local(e.get(MASTER, p)) for e, p in zip(entries, params, strict=True)]
+    buffers = {s.name: [local(e[s.name]) for e in entries] for s in program.tensor_states}
+    batch = Batch(wide, [], buffers, shards_of(params[0]))
+    return Part(params, entries, batch, [places[p] for p in params])
+
+
+def _holds(part: Part, state: State) -> bool:
+    """Return whether parameters and state are still the tensors of a part, and alike."""
+    if part.batch.shards is not None:
+        return False
+    if not all(map(is_, map(state.get, part.params), part.states)):
+        return False
+    kept = [e.get(MASTER, p) for e, p in zip(part.states, part.params, strict=True)]
+    return (
+        all(map(is_, kept, part.batch.params))
+        and part.kind == [(p.dtype, p.device, p.shape) for p in part.params]
+        and all(
+            all(map(is_, (entry.get(name) for entry in part.states), tensors))
+            for name, tensors in part.batch.buffers.items()
+        )
+    )
+
+
+def split_alike(params: list[Tensor]) -> list[list[Tensor]]:
+    """Return the parameters in groups of one device, dtype and way of being sharded."""
+    groups: dict[tuple[torch.device, torch.dtype, Shards | None], list[Tensor]] = {}
+    for param in params:
+        groups.setdefault((param.device, param.dtype, shards_of(param)), []).append(param)
+    return list(groups.values())
+
+
+def places(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
+    """Return the position of every parameter in the optimizer."""
+    params: Iterator[Tensor] = (p for group in groups for p in group["params"])
+    return {param: i for i, param in enumerate(params)}

@@ -1,13 +1,13 @@
 """RecipeOptimizer: a recipe as a `torch.optim.Optimizer`.
 
-It owns parameter groups, per-parameter clocks, buffers, the point the parameters show, and what is
-saved. All arithmetic is the program's, run by an engine.
+All that it knows of a run is in `state` and `param_groups`, where torch's ecosystem looks for it
+and changes it: t and the scalars with memory are `state[param]["step"]` and its neighbours, the
+training point of a parameter that shows another is there, and the view is `group["mode"]`. What is
+kept beside them (plans, engines, who steps together) follows from them and is made anew when they
+change.
 
-Invariants: `param.grad` is read, never written or kept. State is created with the optimizer, in
-float32 (float64 for float64 parameters) unless the recipe's `state_dtype` keeps it narrower; how
-that and bfloat16 or float16 parameters are rounded is `optzoo.optimizer.precision`. Between steps the
-parameters hold the training point unless `eval()` was called. State of a parameter that is spread
-over processes (`DTensor`) is spread alike; engines are given the shards that this process holds.
+All arithmetic is the program's, run by an engine. `param.grad` is read, never written or kept.
+State is created with the optimizer for parameters that train, for others at their first gradient.
 """
 
 from __future__ import annotations
@@ -15,42 +15,43 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, overload
+from operator import is_
+from typing import Any, TypeVar, cast, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optzoo.optimizer import state as optimizer_state
-from optzoo.optimizer.clocks import Clock, split_by_clock
-from optzoo.engine import Batch, Engine, check_scope, choose_engine, engine_class
-from optzoo.errors import Diagnostic, InputError, RunError, nearest
-from optzoo.optimizer.grouping import Lineup, Part
-from optzoo.optimizer.parameters import MASTER, check_grad, check_param, portions, split_alike
-from optzoo.optimizer.precision import Precision
-from optzoo.program.domain import initial_memory, kept_memory, run_scalars
+from optzoo.engine import check_scope, engine_class
+from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.optimizer.entries import (
+    STEP,
+    check_grad,
+    default_on_cpu,
+    is_complete,
+    is_trainable,
+    on_the_host,
+)
+from optzoo.optimizer.grouping import GroupRun, Plan, Plans, places
+from optzoo.optimizer.options import Momentum, check_options, own_hyperparameters, plain
+from optzoo.optimizer.precision import Part, Precision
+from optzoo.optimizer.state import Loaded, identity, packed
+from optzoo.optimizer.views import hide_group, show_group
+from optzoo.program.domain import kept_memory, run_scalars
 from optzoo.program.expressions import Name
-from optzoo.program.ir import Program
 from optzoo.program.numbers import FloatDomain
-from optzoo.program.passes import specialise
-from optzoo.shards import local, local_like, shards_of
+from optzoo.shards import local, local_like
 from optzoo.zoo import Recipe
 
-SAVED = "train_point"
-FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program")
-"""Keys of a parameter group that are not hyperparameters."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 _FLOATS = FloatDomain()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A program specialised for one group's hyperparameters, and the engine that runs it."""
-
-    program: Program
-    engine: Engine
+def _untraced(function: F) -> F:
+    """Keep `torch.compile` out; unlike `torch.compiler.disable`, without importing the compiler."""
+    alone: Any = torch._disable_dynamo(function)  # type: ignore[attr-defined]
+    return cast(F, alone)
 
 
 class RecipeOptimizer(Optimizer):
@@ -72,59 +73,93 @@ class RecipeOptimizer(Optimizer):
         self.engine_name = engine
         if engine != "auto":
             engine_class(engine)  # an unknown name is an error now
-        self._engines: dict[int, str] = {}
-        self._plans: dict[tuple[Any, ...], Plan] = {}
-        self._clocks: dict[Tensor, Clock] = {}
-        self._lineups: dict[int, Lineup] = {}
-        self._shown = "train"
+        self._plans = Plans(recipe)
+        self._runs: list[GroupRun] = []
         if total_steps is not None and total_steps < 1:
             raise InputError(
                 Diagnostic("bad-value", f"`total_steps={total_steps}`: must be at least 1")
             )
         defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
         if lr is not None:
-            defaults["lr"] = lr  # a tensor stays a tensor
+            defaults["lr"] = plain(lr)  # a tensor stays a tensor
+        word = Momentum.of(recipe)
         fixed = {
             "lr0": None,
             "total_steps": total_steps,
             "mode": "train",
             "recipe": recipe.name,
             "program": recipe.program().digest,
+            "observers": list(recipe.spec.observers),
+            "maximize": False,
+            "capturable": False,
+            word.key: word.default(defaults),
         }
         super().__init__(params, {**defaults, **fixed})
 
-    # ------------------------------------------------------------------ groups and state
+    # ------------------------------------------------------------------ groups
 
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups; `betas` in them follows the recipe's own names and leads them."""
+        groups: list[dict[str, Any]] = self.__dict__["param_groups"]
+        for run in self._runs_of(groups):
+            run.momentum.agree(run.group)
+        return groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self.__dict__["param_groups"] = groups
+
+    def _runs_of(self, groups: list[dict[str, Any]]) -> list[GroupRun]:
+        """Return what goes with each group, made anew for groups that are new."""
+        runs = self._runs
+        if len(runs) != len(groups) or not all(map(is_, (run.group for run in runs), groups)):
+            known = {id(run.group): run for run in runs}  # alive, since `runs` holds them
+            self._runs = runs = [
+                known.get(id(group))
+                or GroupRun(group, self._plans, self.engine_name, self.precision)
+                for group in groups
+            ]
+        return runs
+
+    @_untraced
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its own hyperparameters override the recipe's.
 
-        Raises InputError for a misspelt or illegal hyperparameter and for parameters that are not
-        real floating-point tensors.
+        Raises InputError for a misspelt or illegal hyperparameter, for an option of torch that the
+        recipe cannot obey, and for trainable parameters that are not real floating point. A group
+        that is refused leaves nothing behind.
         """
-        knobs = self.recipe.hyperparameters
-        for key in param_group:
-            if key in knobs or key in FIXED_KEYS or key in ("params", "param_names", "name"):
-                continue
-            if (match := nearest(key, knobs)) is not None:
-                raise InputError(
-                    Diagnostic(
-                        "unknown-name",
-                        f"`{key}` is not a hyperparameter of {self.recipe.name}",
-                        hint=f"did you mean `{match}`?",
-                    )
-                )
-        own = {k: v for k, v in param_group.items() if k in knobs}
-        self.recipe.with_overrides(
-            {k: v if isinstance(v, str) else float(v) for k, v in own.items()}
-        )
+        if not isinstance(param_group, dict):
+            super().add_param_group(param_group)  # a TypeError, in torch's words
+        groups, known = self.__dict__["param_groups"], set(self.state)
+        before, stated = list(groups), dict(param_group)
+        try:
+            self._add_param_group(param_group)
+        except Exception:
+            groups[:] = before
+            for key in set(self.state) - known:
+                del self.state[key]
+            param_group.clear()
+            param_group.update(stated)
+            raise
+
+    def _add_param_group(self, param_group: dict[str, Any]) -> None:
+        mode = self.mode
+        param_group.update(own_hyperparameters(self.recipe, param_group))
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        group["mode"] = self._shown  # parameters without an update hold their own point in any view
+        group = self.__dict__["param_groups"][-1]
+        word = Momentum.of(self.recipe)
+        if not word.is_own and word.names:
+            group[word.key] = word.default(group)
+        group["mode"] = mode  # parameters without an update hold their own point in any view
         if group["lr0"] is None:
             group["lr0"] = float(group["lr"])
-        program = self._plan(group).program
+        run = self._runs_of(self.__dict__["param_groups"])[-1]
+        run.momentum.agree(group)
+        program = run.plan.program
         if program.uses_total_steps and group["total_steps"] is None:
-            self.param_groups.pop()
+            knobs = self.recipe.hyperparameters
             users = ", ".join(f"`{n}`" for n, v in knobs.items() if v.default == "T") or "it"
             raise InputError(
                 Diagnostic(
@@ -133,65 +168,52 @@ class RecipeOptimizer(Optimizer):
                     hint=f"pass `total_steps=...` to build(), or give {users} a number",
                 )
             )
-        self._lineups = {}
-        clock = Clock(0, initial_memory(program, _FLOATS))
         for param in group["params"]:
-            check_param(param)
-            self.precision.check(param)
-            self._clocks[param] = clock
-            self._create_state(param, program)
+            self._check_param(param)
+        self._complete([run])
 
-    def _create_state(self, param: Tensor, program: Program) -> None:
-        state = self.state[param]
-        self.precision.settle(state, param)
-        for buffer in program.tensor_states:
-            if buffer.name not in state:
-                fill = float(buffer.init) if isinstance(buffer.init, Fraction) else 0.0
-                dtype = self.precision.buffer_dtype(buffer.name, param)
-                state[buffer.name] = torch.full_like(
-                    param, fill, dtype=dtype, memory_format=torch.preserve_format
+    def _check_param(self, param: Tensor) -> None:
+        """Raise InputError for a trainable parameter that is not real floating point."""
+        if not param.requires_grad:
+            return
+        if param.is_complex() or not param.is_floating_point():
+            raise InputError(
+                Diagnostic(
+                    "bad-param",
+                    f"a parameter has dtype {param.dtype}; optzoo trains real floating point",
+                    hint="pass `torch.view_as_real(p)` for complex parameters",
                 )
+            )
+        self.precision.check(param)
 
-    def _plan(self, group: Mapping[str, Any]) -> Plan:
-        """Return the program and engine for a group's hyperparameters as they are now."""
-        knobs = self.recipe.hyperparameters
-        engine = self._engine_of(group)
-        kinds = (
-            value if isinstance(value, str) else float(value) == 0
-            for value in (group[name] for name in knobs if name != "lr")
-        )
-        key = (engine, *kinds)
-        plan = self._plans.get(key)
-        if plan is None:
-            values = {
-                name: value if isinstance(value := group[name], str) else float(value)
-                for name in knobs
-                if name != "lr"
-            }
-            program = self.recipe.program(**values)
-            zeros = [name for name, value in values.items() if value == 0]
-            program = specialise(program, zeros)
-            plan = self._plans[key] = Plan(program, engine_class(engine)(program))
-        return plan
+    def _complete(self, runs: list[GroupRun]) -> None:
+        """Give state to the parameters that train and lack it."""
+        for run in runs:
+            program = run.plan.program
+            lacking = [
+                p
+                for p in run.params
+                if is_trainable(p) and not is_complete(self.state.get(p), program)
+            ]
+            if lacking:
+                with default_on_cpu():
+                    run.prepare(program, lacking, self._entries(lacking), self._places())
 
-    def _engine_of(self, group: Mapping[str, Any]) -> str:
-        """Return the name of a group's engine; `auto` is settled once, when the group is met."""
-        place = id(group["params"])
-        if self.engine_name != "auto":
-            return self.engine_name
-        if place not in self._engines:
-            params = group["params"]
-            device = params[0].device.type if params else "cpu"
-            elements = sum(param.numel() for param in params)
-            self._engines[place] = choose_engine(device, elements, group["total_steps"])
-        return self._engines[place]
+    def _entries(self, params: list[Tensor]) -> dict[Tensor, dict[str, Any]]:
+        """Return the state of parameters; those that have none get an empty one."""
+        return {param: self.state.setdefault(param, {}) for param in params}
 
-    def _inputs(self, group: Mapping[str, Any], program: Program, t: int) -> dict[str, float]:
-        inputs = {hyper.name: float(group[hyper.name]) for hyper in program.hypers}
-        inputs["lr0"] = group["lr0"]
-        inputs["T"] = float(group["total_steps"] or 0)
-        inputs["t"] = float(t)
-        return inputs
+    def _places(self) -> dict[Tensor, int]:
+        """Return where all parameters are; forget those that are gone and never took a step.
+
+        Launchers exchange parameters for shards before the first step.
+        """
+        found = places(self.__dict__["param_groups"])
+        gone = [key for key in self.state if isinstance(key, Tensor) and key not in found]
+        for key in gone:
+            if not float(self.state[key].get(STEP, 1)):
+                del self.state[key]
+        return found
 
     # ------------------------------------------------------------------ the step
 
@@ -201,95 +223,70 @@ class RecipeOptimizer(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
+    @_untraced
+    @Optimizer.profile_hook_step
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Take one step with the gradients at the training point.
 
-        Parameters without a gradient are left alone and their clocks stand still. Raises RunError
+        Parameters without a gradient are left alone, and their time stands still. Raises RunError
         while the parameters show another point than the training point, and InputError for sparse
-        or complex gradients.
+        or complex gradients and for state that does not belong to its parameter. `torch.compile`
+        leaves it alone: the engine compiles what is worth it.
         """
-        if self._shown != "train":
+        check_capture = getattr(self, "_accelerator_graph_capture_health_check", None)
+        (check_capture or self._cuda_graph_capture_health_check)()  # the older name of the two
+        if self.mode != "train":
             raise RunError(
-                f"step() while the parameters hold the view `{self._shown}`",
+                f"step() while the parameters hold the view `{self.mode}`",
                 hint="call `optimizer.train()` first, or leave the `evaluation()` block",
             )
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._step_group(group, params)
+        with default_on_cpu():
+            for run in self._runs_of(self.param_groups):
+                params = [p for p in run.group["params"] if p.grad is not None]
+                if params:
+                    self._step_group(run, params)
         return loss
 
-    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        plan = self._plan(group)
+    step.hooked = True  # type: ignore[attr-defined]  # with its hooks inside, out of dynamo's sight
+
+    def _step_group(self, run: GroupRun, params: list[Tensor]) -> None:
+        check_options(self.recipe, run.group)
         for param in params:
             check_grad(param)
-        place = id(group["params"])
-        lineup = self._lineups.get(place)
-        if lineup is None or not lineup.fits(plan.program, params, self.state):
-            lineup = self._lineups[place] = self._line_up(group, plan.program, params)
-        for clock, parts in lineup.parts:
-            clock.t += 1
-            inputs = self._inputs(group, plan.program, clock.t)
+        state = self.state
+        if not all(param in state for param in params):
+            self._entries(params)
+        plan, clocks = run.line_up(params, state, self._places)
+        for clock in clocks:
+            t = clock.t + 1
+            inputs = run.inputs(plan.program, t)
             scalars = run_scalars(plan.program, _FLOATS, inputs, clock.memory)
-            for part in parts:
-                self._step_part(plan, clock, part, scalars)
-            clock.memory = kept_memory(plan.program, scalars)
-
-    def _line_up(self, group: dict[str, Any], program: Program, params: list[Tensor]) -> Lineup:
-        by_clock = []
-        for clock, members in split_by_clock(params, self._clocks, group["params"]):
-            self._meet_program(program, clock, members)
-            by_clock.append((clock, [self._part(program, p) for p in split_alike(members)]))
-        return Lineup(program, params, by_clock)
+            for part in clock.parts:
+                self._step_part(run, plan, t, part, scalars)
+            with on_the_host():
+                clock.set({STEP: float(t), **kept_memory(plan.program, scalars)})
 
     def _step_part(
-        self, plan: Plan, clock: Clock, part: Part, scalars: Mapping[Name, float]
+        self, run: GroupRun, plan: Plan, t: int, part: Part, scalars: Mapping[Name, float]
     ) -> None:
-        params, batch = part.params, part.batch
-        if clock.t == 1:
-            for state in plan.program.tensor_states:
-                if isinstance(state.init, str):
-                    for p in params:
-                        first = p.grad if state.init == "grad" else p
-                        assert first is not None
-                        self.state[p][state.name].copy_(first)
+        batch = part.batch
+        grads = [local_like(p.grad, p) for p in part.params if p.grad is not None]
+        if run.group.get("maximize"):
+            grads = list(torch._foreach_neg(grads))
+        if t == 1:
+            _take_first(plan, part, grads)
         check_scope(plan.engine, plan.program, batch)
-        batch.grads = [local_like(p.grad, p) for p in params if p.grad is not None]
+        batch.grads = grads
         rank = torch.distributed.get_rank() if batch.shards is not None else 0
-        self.precision.step(plan.engine, part, scalars, clock.t, rank)
+        for chosen, wide in self.precision.batches(part):
+            plan.engine.step(wide, scalars)
+            self.precision.round(part, chosen, wide, t, rank)
         batch.grads = []
-
-    def _part(self, program: Program, params: list[Tensor]) -> Part:
-        places = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
-        states = [self.state[p] for p in params]
-        return Part(params, states, self._batch(program, params), [places[p] for p in params])
-
-    def _batch(self, program: Program, params: list[Tensor]) -> Batch:
-        wide = [local(self.state[p].get(MASTER, p)) for p in params]
-        buffers = {
-            s.name: [local(self.state[p][s.name]) for p in params] for s in program.tensor_states
-        }
-        return Batch(wide, [], buffers, shards_of(params[0]))
-
-    def _meet_program(self, program: Program, clock: Clock, params: list[Tensor]) -> None:
-        """Create what a program needs and its predecessor did not: a hyperparameter left 0."""
-        missing = {s.name for s in program.tensor_states if s.name not in self.state[params[0]]}
-        if missing:
-            names = ", ".join(f"`{name}`" for name in sorted(missing))
-            warnings.warn(
-                f"{self.recipe.name}: a hyperparameter that was 0 has changed, and {names} "
-                "starts from zero now",
-                stacklevel=4,
-            )
-            for param in params:
-                self._create_state(param, program)
-        for name, value in initial_memory(program, _FLOATS).items():
-            clock.memory.setdefault(name, value)
 
     # ------------------------------------------------------------------ views
 
@@ -301,122 +298,106 @@ class RecipeOptimizer(Optimizer):
     @property
     def mode(self) -> str:
         """The view that the parameters hold now; `train` between steps."""
-        return self._shown
+        modes = (group.get("mode", "train") for group in self.__dict__["param_groups"])
+        return next((mode for mode in modes if mode != "train"), "train")
 
     @contextmanager
     def evaluation(self, view: str = "eval") -> Iterator[None]:
         """Let the parameters hold a view inside the block; leaving restores them bit for bit.
 
-        Raises InputError for an unknown view.
+        What the block does to the parameters does not last, and a warning says so. Raises
+        InputError for an unknown view.
         """
-        before = self._shown
+        before = self.mode
         self._show(view)
         try:
             yield
         finally:
-            self._show(before)
+            self._show(before, keeps_changes=False)
 
+    @_untraced
     def eval(self, view: str = "eval") -> None:
         """Let the parameters hold a view until `train()`. Calling it again changes nothing."""
         self._show(view)
 
+    @_untraced
     def train(self, mode: bool = True) -> None:
-        """Let the parameters hold the training point again; `train(False)` is `eval()`."""
+        """Let the parameters hold the training point again; `train(False)` is `eval()`.
+
+        Weights that were loaded while a view was shown stay, and a warning says so.
+        """
         self._show("train" if mode else "eval")
 
     @torch.no_grad()
-    def _show(self, view: str) -> None:
+    def _show(self, view: str, *, keeps_changes: bool = True) -> None:
         if view not in self.views:
             known = ", ".join(self.views)
             raise InputError(
                 Diagnostic("unknown-name", f"`{view}` is not a view", hint=f"views: {known}")
             )
-        if view == self._shown:
+        shown = self.mode
+        if view == shown != "train":
             return
-        for group in self.param_groups:
-            for param in group["params"]:
-                saved = self.state[param].pop(SAVED, None)
-                if saved is not None:
-                    local(param).copy_(local(saved))
-            if view != "train":
-                self._show_group(group, view)
+        changed = 0
+        with default_on_cpu():
+            for run in self._runs_of(self.param_groups):
+                changed += hide_group(run, self.state, self._places, shown, keeps_changes)
+                if view != "train":
+                    show_group(run, self.state, self._places, view)
+        for group in self.__dict__["param_groups"]:
             group["mode"] = view
-        self._shown = view
-
-    def _show_group(self, group: dict[str, Any], view: str) -> None:
-        plan = self._plan(group)
-        if plan.program.view(view).expr == plan.program.view("train").expr:
-            return
-        by_clock: dict[int, list[Tensor]] = {}
-        for param in group["params"]:
-            by_clock.setdefault(id(self._clocks[param]), []).append(param)
-        for members in by_clock.values():
-            clock = self._clocks[members[0]]
-            values: dict[Name, float] = {
-                Name(name): value
-                for name, value in {
-                    **self._inputs(group, plan.program, clock.t),
-                    **initial_memory(plan.program, _FLOATS),
-                    **clock.memory,
-                }.items()
-            }
-            alike = split_alike(members)
-            for params in (portion for part in alike for portion in portions(part)):
-                part = self._part(plan.program, params)
-                batch = self.precision.widened(part, range(len(params)))
-                points = plan.engine.view(view, batch, values)
-                for param, point in zip(params, points, strict=True):
-                    self.state[param][SAVED] = param.detach().clone()
-                    local(param).copy_(point)
+        if changed:
+            become = "are kept" if keeps_changes else "are gone"
+            warnings.warn(
+                f"{changed} parameters were changed while `{shown}` was shown: the new weights "
+                f"{become}",
+                stacklevel=4,
+            )
 
     # ------------------------------------------------------------------ saving and loading
 
+    @_untraced
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state: tensors by buffer name, groups, and the recipe's identity.
 
         Scalars are 0-d float64 tensors. Saving never changes the next update.
         """
-        self._write_clocks()
-        saved = super().state_dict()
-        saved["optzoo"] = optimizer_state.identity(self.recipe, self._shown)
+        for before in self._optimizer_state_dict_pre_hooks.values():
+            before(self)
+        groups = self.param_groups
+        self._complete(self._runs_of(groups))
+        saved = packed(groups, self.state)
+        idle = sum(len(group["params"]) for group in groups) - len(
+            [key for key in saved["state"] if isinstance(key, int)]
+        )
+        saved["optzoo"] = identity(self.recipe, self.mode, idle)
+        for after in self._optimizer_state_dict_post_hooks.values():
+            saved = saved if (changed := after(self, saved)) is None else changed
         return saved
 
+    @_untraced
+    @torch.no_grad()
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore a state saved by `state_dict`; every tensor keeps the dtype it was saved in.
+        """Restore a state saved by `state_dict`; the view that was shown is restored too.
 
-        The view that was shown is restored too. Raises InputError, with a readable difference,
-        for the state of another recipe, of other parameters, or of no optzoo optimizer.
+        Everything is copied. Hyperparameters and `total_steps` are those of the state. Raises
+        InputError, with a readable difference, for the state of another recipe, of other
+        parameters, of no optzoo optimizer, and for a damaged one; nothing has changed then. Hooks
+        run before anything is checked, and after everything is done.
         """
-        optimizer_state.check(self, state_dict)
-        core = {k: v for k, v in state_dict.items() if k in ("state", "param_groups")}
-        super().load_state_dict(core)
-        optimizer_state.restore_layout(self, state_dict)
-        self._read_clocks()
-
-    def _write_clocks(self) -> None:
-        written: dict[int, dict[str, Tensor]] = {}
-        for param, clock in self._clocks.items():
-            if id(clock) not in written:
-                written[id(clock)] = clock.tensors()
-            self.state[param].update(written[id(clock)])
-
-    def _read_clocks(self) -> None:
-        """Take the clocks from the state; parameters that show the same time share one."""
-        self._clocks, self._lineups, self._engines = {}, {}, {}
-        for group in self.param_groups:
-            program = self._plan(group).program
-            shared: dict[tuple[float, ...], Clock] = {}
-            for param in group["params"]:
-                state = self.state[param]
-                memory = initial_memory(program, _FLOATS)
-                memory |= {name: float(state[name]) for name in memory if name in state}
-                clock = Clock(int(state.get("step", 0)), memory)
-                self._clocks[param] = shared.setdefault(clock.key(), clock)
-                self._create_state(param, program)
-        self._shown = self.param_groups[0]["mode"] if self.param_groups else "train"
+        saved: Any = dict(state_dict)
+        for before in self._optimizer_load_state_dict_pre_hooks.values():
+            saved = saved if (changed := before(self, saved)) is None else changed
+        with default_on_cpu():
+            loaded = Loaded(saved, self.param_groups, self.recipe, self.precision)
+        for message in loaded.warnings:
+            warnings.warn(message, stacklevel=3)
+        self.state = loaded.state  # type: ignore[assignment]
+        self.param_groups = loaded.param_groups
+        for after in self._optimizer_load_state_dict_post_hooks.values():
+            after(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._write_clocks()
         base: dict[str, Any] = super().__getstate__()
         return {
             **base,
@@ -427,10 +408,17 @@ class RecipeOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        if "recipe" in state:  # a copy, not a load
-            self._plans = {}
-            self._read_clocks()
+        self._plans, self._runs = Plans(self.recipe), []
 
     def __repr__(self) -> str:
-        sizes = [len(group["params"]) for group in self.param_groups]
+        sizes = [len(group["params"]) for group in self.__dict__["param_groups"]]
         return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
+
+
+def _take_first(plan: Plan, part: Part, grads: list[Tensor]) -> None:
+    """Fill the buffers that start at a parameter's first gradient, or at the parameter itself."""
+    for state in plan.program.tensor_states:
+        if isinstance(state.init, str):
+            for entry, param, grad in zip(part.states, part.params, grads, strict=True):
+                first = grad if state.init == "grad" else param
+                local(entry[state.name]).copy_(local(first))

@@ -7,24 +7,25 @@ parameter narrower than the arithmetic is kept in one of four ways, `ROUNDINGS`.
 
 Random bits come from generators of their own, seeded by the optimizer's seed, the time and the
 place of the parameter: nothing else that draws numbers sees or disturbs them, and a run that is
-resumed draws the same.
+resumed draws the same. No step is taken here: the optimizer calls the engine in between.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from optzoo.engine import Batch, Engine
+from optzoo.engine import Batch
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.optimizer.grouping import Part
-from optzoo.optimizer.parameters import COMPENSATION, MASTER, portions
-from optzoo.program.expressions import Name
 from optzoo.shards import local
+
+MASTER, COMPENSATION = "master", "compensation"
+"""Keys, in the state of a narrow parameter, of its float32 copy and of what rounding took away."""
 
 ROUNDINGS = {
     "master": "a float32 copy in the state, of which the parameter is a rounded view",
@@ -69,6 +70,68 @@ def with_compensation(param: Tensor, compensation: Tensor) -> Tensor:
     return torch.where(wide.to(param.dtype) == param, wide, param.float())
 
 
+PORTION = 1 << 20
+"""Elements that are worked on at a time where new tensors are made of them: a few megabytes."""
+
+
+def portions(params: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of at most `PORTION` elements or one parameter."""
+    taken: list[Tensor] = []
+    elements = 0
+    for param in params:
+        if taken and elements + param.numel() > PORTION:
+            yield taken
+            taken, elements = [], 0
+        taken.append(param)
+        elements += param.numel()
+    if taken:
+        yield taken
+
+
+@dataclass(frozen=True)
+class Part:
+    """Parameters of one device and dtype, the states they had, and their batch as it is kept.
+
+    `places` are their positions in the optimizer, `kind` what they were like.
+    """
+
+    params: list[Tensor]
+    states: list[dict[str, Any]]
+    batch: Batch
+    places: list[int]
+    kind: list[tuple[torch.dtype, torch.device, torch.Size]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = [(p.dtype, p.device, p.shape) for p in self.params]
+        object.__setattr__(self, "kind", kind)
+
+    @property
+    def has_narrow_params(self) -> bool:
+        """Whether the parameters are narrower than the arithmetic."""
+        dtype = self.params[0].dtype
+        return dtype != arithmetic(dtype)
+
+    @property
+    def is_kept_wide(self) -> bool:
+        """Whether a step may work on what is stored, without copies."""
+        wide = arithmetic(self.params[0].dtype)
+        slots = [self.batch.params, *self.batch.buffers.values()]
+        return all(tensors[0].dtype == wide for tensors in slots)
+
+    def portions(self) -> Iterator[list[int]]:
+        """Yield which parameters to work on together where what is narrow is copied.
+
+        All at once where they are spread over processes, which must meet in the same order.
+        """
+        if self.batch.shards is not None:
+            yield list(range(len(self.params)))
+            return
+        start = 0
+        for portion in portions(self.params):
+            yield list(range(start, start + len(portion)))
+            start += len(portion)
+
+
 @dataclass(frozen=True)
 class Precision:
     """What an optimizer keeps narrow, and how: buffers by name, parameters by `rounding`."""
@@ -76,6 +139,8 @@ class Precision:
     buffers: Mapping[str, str]
     rounding: str = "master"
     seed: int = 0
+
+    kept = (MASTER, COMPENSATION)
 
     def __post_init__(self) -> None:
         if self.rounding not in ROUNDINGS:
@@ -95,50 +160,62 @@ class Precision:
         is_narrow = self.buffers.get(name) == "bfloat16"
         return torch.bfloat16 if is_narrow else arithmetic(param.dtype)
 
-    def settle(self, state: dict[str, Tensor], param: Tensor) -> None:
-        """Make the state keep a narrow parameter as asked, whatever it was kept like before."""
+    def settle(self, state: MutableMapping[str, Any], param: Tensor) -> None:
+        """Make the state keep a parameter as asked, whatever it and its dtype were before.
+
+        A parameter that has been cast up is what its copy holds where it is that copy rounded.
+        """
         if param.dtype == arithmetic(param.dtype):
+            _take_up(state, param.detach())
             return
         wide: Tensor | None = state.get(MASTER)
         if wide is None and COMPENSATION in state:
             wide = with_compensation(param, state[COMPENSATION])
+        self.check(param)
         if self.rounding == "master":
             state.pop(COMPENSATION, None)
-            if MASTER not in state:
-                state[MASTER] = param.detach().float() if wide is None else wide
+            master = param.detach().float() if wide is None else wide
+            state[MASTER] = master.to(arithmetic(param.dtype))
         else:
             state.pop(MASTER, None)
-        if self.rounding == "kahan" and COMPENSATION not in state:
-            lost = torch.zeros_like(param) if wide is None else (wide - param.detach().float())
-            state[COMPENSATION] = lost.detach().to(param.dtype)
-        elif self.rounding != "kahan":
+        if self.rounding == "kahan":
+            if COMPENSATION not in state:
+                lost = torch.zeros_like(param) if wide is None else (wide - param.detach().float())
+                state[COMPENSATION] = lost.detach()
+            state[COMPENSATION] = state[COMPENSATION].to(param.dtype)
+        else:
             state.pop(COMPENSATION, None)
 
-    def step(
-        self, engine: Engine, part: Part, scalars: Mapping[Name, float], t: int, rank: int = 0
-    ) -> None:
-        """Take the step of a part whose gradients are in its batch; store each result rounded."""
-        is_plain = not part.is_narrow and (MASTER in part.states[0] or not part.has_narrow_params)
-        params = [local(param) for param in part.params]
-        if is_plain:
+    def batches(self, part: Part) -> Iterator[tuple[list[int], Batch]]:
+        """Yield a part in batches in the dtype of the arithmetic: which parameters, and the batch.
+
+        The gradients are those of the part's batch. What is stored wide is the stored tensors
+        themselves; weights that someone loaded into narrow parameters are taken up.
+        """
+        if part.is_kept_wide:
             if part.has_narrow_params:
-                refresh_masters(params, part.batch.params)
-            engine.step(part.batch, scalars)
-            if part.has_narrow_params:
-                torch._foreach_copy_(params, part.batch.params)
+                refresh_masters([local(param) for param in part.params], part.batch.params)
+            yield list(range(len(part.params))), part.batch
             return
-        for chosen in part.portions(portions):
-            stored = part.batch.only(chosen)
-            wide = self.widened(part, chosen)
-            engine.step(wide, scalars)
-            random = torch.Generator(wide.params[0].device)
-            random.manual_seed(_seed(self.seed, t, part.places[chosen[0]], rank))
-            for name, tensors in stored.buffers.items():
-                for kept, new in zip(tensors, wide.buffers[name], strict=True):
-                    if kept is not new:
-                        kept.copy_(round_stochastically(new, random))
-            for i, new in zip(chosen, wide.params, strict=True):
-                self._store(params[i], part.states[i], new, random)
+        for chosen in part.portions():
+            yield chosen, self.widened(part, chosen)
+
+    def round(self, part: Part, chosen: Sequence[int], wide: Batch, t: int, rank: int = 0) -> None:
+        """Store the results of a step on a batch of `batches`, rounded as they are kept."""
+        params = [local(part.params[i]) for i in chosen]
+        if part.is_kept_wide:
+            if part.has_narrow_params:
+                torch._foreach_copy_(params, wide.params)
+            return
+        stored = part.batch.only(chosen)
+        random = torch.Generator(wide.params[0].device)
+        random.manual_seed(_seed(self.seed, t, part.places[chosen[0]], rank))
+        for name, tensors in stored.buffers.items():
+            for kept, new in zip(tensors, wide.buffers[name], strict=True):
+                if kept is not new:
+                    kept.copy_(round_stochastically(new, random))
+        for i, param, new in zip(chosen, params, wide.params, strict=True):
+            self._store(param, part.states[i], new, random)
 
     def _store(
         self, param: Tensor, state: Mapping[str, Tensor], new: Tensor, random: torch.Generator
@@ -153,7 +230,7 @@ class Precision:
             local(state[COMPENSATION]).copy_(new - param.to(new.dtype))
 
     def widened(self, part: Part, chosen: Sequence[int]) -> Batch:
-        """Return a batch in the dtype of the arithmetic; what is narrow is copied."""
+        """Return some of a part in the dtype of the arithmetic; what is narrow is copied."""
         batch = part.batch.only(chosen)
         wide = []
         for i, held in zip(chosen, batch.params, strict=True):
@@ -177,6 +254,17 @@ class Precision:
 def _seed(*numbers: int) -> int:
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def _take_up(state: MutableMapping[str, Any], param: Tensor) -> None:
+    """Give a parameter that has been cast up what was kept while it was narrow, and forget that."""
+    master, compensation = state.pop(MASTER, None), state.pop(COMPENSATION, None)
+    if master is None and compensation is None:
+        return
+    wide = param + compensation.to(param.dtype) if master is None else master.to(param.dtype)
+    for narrow in (torch.bfloat16, torch.float16):
+        is_rounded = wide.to(narrow).to(param.dtype) == param
+        param.copy_(torch.where(is_rounded, wide, param))
 
 
 def refresh_masters(params: Sequence[Tensor], masters: Sequence[Tensor]) -> None:

@@ -1,26 +1,48 @@
-"""The state of a `RecipeOptimizer` on its way in and out: identity, checks, dtypes."""
+"""A state on its way in and out: whose it is, whether it is whole, and copies of what is in it.
+
+`packed` and `Loaded` take groups, state and program; nothing here knows of the optimizer. A state
+is read completely before anything of it counts: what cannot be used is refused with one error, and
+what is left out is said.
+"""
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from optzoo.errors import Diagnostic, InputError
-from optzoo.shards import is_sharded, spread_like
-
-if TYPE_CHECKING:
-    from optzoo.optimizer.optimizer import RecipeOptimizer
-    from optzoo.zoo import Recipe
+from optzoo.errors import InputError
+from optzoo.optimizer.entries import (
+    SHOWN,
+    STEP,
+    placed,
+    read_number,
+    refusal,
+    scalar,
+    scalar_names,
+)
+from optzoo.optimizer.options import Momentum, check_options, is_number, plain
+from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision, arithmetic
+from optzoo.program.ir import Program
+from optzoo.program.passes import specialise
+from optzoo.zoo import Recipe
 
 STATE_VERSION = 1
 
+Groups = Sequence[Mapping[str, Any]]
 
-def identity(recipe: Recipe, shown: str) -> dict[str, Any]:
-    """Return what says whose state this is: plain values, fit for JSON."""
+
+def identity(recipe: Recipe, shown: str, idle: int) -> dict[str, Any]:
+    """Return what says whose state this is: plain values, fit for JSON.
+
+    `idle` is the number of parameters that have no state, since they never had a gradient.
+    """
     program = recipe.program()
     return {
         "version": STATE_VERSION,
@@ -28,90 +50,295 @@ def identity(recipe: Recipe, shown: str) -> dict[str, Any]:
         "program_digest": program.digest,
         "program": program.text(values=False),
         "mode": shown,
+        "idle": idle,
     }
 
 
-def check(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None:
-    """Refuse a state that is not one of this recipe on these parameters, before anything moves."""
-    if not isinstance(saved.get("state"), dict) or not saved.get("param_groups"):
-        raise _refuse("this is not the state of an optimizer: it lacks `state` or `param_groups`")
-    known = saved.get("optzoo") or {}
-    group = saved["param_groups"][0]
-    if "program" not in group:
-        raise _refuse(
-            "this state was not saved by an optzoo optimizer",
-            "states of other packages are laid out differently and are not converted",
-        )
-    version = known.get("version", STATE_VERSION)
-    if version > STATE_VERSION:
-        raise _refuse(
-            f"this state has version {version}, and this optzoo reads up to {STATE_VERSION}",
-            "install a newer optzoo",
-        )
-    program = optimizer.recipe.program()
-    if group["program"] != program.digest:
-        name = known.get("recipe", group.get("recipe"))
-        message = f"this state belongs to the recipe `{name}`, not to `{optimizer.recipe.name}`"
-        if name == optimizer.recipe.name:
+def packed(groups: Groups, state: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return groups and state as torch saves them: parameters by number, tensors as they are.
+
+    State of parameters that are in no group is left out; numbers of numpy become Python's.
+    """
+    number: dict[Any, int] = {}
+    packed_groups = []
+    for group in groups:
+        for param in group["params"]:
+            number.setdefault(param, len(number))
+        saved = {key: plain(value) for key, value in group.items() if key != "params"}
+        packed_groups.append({**saved, "params": [number[p] for p in group["params"]]})
+    kept = {
+        number.get(key, key): entry
+        for key, entry in state.items()
+        if key in number or not isinstance(key, Tensor)
+    }
+    return {"state": kept, "param_groups": packed_groups}
+
+
+@dataclass
+class Loaded:
+    """A saved state, read and copied for `groups`: `state`, `param_groups` and what is to be said.
+
+    Raises InputError, with a readable difference, for the state of another recipe, of other
+    parameters, of no optzoo optimizer, and for one that is damaged.
+    """
+
+    saved: Mapping[str, Any]
+    groups: Groups
+    recipe: Recipe
+    precision: Precision
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        known = self.saved.get("optzoo")
+        self.known: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
+        self._check_form()
+        self.their_recipe = self._identify()
+        self._check_groups()
+        self.param_groups = [
+            self._group(i, ours, theirs)
+            for i, (ours, theirs) in enumerate(zip(self.groups, self.saved["param_groups"]))
+        ]
+        self.state: dict[Any, Any] = defaultdict(dict)
+        self._read_entries()
+
+    # ------------------------------------------------------------------ whose it is
+
+    def _check_form(self) -> None:
+        groups = self.saved.get("param_groups")
+        is_form = isinstance(self.saved.get("state"), Mapping) and isinstance(groups, list | tuple)
+        if not is_form or not groups or not all(isinstance(g, Mapping) for g in groups):
+            raise refusal(
+                "this is not the state of an optimizer: it lacks `state` or `param_groups`"
+            )
+        if any("program" not in group for group in groups):
+            raise refusal(
+                "this state was not saved by an optzoo optimizer",
+                "states of other packages are laid out differently and are not converted",
+            )
+        version = self.known.get("version", STATE_VERSION)
+        if not isinstance(version, int) or version > STATE_VERSION:
+            raise refusal(
+                f"this state has version {version}, and this optzoo reads up to {STATE_VERSION}",
+                "install a newer optzoo",
+            )
+
+    def _identify(self) -> Recipe:
+        """Return the recipe of the state: ours, perhaps with other observers."""
+        digests = {group["program"] for group in self.saved["param_groups"]}
+        program = self.recipe.program()
+        if digests == {program.digest}:
+            return self.recipe
+        other = self._with_their_observers()
+        if other is not None and digests == {other.program().digest}:
+            self._say_observers(other)
+            return other
+        name = self.known.get("recipe", self.saved["param_groups"][0].get("recipe"))
+        message = f"this state belongs to the recipe `{name}`, not to `{self.recipe.name}`"
+        if name == self.recipe.name:
             message = f"this state was saved by a different version of the recipe `{name}`"
-        raise _refuse(message, _difference(known.get("program"), program.text(values=False)))
-    _check_shapes(optimizer, saved)
+        raise refusal(message, _difference(self.known.get("program"), program.text(values=False)))
 
+    def _with_their_observers(self) -> Recipe | None:
+        names = self.saved["param_groups"][0].get("observers")
+        if names is None:  # states from before groups said so name them in the program's text
+            names = _views_in(self.known.get("program"))[2:]
+        try:
+            return self.recipe.with_only_observers([str(name) for name in names])
+        except (InputError, TypeError):
+            return None
 
-def _check_shapes(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None:
-    here = [len(group["params"]) for group in optimizer.param_groups]
-    there = [len(group["params"]) for group in saved["param_groups"]]
-    if here != there:
-        raise _refuse(f"the state is for groups of {there} parameters; this optimizer has {here}")
-    for i, param, state in _pairs(optimizer, saved):
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.dim() > 0 and value.shape != param.shape:
-                shape, wanted = tuple(value.shape), tuple(param.shape)
-                raise _refuse(
-                    f"`{name}` of parameter {i} has shape {shape}; the parameter has {wanted}"
+    def _say_observers(self, other: Recipe) -> None:
+        here, there = set(self.recipe.spec.observers), set(other.spec.observers)
+        for names, what in ((there - here, "is dropped"), (here - there, "starts now")):
+            for name in sorted(names):
+                self.warnings.append(
+                    f"the observer `{name}` {what}: the state was saved with "
+                    f"{', '.join(sorted(there)) or 'none'}"
+                )
+
+    # ------------------------------------------------------------------ groups
+
+    def _check_groups(self) -> None:
+        theirs = self.saved["param_groups"]
+        for i, group in enumerate(theirs):
+            params = group.get("params")
+            if not isinstance(params, list | tuple):
+                raise refusal(f"group {i} of the state lacks its list `params`")
+        here = [len(group["params"]) for group in self.groups]
+        there = [len(group["params"]) for group in theirs]
+        if here != there:
+            raise refusal(
+                f"the state is for groups of {there} parameters; this optimizer has {here}"
+            )
+        numbers = [n for group in theirs for n in group["params"]]
+        if len(set(map(repr, numbers))) != len(numbers):
+            raise refusal("a parameter appears twice in the groups of the state")
+
+    def _group(self, i: int, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        knobs = self.recipe.hyperparameters
+        missing = [k for k in (*knobs, "lr0", "total_steps", "mode") if k not in theirs]
+        if missing:
+            raise refusal(f"group {i} of the state lacks `{missing[0]}`")
+        check_options(self.recipe, theirs)
+        group = {key: plain(copy.deepcopy(value)) for key, value in theirs.items()}
+        for name, knob in knobs.items():
+            value = group[name]
+            if isinstance(value, str) and name != "lr":
+                self.recipe.with_overrides({name: value})
+            elif not is_number(value):
+                what = f"`{name}` of group {i} is {value!r}, where {knob.default} is usual"
+                raise refusal(what, "a hyperparameter is a finite number, or an expression")
+        if not is_number(group["lr0"]):
+            raise refusal(f"`lr0` of group {i} is {group['lr0']!r}, not a number")
+        if group["mode"] not in [view.name for view in self.their_recipe.program().views]:
+            raise refusal(f"`mode` of group {i} is {group['mode']!r}, which is not a view")
+        self._take_horizon(i, ours, group)
+        word = Momentum.of(self.recipe)
+        for key in ("maximize", "capturable", word.key):  # older states lack them
+            group.setdefault(key, ours.get(key))
+        if word.names:
+            group[word.key] = word.default(group)
+        group["params"] = ours["params"]
+        if "param_names" in ours:
+            group.setdefault("param_names", ours["param_names"])
+        group["observers"] = list(self.recipe.spec.observers)
+        group["program"] = self.recipe.program().digest
+        return group
+
+    def _take_horizon(self, i: int, ours: Mapping[str, Any], group: dict[str, Any]) -> None:
+        here, there = ours["total_steps"], group["total_steps"]
+        is_count = isinstance(there, int) and not isinstance(there, bool) and there >= 1
+        if there is not None and not is_count:
+            raise refusal(f"`total_steps` of group {i} is {there!r}, not a number of steps")
+        if there is None:
+            group["total_steps"] = here
+        elif here is not None and here != there:
+            self.warnings.append(
+                f"group {i} goes on with total_steps={there}, which the state says, not {here}, "
+                f"which it was built with; to change it: param_groups[{i}]['total_steps'] = {here}"
+            )
+
+    # ------------------------------------------------------------------ entries
+
+    def _pairs(self) -> Iterator[tuple[Mapping[str, Any], Any, Tensor]]:
+        for group, theirs in zip(self.param_groups, self.saved["param_groups"]):
+            for param, number in zip(group["params"], theirs["params"]):
+                yield group, number, param
+
+    def _read_entries(self) -> None:
+        entries: Mapping[Any, Any] = self.saved["state"]
+        pairs = list(self._pairs())
+        numbers = {number for _, number, _ in pairs}
+        for key, value in entries.items():
+            if key in numbers:
+                continue
+            is_text = isinstance(key, str) and key.isdecimal()
+            if is_text or isinstance(key, int):
+                hint = (
+                    "JSON turns keys into text: turn them back with int(key)" if is_text else None
+                )
+                raise refusal(f"the state has an entry {key!r}, which no group lists", hint)
+            self.state[key] = copy.deepcopy(value)
+        self._check_missing([(n, p) for _, n, p in pairs if not entries.get(n)])
+        programs: dict[int, tuple[Program, Program]] = {}
+        for group, number, param in pairs:
+            if entries.get(number):
+                if id(group) not in programs:  # the groups live as long as this loop
+                    recipes = (self.their_recipe, self.recipe)
+                    programs[id(group)] = (_program(recipes[0], group), _program(recipes[1], group))
+                entry = _Entry(entries[number], param, f"parameter {number}", self.precision)
+                self.state[param] = entry.read(*programs[id(group)], group["mode"])
+
+    def _check_missing(self, missing: Sequence[tuple[Any, Tensor]]) -> None:
+        """Raise InputError where state is missing that a parameter had."""
+        idle = self.known.get("idle", 0)
+        if isinstance(idle, int) and len(missing) <= idle:
+            return
+        for number, param in missing:
+            if param.requires_grad:
+                raise refusal(
+                    f"the state of parameter {number} is missing",
+                    "a parameter whose state may begin anew is frozen while the rest is loaded",
                 )
 
 
-def _pairs(
-    optimizer: RecipeOptimizer, saved: Mapping[str, Any]
-) -> list[tuple[Any, Tensor, Mapping[str, Any]]]:
-    pairs = []
-    for group, other in zip(optimizer.param_groups, saved["param_groups"], strict=True):
-        for param, i in zip(group["params"], other["params"], strict=True):
-            pairs.append((i, param, saved["state"].get(i, {})))
-    return pairs
+@dataclass
+class _Entry:
+    """What a state says of one parameter, to be copied for it."""
+
+    saved: Mapping[str, Any]
+    param: Tensor
+    of: str
+    precision: Precision
+
+    def read(self, theirs: Program, ours: Program, mode: str) -> dict[str, Any]:
+        """Return a copy, checked against the program it was saved by, for the one of ours."""
+        if not isinstance(self.saved, Mapping):
+            raise refusal(f"the state of {self.of} is {type(self.saved).__name__}, not a mapping")
+        numbers = {STEP, *(s.name for s in (*theirs.scalar_states, *ours.scalar_states))}
+        buffers = {s.name for s in (*theirs.tensor_states, *ours.tensor_states)}
+        entry: dict[str, Any] = {}
+        for name, value in self.saved.items():
+            if name in numbers:
+                entry[name] = scalar(read_number(value, name, self.of))
+            elif name in buffers or name in (MASTER, COMPENSATION, SHOWN):
+                entry[name] = self._tensor(name, value)
+            else:
+                entry[name] = copy.deepcopy(value)
+        t = entry.get(STEP)
+        if t is None or float(t) > 0:
+            self._check_whole(entry, theirs, mode)
+        for name in {s.name for s in theirs.states} - {s.name for s in ours.states}:
+            entry.pop(name, None)  # an observer's, which is said
+        is_narrow = self.param.dtype != arithmetic(self.param.dtype)
+        if is_narrow and not is_lazy(self.param) and not self.param.is_meta:
+            self.precision.settle(entry, self.param)
+        return entry
+
+    def _check_whole(self, entry: Mapping[str, Any], program: Program, mode: str) -> None:
+        for name in (*scalar_names(program), *(s.name for s in program.tensor_states)):
+            if name not in entry:
+                raise refusal(f"the state of {self.of} lacks `{name}`")
+        is_elsewhere = program.view(mode).expr != program.view("train").expr
+        if is_elsewhere and SHOWN not in entry:
+            raise refusal(
+                f"the state was saved while `{mode}` was shown, and the training point of "
+                f"{self.of} is missing",
+                f"without its `{SHOWN}` the run cannot go on where it was",
+            )
+
+    def _tensor(self, name: str, value: Any) -> Tensor:
+        if is_lazy(self.param) or self.param.is_meta:  # its place is not known yet
+            if not isinstance(value, Tensor):
+                raise refusal(f"`{name}` of {self.of} is {type(value).__name__}, not a tensor")
+            return value.detach().clone()
+        is_buffer = name not in (MASTER, COMPENSATION, SHOWN)
+        dtype = self.precision.buffer_dtype(name, self.param) if is_buffer else None
+        if isinstance(value, Tensor) and (value.is_complex() or not value.is_floating_point()):
+            raise refusal(f"`{name}` of {self.of} has dtype {value.dtype}, not real numbers")
+        return placed(value, self.param, dtype, name, self.of).detach().clone()
 
 
-def restore_layout(optimizer: RecipeOptimizer, saved: Mapping[str, Any]) -> None:
-    """Undo torch's cast of state to the parameter's dtype: what was float32 stays float32.
+def _program(recipe: Recipe, group: Mapping[str, Any]) -> Program:
+    values = {
+        name: value if isinstance(value := group[name], str) else float(value)
+        for name in recipe.hyperparameters
+        if name != "lr"
+    }
+    return specialise(recipe.program(**values), [n for n, v in values.items() if v == 0])
 
-    Whole tensors of a parameter that is spread over processes are spread as it is.
-    """
-    for _, param, state in _pairs(optimizer, saved):
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.dim() > 0 and is_sharded(param):
-                spread = spread_like(value, param)
-                optimizer.state[param][name] = spread.detach().clone()
-                continue
-            now = optimizer.state[param].get(name)
-            if isinstance(value, Tensor) and now is not None and now.dtype != value.dtype:
-                device = torch.device("cpu") if value.dim() == 0 else param.device
-                optimizer.state[param][name] = value.detach().clone().to(device)
-        for buffer in optimizer.recipe.program().tensor_states:  # kept as this optimizer keeps it
-            held = optimizer.state[param].get(buffer.name)
-            dtype = optimizer.precision.buffer_dtype(buffer.name, param)
-            if held is not None and held.dtype != dtype:
-                optimizer.state[param][buffer.name] = held.to(dtype)
+
+def _views_in(text: Any) -> list[str]:
+    """Return the names of the views that the text of a program lists."""
+    lines = text.splitlines() if isinstance(text, str) else []
+    begin = next((i for i, line in enumerate(lines) if line.startswith("  views")), len(lines))
+    return [line[11:].partition(" := ")[0].strip() for line in lines[begin:]]
 
 
 def _difference(theirs: str | None, ours: str) -> str | None:
-    if theirs is None:
+    if not isinstance(theirs, str):
         return None
     lines = difflib.unified_diff(
         theirs.splitlines(), ours.splitlines(), "saved", "this recipe", lineterm="", n=0
     )
     return "the programs differ:\n" + "\n".join(f"    {line}" for line in lines)
-
-
-def _refuse(message: str, hint: str | None = None) -> InputError:
-    return InputError(Diagnostic("foreign-state", message, hint=hint))
