@@ -9,7 +9,7 @@ their own, tensors on the parameter's device, shaped like it, in the dtype that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any
@@ -171,12 +171,12 @@ def placed(value: Any, param: Tensor, dtype: torch.dtype | None, name: str, of: 
     return tensor if dtype is None or tensor.dtype == dtype else tensor.to(dtype)
 
 
-def check_grad(param: Tensor) -> None:
-    """Raise InputError for a gradient that is sparse or complex."""
-    grad = param.grad
-    assert grad is not None
-    if grad.layout != torch.strided or grad.is_complex():
-        kind = "complex" if grad.is_complex() else "sparse"
+def check_grads(params: Sequence[Tensor]) -> None:
+    """Raise InputError where a gradient is sparse or complex."""
+    grads = [param.grad for param in params if param.grad is not None]
+    is_complex = any(dtype.is_complex for dtype in {grad.dtype for grad in grads})
+    if is_complex or {grad.layout for grad in grads} - {torch.strided}:
+        kind = "complex" if is_complex else "sparse"
         hint = "use `nn.Embedding(..., sparse=False)`" if kind == "sparse" else None
         message = f"a gradient is {kind}; optzoo needs dense real gradients"
         raise InputError(Diagnostic("bad-grad", message, hint=hint))

@@ -26,7 +26,7 @@ from optzoo.engine import check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.entries import (
     STEP,
-    check_grad,
+    check_grads,
     default_on_cpu,
     is_complete,
     is_trainable,
@@ -197,11 +197,7 @@ class RecipeOptimizer(Optimizer):
             ]
             if lacking:
                 with default_on_cpu():
-                    run.prepare(program, lacking, self._entries(lacking), self._places())
-
-    def _entries(self, params: list[Tensor]) -> dict[Tensor, dict[str, Any]]:
-        """Return the state of parameters; those that have none get an empty one."""
-        return {param: self.state.setdefault(param, {}) for param in params}
+                    run.prepare(program, lacking, self.state, self._places())
 
     def _places(self) -> dict[Tensor, int]:
         """Return where all parameters are; forget those that are gone and never took a step.
@@ -256,12 +252,8 @@ class RecipeOptimizer(Optimizer):
 
     def _step_group(self, run: GroupRun, params: list[Tensor]) -> None:
         check_options(self.recipe, run.group)
-        for param in params:
-            check_grad(param)
-        state = self.state
-        if not all(param in state for param in params):
-            self._entries(params)
-        plan, clocks = run.line_up(params, state, self._places)
+        check_grads(params)
+        plan, clocks = run.line_up(params, self.state, self._places)
         for clock in clocks:
             t = clock.t + 1
             inputs = run.inputs(plan.program, t)
@@ -275,7 +267,9 @@ class RecipeOptimizer(Optimizer):
         self, run: GroupRun, plan: Plan, t: int, part: Part, scalars: Mapping[Name, float]
     ) -> None:
         batch = part.batch
-        grads = [local_like(p.grad, p) for p in part.params if p.grad is not None]
+        grads = [p.grad for p in part.params if p.grad is not None]
+        if batch.shards is not None:
+            grads = [local_like(g, p) for g, p in zip(grads, part.params, strict=True)]
         if run.group.get("maximize"):
             grads = list(torch._foreach_neg(grads))
         if t == 1:

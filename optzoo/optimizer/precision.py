@@ -92,18 +92,29 @@ def portions(params: list[Tensor]) -> Iterator[list[Tensor]]:
 class Part:
     """Parameters of one device and dtype, the states they had, and their batch as it is kept.
 
-    `places` are their positions in the optimizer, `kind` what they were like.
+    `places` are their positions in the optimizer.
     """
 
     params: list[Tensor]
     states: list[dict[str, Any]]
     batch: Batch
     places: list[int]
-    kind: list[tuple[torch.dtype, torch.device, torch.Size]] = field(init=False)
+    sizes: list[int] = field(init=False)
+    kind: tuple[torch.dtype, torch.device] = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = [(p.dtype, p.device, p.shape) for p in self.params]
-        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "sizes", [param.numel() for param in self.params])
+        object.__setattr__(self, "kind", (self.params[0].dtype, self.params[0].device))
+
+    def is_as_it_was(self) -> bool:
+        """Return whether the parameters have the sizes, the dtype and the device they had."""
+        dtype, device = self.kind
+        params = self.params
+        return (
+            [param.numel() for param in params] == self.sizes
+            and {param.dtype for param in params} == {dtype}
+            and {param.device for param in params} == {device}
+        )
 
     @property
     def has_narrow_params(self) -> bool:
