@@ -91,7 +91,8 @@ class CompiledEngine:
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
-        if batch.shards is not None and self.whole:
+        is_fake = type(batch.params[0]) not in PLAIN
+        if is_fake or (batch.shards is not None and self.whole):
             self.eager.step(batch, scalars)
             return
         layout = batch.memo.get("layout")

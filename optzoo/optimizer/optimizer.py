@@ -206,9 +206,10 @@ class RecipeOptimizer(Optimizer):
         """
         found = places(self.__dict__["param_groups"])
         gone = [key for key in self.state if isinstance(key, Tensor) and key not in found]
-        for key in gone:
-            if not float(self.state[key].get(STEP, 1)):
-                del self.state[key]
+        with on_the_host():
+            for key in gone:
+                if not float(self.state[key].get(STEP, 1)):
+                    del self.state[key]
         return found
 
     # ------------------------------------------------------------------ the step

@@ -21,6 +21,7 @@ from optzoo.errors import InputError
 from optzoo.optimizer.entries import (
     SHOWN,
     STEP,
+    on_the_host,
     placed,
     read_number,
     refusal,
@@ -277,16 +278,21 @@ class _Entry:
             raise refusal(f"the state of {self.of} is {type(self.saved).__name__}, not a mapping")
         numbers = {STEP, *(s.name for s in (*theirs.scalar_states, *ours.scalar_states))}
         buffers = {s.name for s in (*theirs.tensor_states, *ours.tensor_states)}
-        entry: dict[str, Any] = {}
+        with on_the_host():
+            entry: dict[str, Any] = {
+                name: scalar(read_number(value, name, self.of))
+                for name, value in self.saved.items()
+                if name in numbers
+            }
+            t = float(entry[STEP]) if STEP in entry else None
         for name, value in self.saved.items():
             if name in numbers:
-                entry[name] = scalar(read_number(value, name, self.of))
-            elif name in buffers or name in (MASTER, COMPENSATION, SHOWN):
+                continue
+            if name in buffers or name in (MASTER, COMPENSATION, SHOWN):
                 entry[name] = self._tensor(name, value)
             else:
                 entry[name] = copy.deepcopy(value)
-        t = entry.get(STEP)
-        if t is None or float(t) > 0:
+        if t != 0:
             self._check_whole(entry, theirs, mode)
         for name in {s.name for s in theirs.states} - {s.name for s in ours.states}:
             entry.pop(name, None)  # an observer's, which is said
