@@ -96,59 +96,75 @@ def is_complete(entry: Entry | None, program: Program) -> bool:
 
 
 class Preparation:
-    """Brings entries into form; `begun` gathers buffers that start late, to be told of.
+    """Brings entries into form; `begun` gathers what starts late, to be told of.
 
     Every scalar is a tensor of its own after it, also where entries had one in common.
     """
 
     def __init__(self, program: Program, precision: Precision) -> None:
-        self.program = program
         self.precision = precision
-        self.initial = {STEP: 0.0, **initial_memory(program, _FLOATS)}
+        self.initial = initial_memory(program, _FLOATS)
+        self.fills = {
+            state.name: float(state.init) if isinstance(state.init, Fraction) else 0.0
+            for state in program.tensor_states
+        }
         self.begun: set[str] = set()
         self._seen: set[int] = set()
 
-    def prepare(self, entry: Entry, param: Tensor, of: str) -> None:
-        """Bring the entry of a parameter into form; what is missing starts as at the first step.
+    def count(self, entry: Entry, of: str) -> tuple[float, ...]:
+        """Bring the scalars of an entry into form, on the host; return t and those with memory.
 
-        Raises InputError for a buffer that does not belong to the parameter.
+        At t = 0 nothing has been summed up, whatever they hold. Raises InputError for what is no
+        number.
         """
-        with on_the_host():
-            for name, start in self.initial.items():
-                self._own_scalar(entry, name, start, of)
-            is_late = float(entry[STEP]) > 0
-        for buffer in self.program.tensor_states:
-            fill = float(buffer.init) if isinstance(buffer.init, Fraction) else 0.0
-            dtype = self.precision.buffer_dtype(buffer.name, param)
-            held = entry.get(buffer.name)
-            if held is None or _is_hollow(held, param):
-                if is_late:
-                    self.begun.add(buffer.name)
-                entry[buffer.name] = torch.full_like(
-                    param, fill, dtype=dtype, memory_format=torch.preserve_format
-                )
-            else:
-                entry[buffer.name] = placed(held, param, dtype, buffer.name, of)
+        t = self._own_scalar(entry, STEP, 0.0, of)
+        values = [t]
+        for name, start in self.initial.items():
+            if t and name not in entry:
+                self.begun.add(name)
+            held = self._own_scalar(entry, name, start, of)
+            if held != start and not t:
+                entry[name], held = scalar(start), start
+            values.append(held)
+        return tuple(values)
+
+    def fit(self, entry: Entry, param: Tensor, of: str, t: float) -> None:
+        """Bring the tensors of an entry into form; missing ones start as at the first step.
+
+        Raises InputError for one that does not belong to the parameter.
+        """
+        for name, fill in self.fills.items():
+            dtype = self.precision.buffer_dtype(name, param)
+            held = entry.get(name)
+            if held is not None and not _is_hollow(held, param):
+                entry[name] = placed(held, param, dtype, name, of)
+                continue
+            if t:
+                self.begun.add(name)
+            entry[name] = torch.full_like(
+                param, fill, dtype=dtype, memory_format=torch.preserve_format
+            )
         for name in self.precision.kept:
             if name in entry:
                 entry[name] = placed(entry[name], param, None, name, of)
         self.precision.settle(entry, param)
 
-    def _own_scalar(self, entry: Entry, name: str, start: float, of: str) -> None:
+    def _own_scalar(self, entry: Entry, name: str, start: float, of: str) -> float:
+        """Make a scalar a tensor of its own; return what it holds."""
         held = entry.get(name)
+        number = start if held is None else read_number(held, name, of)
         is_plain = (
             type(held) is Tensor
             and held.dim() == 0
             and held.dtype == torch.float64
-            and held.device.type == "cpu"
+            and held.is_cpu
             and id(held) not in self._seen
             and not held.requires_grad
         )
         if not is_plain:
-            held = entry[name] = scalar(start if held is None else read_number(held, name, of))
-        elif name == STEP:
-            read_number(held, name, of)
+            held = entry[name] = scalar(number)
         self._seen.add(id(held))
+        return number
 
 
 def placed(value: Any, param: Tensor, dtype: torch.dtype | None, name: str, of: str) -> Tensor:

@@ -193,30 +193,34 @@ class GroupRun:
         self, program: Program, params: list[Tensor], state: State, places: Mapping[Tensor, int]
     ) -> list[Clock]:
         """Bring the state of parameters into form and sort them by time, device and dtype."""
-        self.prepare(program, params, state, places)
         by_time: dict[tuple[float, ...], list[Tensor]] = {}
-        names = scalar_names(program)
+        for param, time in zip(params, self.prepare(program, params, state, places), strict=True):
+            check_at_train_point(state[param])
+            by_time.setdefault(time, []).append(param)
         with on_the_host():
-            for param in params:
-                entry = state[param]
-                check_at_train_point(entry)
-                by_time.setdefault(tuple(float(entry[n]) for n in names), []).append(param)
             return [
                 Clock(
-                    dict(zip(names, values, strict=True)),
+                    dict(zip(scalar_names(program), time, strict=True)),
                     [part_of(program, alike, state, places) for alike in split_alike(members)],
                 )
-                for values, members in by_time.items()
+                for time, members in by_time.items()
             ]
 
     def prepare(
         self, program: Program, params: list[Tensor], state: State, places: Mapping[Tensor, int]
-    ) -> None:
-        """Bring the state of parameters into form; warn of buffers that begin late."""
+    ) -> list[tuple[float, ...]]:
+        """Bring the state of parameters into form; return t and the other scalars of each.
+
+        Warns of what begins late. Raises InputError for state that does not belong to its
+        parameter.
+        """
         preparation = Preparation(program, self.precision)
-        for param in params:
-            entry = state.setdefault(param, {})
-            preparation.prepare(entry, param, f"parameter {places[param]}")
+        entries = [state.setdefault(param, {}) for param in params]
+        of = [f"parameter {places[param]}" for param in params]
+        with on_the_host():
+            times = [preparation.count(e, o) for e, o in zip(entries, of, strict=True)]
+        for entry, param, whose, time in zip(entries, params, of, times, strict=True):
+            preparation.fit(entry, param, whose, time[0])
         if preparation.begun:
             names = ", ".join(f"`{name}`" for name in sorted(preparation.begun))
             warnings.warn(
@@ -224,6 +228,7 @@ class GroupRun:
                 "a hyperparameter that was 0 has changed, or the state has lost it",
                 stacklevel=6,
             )
+        return times
 
     def _choose(self) -> str:
         """Return the name of the engine; `auto` depends on nothing but the run."""

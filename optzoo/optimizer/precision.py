@@ -48,8 +48,9 @@ def round_stochastically(wide: Tensor, generator: torch.Generator) -> Tensor:
     """Return float32 values as bfloat16, each one of its two neighbours, right in the mean.
 
     What bfloat16 represents stays as it is; infinities and NaN stay; a finite value beyond the
-    largest bfloat16 goes where rounding to nearest takes it.
+    largest bfloat16 goes where rounding to nearest takes it. Float64 values are float32 ones first.
     """
+    wide = wide.float()
     noise = torch.randint(
         0,
         1 << _MANTISSA_LOST,
