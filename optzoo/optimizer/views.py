@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optzoo.optimizer.entries import SHOWN, STEP
 from optzoo.optimizer.grouping import Clock, GroupRun, State
-from optzoo.optimizer.precision import Part
+from optzoo.optimizer.precision import Part, arithmetic
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -26,8 +26,9 @@ from optzoo.shards import local
 SHOWN_WITH = "shown_with"
 """Key of a group: the hyperparameters that the view was made with, which may move meanwhile."""
 
-CLOSE = 2.0**-18
-"""What another machine or engine may change in a view, relative to its largest entry."""
+CLOSE = 8
+"""What another machine or engine may change in a view: units in the last place of its largest
+entry."""
 ROUNDED = 2.0**-8
 """What casting to bfloat16 and back may change, relative to each entry."""
 
@@ -41,9 +42,9 @@ def show_group(run: GroupRun, state: State, place_of: Places, view: str) -> None
     Parameters without state hold their own point in any view.
     """
     program = run.plan.program
-    if not _is_elsewhere(program, view):
-        return
     params = [p for p in run.params if STEP in state.get(p, ())]
+    if not params or not _is_elsewhere(program, view):
+        return
     run.group[SHOWN_WITH] = {h.name: float(run.group[h.name]) for h in program.hypers}
     for part, i, point in _points(run, params, state, place_of, view):
         part.states[i][SHOWN] = part.params[i].detach().clone()
@@ -126,8 +127,10 @@ def _shows(found: Tensor, point: Tensor) -> bool:
     """Return whether a parameter holds a view still, perhaps cast to a narrower dtype and back."""
     if torch.equal(found, point) or not point.numel():
         return True
+    few = CLOSE * torch.finfo(point.dtype).eps
+    is_wide = point.dtype == arithmetic(point.dtype)
     size = float(point.abs().max())
-    if torch.allclose(found, point, rtol=CLOSE, atol=CLOSE * size, equal_nan=True):
+    if is_wide and torch.allclose(found, point, rtol=0, atol=few * size, equal_nan=True):
         return True
     return any(
         bool((found.to(narrow).to(found.dtype) == found).all())
