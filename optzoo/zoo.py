@@ -310,10 +310,10 @@ class Recipe:
         from optzoo.optimizer import RecipeOptimizer
 
         lr = hyperparameters.get("lr")
-        plain = {k: v for k, v in hyperparameters.items() if k != "lr"}
+        plain = {k: _scalar(k, v) for k, v in hyperparameters.items() if k != "lr"}
         recipe = self.with_observers(observers).with_overrides(plain)
         if lr is not None:
-            recipe = recipe.with_overrides({"lr": float(lr)})
+            recipe = recipe.with_overrides({"lr": _scalar("lr", lr)})
         return RecipeOptimizer(
             params,
             recipe.with_state_dtype(state_dtype),
@@ -323,6 +323,15 @@ class Recipe:
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
         )
+
+
+def _scalar(name: str, value: Any) -> Any:
+    """Return a number of numpy or torch as one of Python; anything else as it is."""
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (RuntimeError, ValueError):
+        message = f"`{name}`: {tuple(value.shape)} numbers, where one is wanted"
+        raise InputError(Diagnostic("bad-value", message)) from None
 
 
 def _plain(expr: Expr) -> float | str:

@@ -12,7 +12,7 @@ import difflib
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,11 +58,18 @@ def own_hyperparameters(recipe: Recipe, group: Mapping[str, Any]) -> dict[str, A
             own |= momentum.spelt_out(value, own)
         elif key in TORCH_OPTIONS:
             refuse_option(recipe, key, value)
-        elif len(key) > 3 and (near := difflib.get_close_matches(key, knobs, 1, 0.8)):
+        elif (near := _misspelt(key, knobs)) is not None:
             message = f"`{key}` is not a hyperparameter of {recipe.name}"
-            raise InputError(Diagnostic("unknown-name", message, hint=f"did you mean `{near[0]}`?"))
+            raise InputError(Diagnostic("unknown-name", message, hint=f"did you mean `{near}`?"))
     recipe.with_overrides({k: v if isinstance(v, str) else number(k, v) for k, v in own.items()})
     return own
+
+
+def _misspelt(key: str, knobs: Iterable[str]) -> str | None:
+    """Return the hyperparameter that a key is with a slip; words of others are further away."""
+    like = [name for name in knobs if abs(len(name) - len(key)) <= 1 and len(key) > 3]
+    near = difflib.get_close_matches(key, like, 1, 0.8)
+    return near[0] if near else None
 
 
 def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
