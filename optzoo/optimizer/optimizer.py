@@ -380,7 +380,7 @@ class RecipeOptimizer(Optimizer):
         parameters, of no optzoo optimizer, and for a damaged one; nothing has changed then. Hooks
         run before anything is checked, and after everything is done.
         """
-        saved: Any = dict(state_dict)
+        saved: Any = dict(state_dict) if isinstance(state_dict, Mapping) else {}
         for before in self._optimizer_load_state_dict_pre_hooks.values():
             saved = saved if (changed := before(self, saved)) is None else changed
         with default_on_cpu():

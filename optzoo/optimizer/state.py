@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -30,7 +31,9 @@ from optzoo.optimizer.entries import (
 )
 from optzoo.optimizer.options import Momentum, check_options, is_number, plain
 from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision, arithmetic
-from optzoo.program.ir import Program
+from optzoo.program.domain import initial_memory
+from optzoo.program.ir import Program, State
+from optzoo.program.numbers import FloatDomain
 from optzoo.program.passes import specialise
 from optzoo.zoo import Recipe
 
@@ -235,9 +238,7 @@ class Loaded:
                 continue
             is_text = isinstance(key, str) and key.isdecimal()
             if is_text or isinstance(key, int):
-                hint = (
-                    "JSON turns keys into text: turn them back with int(key)" if is_text else None
-                )
+                hint = "JSON made text of the keys: int(key) turns them back" if is_text else None
                 raise refusal(f"the state has an entry {key!r}, which no group lists", hint)
             self.state[key] = copy.deepcopy(value)
         self._check_missing([(n, p) for _, n, p in pairs if not entries.get(n)])
@@ -296,6 +297,9 @@ class _Entry:
             self._check_whole(entry, theirs, mode)
         for name in {s.name for s in theirs.states} - {s.name for s in ours.states}:
             entry.pop(name, None)  # an observer's, which is said
+        if t and not is_lazy(self.param):
+            known = {s.name for s in theirs.states}
+            self._begin([s for s in ours.states if s.name not in known], ours, entry)
         is_narrow = self.param.dtype != arithmetic(self.param.dtype)
         if is_narrow and not is_lazy(self.param) and not self.param.is_meta:
             self.precision.settle(entry, self.param)
@@ -312,6 +316,15 @@ class _Entry:
                 f"{self.of} is missing",
                 f"without its `{SHOWN}` the run cannot go on where it was",
             )
+
+    def _begin(self, states: Sequence[State], program: Program, entry: dict[str, Any]) -> None:
+        """Let observers that are new start at the parameter as it is."""
+        for state in states:
+            if state.sort == "scalar":
+                entry[state.name] = scalar(initial_memory(program, FloatDomain())[state.name])
+            else:
+                dtype = self.precision.buffer_dtype(state.name, self.param)
+                entry[state.name] = torch.zeros_like(self.param, dtype=dtype)
 
     def _tensor(self, name: str, value: Any) -> Tensor:
         if is_lazy(self.param) or self.param.is_meta:  # its place is not known yet
