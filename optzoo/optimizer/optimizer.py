@@ -252,7 +252,7 @@ class RecipeOptimizer(Optimizer):
     step.hooked = True  # type: ignore[attr-defined]  # with its hooks inside, out of dynamo's sight
 
     def _step_group(self, run: GroupRun, params: list[Tensor]) -> None:
-        check_options(self.recipe, run.group)
+        check_options(self.recipe, run.momentum.key, run.group)
         check_grads(params)
         plan, clocks = run.line_up(params, self.state, self._places)
         for clock in clocks:

@@ -87,11 +87,14 @@ def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
     )
 
 
-def check_options(recipe: Recipe, group: Mapping[str, Any]) -> None:
-    """Raise InputError for an option that someone has put into a group since it was added."""
+def check_options(recipe: Recipe, word: str, group: Mapping[str, Any]) -> None:
+    """Raise InputError for an option that someone has put into a group since it was added.
+
+    `word` is the group's word for momentum, `Momentum.key`.
+    """
     knobs = recipe.hyperparameters
     for key in TORCH_OPTIONS:
-        if group.get(key) and key not in knobs and key not in ("betas", "momentum"):
+        if group.get(key) and key not in knobs and key != word:
             refuse_option(recipe, key, group[key])
 
 

@@ -32,12 +32,15 @@ from optzoo.optimizer.entries import (
 from optzoo.optimizer.options import Momentum, check_options, is_number, plain
 from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision, arithmetic
 from optzoo.program.domain import initial_memory
-from optzoo.program.ir import Program, State
+from optzoo.program.expressions import Call, Expr, names_in
+from optzoo.program.ir import PARAM, Program, State
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.passes import specialise
 from optzoo.zoo import Recipe
 
 STATE_VERSION = 1
+WITHOUT_POINT = "without_train_point"
+"""Key of a group: places of parameters whose training point a saver has lost."""
 
 Groups = Sequence[Mapping[str, Any]]
 
@@ -183,7 +186,7 @@ class Loaded:
         missing = [k for k in (*knobs, "lr0", "total_steps", "mode") if k not in theirs]
         if missing:
             raise refusal(f"group {i} of the state lacks `{missing[0]}`")
-        check_options(self.recipe, theirs)
+        check_options(self.recipe, Momentum.of(self.recipe).key, theirs)
         group = {key: plain(copy.deepcopy(value)) for key, value in theirs.items()}
         for name, knob in knobs.items():
             value = group[name]
@@ -224,7 +227,7 @@ class Loaded:
 
     # ------------------------------------------------------------------ entries
 
-    def _pairs(self) -> Iterator[tuple[Mapping[str, Any], Any, Tensor]]:
+    def _pairs(self) -> Iterator[tuple[dict[str, Any], Any, Tensor]]:
         for group, theirs in zip(self.param_groups, self.saved["param_groups"]):
             for param, number in zip(group["params"], theirs["params"]):
                 yield group, number, param
@@ -249,7 +252,42 @@ class Loaded:
                     recipes = (self.their_recipe, self.recipe)
                     programs[id(group)] = (_program(recipes[0], group), _program(recipes[1], group))
                 entry = _Entry(entries[number], param, f"parameter {number}", self.precision)
-                self.state[param] = entry.read(*programs[id(group)], group["mode"])
+                self.state[param] = entry.read(*programs[id(group)])
+        self._check_views(pairs, {key: ours for key, (_, ours) in programs.items()})
+
+    def _check_views(
+        self, pairs: Sequence[tuple[dict[str, Any], Any, Tensor]], programs: Mapping[int, Program]
+    ) -> None:
+        """See to it that every parameter that holds a view finds back to its training point.
+
+        Raises InputError where that point is missing and cannot be computed.
+        """
+        lost = 0
+        for group, number, param in pairs:
+            entry = self.state.get(param, {})
+            if SHOWN in entry:
+                group["mode"] = "eval" if group["mode"] == "train" else group["mode"]
+                continue
+            program, mode = programs.get(id(group)), group["mode"]
+            if program is None or not float(entry.get(STEP, 0)):
+                continue
+            view = next((v.expr for v in program.views if v.name == mode), None)
+            if view == program.view("train").expr:
+                continue
+            if view is None or not is_offset(view):
+                raise refusal(
+                    f"the state was saved while `{mode}` was shown, and the training point of "
+                    f"parameter {number} is missing",
+                    f"without its `{SHOWN}` the run cannot go on where it was",
+                )
+            place = next(i for i, p in enumerate(group["params"]) if p is param)
+            group.setdefault(WITHOUT_POINT, []).append(place)
+            lost += 1
+        if lost:
+            self.warnings.append(
+                f"the state was saved while a view was shown, without the training point of {lost} "
+                "parameters: train() computes it from the weights that are shown, to rounding"
+            )
 
     def _check_missing(self, missing: Sequence[tuple[Any, Tensor]]) -> None:
         """Raise InputError where state is missing that a parameter had."""
@@ -273,7 +311,7 @@ class _Entry:
     of: str
     precision: Precision
 
-    def read(self, theirs: Program, ours: Program, mode: str) -> dict[str, Any]:
+    def read(self, theirs: Program, ours: Program) -> dict[str, Any]:
         """Return a copy, checked against the program it was saved by, for the one of ours."""
         if not isinstance(self.saved, Mapping):
             raise refusal(f"the state of {self.of} is {type(self.saved).__name__}, not a mapping")
@@ -294,7 +332,7 @@ class _Entry:
             else:
                 entry[name] = copy.deepcopy(value)
         if t != 0:
-            self._check_whole(entry, theirs, mode)
+            self._check_whole(entry, theirs)
         for name in {s.name for s in theirs.states} - {s.name for s in ours.states}:
             entry.pop(name, None)  # an observer's, which is said
         if t and not is_lazy(self.param):
@@ -305,17 +343,10 @@ class _Entry:
             self.precision.settle(entry, self.param)
         return entry
 
-    def _check_whole(self, entry: Mapping[str, Any], program: Program, mode: str) -> None:
+    def _check_whole(self, entry: Mapping[str, Any], program: Program) -> None:
         for name in (*scalar_names(program), *(s.name for s in program.tensor_states)):
             if name not in entry:
                 raise refusal(f"the state of {self.of} lacks `{name}`")
-        is_elsewhere = program.view(mode).expr != program.view("train").expr
-        if is_elsewhere and SHOWN not in entry:
-            raise refusal(
-                f"the state was saved while `{mode}` was shown, and the training point of "
-                f"{self.of} is missing",
-                f"without its `{SHOWN}` the run cannot go on where it was",
-            )
 
     def _begin(self, states: Sequence[State], program: Program, entry: dict[str, Any]) -> None:
         """Let observers that are new start at the parameter as it is."""
@@ -345,6 +376,19 @@ def _program(recipe: Recipe, group: Mapping[str, Any]) -> Program:
         if name != "lr"
     }
     return specialise(recipe.program(**values), [n for n, v in values.items() if v == 0])
+
+
+def is_offset(view: Expr) -> bool:
+    """Return whether a view is the parameter plus something that does not depend on it."""
+    if view == PARAM:
+        return True
+    if not isinstance(view, Call) or view.op not in ("add", "sub"):
+        return False
+    a, b = view.args
+    rests = [b] if view.op == "sub" else [a, b]
+    return any(
+        is_offset(a if rest is b else b) and PARAM not in set(names_in(rest)) for rest in rests
+    )
 
 
 def _views_in(text: Any) -> list[str]:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from optzoo.optimizer.entries import SHOWN, STEP
 from optzoo.optimizer.grouping import Clock, GroupRun, State
-from optzoo.optimizer.precision import Part, arithmetic
+from optzoo.optimizer.precision import MASTER, Part, arithmetic
+from optzoo.optimizer.state import WITHOUT_POINT
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -64,7 +65,10 @@ def hide_group(
         if SHOWN in state.get(param, ()):
             held[param] = param.detach().clone()
             local(param).copy_(local(state[param].pop(SHOWN)))
-    if not held and run.group.get(SHOWN_WITH) is not None:
+    params = run.params
+    lost = [params[i] for i in run.group.pop(WITHOUT_POINT, []) if i < len(params)]
+    _lead_back([p for p in lost if p not in held], run, state, place_of, view)
+    if not held and not lost and run.group.get(SHOWN_WITH) is not None:
         warnings.warn(
             f"the training point is not in the state any more: training goes on from `{view}`",
             stacklevel=6,
@@ -85,12 +89,31 @@ def hide_group(
     return changed
 
 
+def _lead_back(
+    params: list[Tensor], run: GroupRun, state: State, place_of: Places, view: str
+) -> None:
+    """Compute the training point from a view that is the parameter plus an offset."""
+    for param in params:
+        if MASTER in state[param]:  # which is it
+            local(param).copy_(local(state[param][MASTER]))
+    rest = [param for param in params if MASTER not in state[param]]
+    for part, i, offset in _points(run, rest, state, place_of, view, at_zero=True):
+        held = local(part.params[i])
+        held.copy_(held.to(offset.dtype) - offset)
+
+
 def _points(
-    run: GroupRun, params: list[Tensor], state: State, place_of: Places, view: str
+    run: GroupRun,
+    params: list[Tensor],
+    state: State,
+    place_of: Places,
+    view: str,
+    *,
+    at_zero: bool = False,
 ) -> Iterator[tuple[Part, int, Tensor]]:
     """Yield the view of each parameter: its part, its place there, new values of what is held here.
 
-    A portion at a time, so that they need little memory.
+    A portion at a time, so that they need little memory. `at_zero` gives what a view adds.
     """
     plan = run.plan
     for clock in run.clocks_of(plan.program, params, state, place_of()):
@@ -98,6 +121,8 @@ def _points(
         for part in clock.parts:
             for chosen in part.portions():
                 batch = run.precision.widened(part, chosen)
+                if at_zero:
+                    batch.params = [torch.zeros_like(param) for param in batch.params]
                 points = plan.engine.view(view, batch, values)
                 for i, point in zip(chosen, points, strict=True):
                     yield part, i, point

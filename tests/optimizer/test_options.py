@@ -114,6 +114,15 @@ def test_an_option_put_in_later_is_refused_at_the_step() -> None:
     run(opt, params, [1])
 
 
+@pytest.mark.parametrize(("name", "key"), [("adamw", "momentum"), ("sgd", "betas")])
+def test_a_foreign_word_for_momentum_put_in_later_is_refused(name: str, key: str) -> None:
+    params = parameters()
+    opt = build(name, params)
+    opt.param_groups[0][key] = 0.9 if key == "momentum" else (0.9, 0.99)
+    with pytest.raises(optzoo.InputError, match="has no such option"):
+        run(opt, params, [0])
+
+
 def test_options_that_are_off_are_none() -> None:
     off = {
         "amsgrad": False,

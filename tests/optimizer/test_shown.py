@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 import optzoo
+from optzoo.optimizer.state import is_offset
+from optzoo.program.expressions import parse_expression
 
 ELSEWHERE = ("schedule_free_adamw", "adamw_averaged", "agnes", "gpa_adamw")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -129,19 +131,70 @@ def test_the_state_alone_is_put_in_by_hand() -> None:
     run(other, others, range(6, 7))
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("weights_first", [True, False])
 @pytest.mark.parametrize("lost", ["one", "all"])
-def test_a_state_without_its_training_point_is_refused(name: str, lost: str) -> None:
-    params, opt = start(name)
+@pytest.mark.parametrize("rounding", ["master", "kahan", "nearest"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_saver_that_loses_the_training_point_is_led_back_to_it(
+    name: str, dtype: torch.dtype, rounding: str, lost: str, weights_first: bool
+) -> None:
+    """Distributed checkpoints fill what a new optimizer has; one that trains has no such key."""
+    params = parameters(dtype)
+    opt = build(name, params, param_rounding=rounding)
+    run(opt, params, range(6))
+    train = copies(params)
     opt.eval()
     saved = copy.deepcopy(opt.state_dict())
     for entry in list(saved["state"].values())[: 1 if lost == "one" else None]:
         del entry["train_point"]
-    others = copies(params)
-    other = again(name, others)
-    with pytest.raises(optzoo.InputError, match="training point of parameter 0 is missing"):
+    others = copies(params) if weights_first else parameters(dtype)
+    other = build(name, others, param_rounding=rounding)
+    with pytest.warns(UserWarning, match="without the training point"):
         other.load_state_dict(saved)
-    run(other, others, range(1))
+    by_data(others, params)
+    assert other.mode == "eval"
+    again = copy.deepcopy((others, other))
+    for q, o in ((others, other), again):
+        o.train()
+        for p, wanted in zip(q, train, strict=True):
+            torch.testing.assert_close(p, wanted.detach(), check_stride=False)
+    run(other, others, range(6, 7))
+
+
+def test_a_view_that_cannot_be_led_back_needs_its_training_point() -> None:
+    program = optzoo.load_recipe("schedule_free_adamw").program()
+    assert is_offset(program.view("eval").expr)
+    for text, is_one in (("param - m", True), ("m + param", True), ("2 * param + m", False)):
+        assert is_offset(parse_expression(text)) == is_one, text
+    for text in ("m - param", "param + param", "m"):
+        assert not is_offset(parse_expression(text)), text
+
+
+def test_the_observer_that_was_shown_is_gone_and_its_training_point_too() -> None:
+    params = parameters()
+    opt = build("adamw", params, observers=["ema:0.9"])
+    run(opt, params, range(3))
+    opt.eval("ema:0.9")
+    saved = copy.deepcopy(opt.state_dict())
+    for entry in saved["state"].values():
+        del entry["train_point"]
+    with pytest.raises(optzoo.InputError, match="training point of parameter 0 is missing"):
+        build("adamw", copies(params)).load_state_dict(saved)
+
+
+def test_groups_that_say_nothing_of_the_view() -> None:
+    params, opt = start("schedule_free_adamw")
+    train = copies(params)
+    opt.eval()
+    saved = copy.deepcopy(opt.state_dict())
+    saved["param_groups"][0]["mode"] = "train"
+    others = copies(params)
+    other = build("schedule_free_adamw", others)
+    other.load_state_dict(saved)
+    assert other.mode == "eval"
+    other.train()
+    assert_same(others, train)
 
 
 def test_a_recipe_that_evaluates_where_it_trains_needs_no_training_point() -> None:
