@@ -61,7 +61,7 @@ def default_on_cpu() -> Any:
 
 def scalar(value: float) -> Tensor:
     """Return a number as the state keeps it."""
-    return torch.tensor(value, dtype=torch.float64, device="cpu")
+    return torch.scalar_tensor(value, dtype=torch.float64, device="cpu")
 
 
 def read_number(value: Any, name: str, of: str) -> float:

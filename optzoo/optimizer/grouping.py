@@ -12,9 +12,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from operator import is_
+from itertools import chain
+from operator import is_, itemgetter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -81,9 +83,11 @@ class Clock:
         self.values = dict(values)
         self.parts = parts
         self._entries = [entry for part in parts for entry in part.states]
-        self._scalars = {name: [entry[name] for entry in self._entries] for name in values}
-        self._addresses = {name: _addresses(kept) for name, kept in self._scalars.items()}
-        self._cells = {name: [t.numpy() for t in kept] for name, kept in self._scalars.items()}
+        self._names = tuple(values)
+        self._scalars = list(_kept(self._entries, self._names))
+        self._addresses = [scalar.data_ptr() for scalar in self._scalars]
+        self._cells = [scalar.numpy() for scalar in self._scalars]
+        self._held = [*self.values.values()] * len(self._entries)
 
     @property
     def t(self) -> int:
@@ -97,24 +101,37 @@ class Clock:
 
     def is_right(self) -> bool:
         """Return whether the state still says so."""
-        return all(
-            all(map(is_, [entry.get(name) for entry in self._entries], self._scalars[name]))
-            and self._addresses[name] == _addresses(self._scalars[name])
-            and [cell.item() for cell in self._cells[name]].count(value) == len(self._entries)
-            for name, value in self.values.items()
+        return (
+            _are_kept(self._entries, self._names, self._scalars)
+            and list(map(Tensor.data_ptr, self._scalars)) == self._addresses
+            and list(map(np.ndarray.item, self._cells)) == self._held
         )
 
     def set(self, values: Mapping[str, float]) -> None:
         """Write new values into the state, which is right."""
-        for name, value in values.items():
-            if value != self.values[name]:
-                for cell in self._cells[name]:
-                    cell.fill(value)
-        self.values = dict(values)
+        for i, name in enumerate(self._names):
+            if values[name] != self.values[name]:
+                for cell in self._cells[i :: len(self._names)]:
+                    cell.fill(values[name])
+        self.values = {name: values[name] for name in self._names}
+        self._held = [*self.values.values()] * len(self._entries)
 
 
-def _addresses(tensors: list[Tensor]) -> list[int]:
-    return [tensor.data_ptr() for tensor in tensors]
+def _kept(entries: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Iterator[Tensor]:
+    """Return what entries hold under some names, entry by entry; KeyError where one lacks one."""
+    if len(names) == 1:
+        return map(itemgetter(*names), entries)
+    return chain.from_iterable(map(itemgetter(*names), entries))
+
+
+def _are_kept(
+    entries: Sequence[Mapping[str, Any]], names: Sequence[str], tensors: Sequence[Tensor]
+) -> bool:
+    """Return whether entries still hold these very tensors."""
+    try:
+        return not names or all(map(is_, _kept(entries, names), tensors))
+    except KeyError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -263,8 +280,7 @@ def _holds(part: Part, state: State) -> bool:
         if not all(map(is_, kept, part.batch.params)):
             return False
     return part.is_as_it_was() and all(
-        all(map(is_, [entry.get(name) for entry in part.states], tensors))
-        for name, tensors in part.batch.buffers.items()
+        _are_kept(part.states, [name], tensors) for name, tensors in part.batch.buffers.items()
     )
 
 

@@ -269,7 +269,9 @@ class Loaded:
                 group["mode"] = "eval" if group["mode"] == "train" else group["mode"]
                 continue
             program, mode = programs.get(id(group)), group["mode"]
-            if program is None or not float(entry.get(STEP, 0)):
+            with on_the_host():
+                is_new = not float(entry.get(STEP, 0))
+            if program is None or is_new:
                 continue
             view = next((v.expr for v in program.views if v.name == mode), None)
             if view == program.view("train").expr:

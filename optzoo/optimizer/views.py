@@ -82,13 +82,19 @@ def hide_group(
         comparable = [param for param in held if _has_numbers(param)]
         for part, i, point in _points(run, comparable, state, place_of, view):
             param = part.params[i]
-            found = local(held[param])
-            if not _shows(found, point.to(found.dtype)):
-                changed += 1
-                if keeps_changes:
-                    local(param).copy_(found)
+            changed += _take_back(param, held.pop(param), point, keeps_changes)
+            del point  # as the one held is freed: one copy of the model, and a portion
     run.group.pop(SHOWN_WITH, None)
     return changed
+
+
+def _take_back(param: Tensor, held: Tensor, point: Tensor, keeps_changes: bool) -> bool:
+    """Return whether a parameter held something else than its view; give it back where asked."""
+    found = local(held)
+    is_changed = not _shows(found, point.to(found.dtype))
+    if is_changed and keeps_changes:
+        local(param).copy_(found)
+    return is_changed
 
 
 def _lead_back(
@@ -117,11 +123,11 @@ def _points(
 
     A portion at a time, so that they need little memory. `at_zero` gives what a view adds.
     """
-    plan = run.plan
-    for clock in run.clocks_of(plan.program, params, state, place_of()):
-        if (
-            clock.t == 0
-        ):  # nothing has happened to these parameters, whatever their buffers start at
+    if not params:
+        return
+    plan, clocks = run.line_up(params, state, place_of)
+    for clock in clocks:
+        if clock.t == 0:  # nothing has happened to these parameters, whatever their buffers hold
             continue
         values = _values(run, plan.program, clock)
         for part in clock.parts:
@@ -130,8 +136,8 @@ def _points(
                 if at_zero:
                     batch.params = [torch.zeros_like(param) for param in batch.params]
                 points = plan.engine.view(view, batch, values)
-                for i, point in zip(chosen, points, strict=True):
-                    yield part, i, point
+                for i in chosen:
+                    yield part, i, points.pop(0)
 
 
 def _values(run: GroupRun, program: Program, clock: Clock) -> dict[Name, float]:
