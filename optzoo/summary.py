@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from optzoo.description.form import decide
+from optzoo.description.description import decide
 from optzoo.interpreters.cost import cost, storage_of
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 
 def summarise(recipe: Recipe) -> dict[str, Any]:

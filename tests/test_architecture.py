@@ -55,6 +55,8 @@ def test_the_program_layer_imports_nothing_heavy(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     assert not roots & HEAVY
     allowed = ("optzoo.errors", "optzoo.documents", "optzoo.program", "optzoo.recipe")
+    if path.match("recipe/recipe.py"):  # what people hold: it finds files and builds, lazily
+        allowed += ("optzoo.catalog", "optzoo.observers", "optzoo.optimizer")
     ours = {n for n in imports(path) if n.startswith("optzoo.") and n.count(".") == 1}
     assert ours <= set(allowed), f"{path.name} imports {sorted(ours - set(allowed))}"
 

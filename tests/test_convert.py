@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.description.form import decide
+from optzoo.description.description import decide
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
-from optzoo.equivalence.convert import to_accelerated
 from optzoo.equivalence.momentum import CannotConvert
 from optzoo.equivalence.nearest import impulse_response, nearest_simplified
+from optzoo.equivalence.rewrite import to_accelerated
 from optzoo.equivalence.terms import terms_of
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError

@@ -15,10 +15,10 @@ import torch
 
 import optzoo
 from optzoo.catalog import shipped
-from optzoo.description.form import Description
+from optzoo.description.description import Description
 from optzoo.program.ir import GRAD
+from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schema import SignalSpec
-from optzoo.zoo import Recipe
 
 STEPS = 20
 TOTAL = 16  # schedules end on the way

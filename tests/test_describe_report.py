@@ -10,11 +10,11 @@ import pytest
 
 import optzoo
 from optzoo.catalog import shipped
-from optzoo.description.form import Description
-from optzoo.description.impulse import nearest_form, total_weight, weights_in
-from optzoo.description.report import format_report
+from optzoo.description.description import Description
+from optzoo.description.output.text import format_report
+from optzoo.description.weights import nearest_form, total_weight, weights_in
 from optzoo.description.window import iterate_weights
-from optzoo.zoo import parse_recipe
+from optzoo.recipe.recipe import parse_recipe
 
 LINES = 110
 

@@ -13,7 +13,7 @@ import optzoo
 from optzoo.catalog import find_file, names_setup
 from optzoo.documents import MAX_VALUES, number_or_text, parse_document
 from optzoo.errors import CONTROLS, Diagnostic, InputError, Location
-from optzoo.zoo import parse_recipe
+from optzoo.recipe.recipe import parse_recipe
 
 ADAMW = optzoo.load_recipe("adamw").text
 

@@ -15,9 +15,9 @@ import pytest
 from problems import RECIPES
 
 import optzoo
-from optzoo.description.form import Description, describe
-from optzoo.description.page import format_index, format_markdown
-from optzoo.description.report import format_report
+from optzoo.description.description import Description, describe
+from optzoo.description.output.page import format_index, format_markdown
+from optzoo.description.output.text import format_report
 
 GOLDEN = Path(__file__).parent / "golden" / "describe"
 PAGES = Path(__file__).parent.parent / "docs" / "recipes"

@@ -18,7 +18,7 @@ from optzoo.bench.measure import Stopwatch, Timing, Work, peak_bytes, stopwatch_
 from optzoo.bench.packages import YARDSTICK
 from optzoo.bench.run import Settings, prepare, progress, threads
 from optzoo.bench.shapes import count_elements
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
 
 TENSORS, SHAPE = 1_000, (8, 8)
 LARGER = [(512, 512)] * 16  # where copies of the model are counted

@@ -35,7 +35,7 @@ from optzoo.bench.shapes import count_elements, equal_shapes, parse_count, trans
 from optzoo.engines.engine import ENGINES, engine_class
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import BYTES, Storage, cost
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
 
 USUAL_RECIPES = (
     *("adamw", "ademamix", "simplified_ademamix", "mars", "schedule_free_adamw", "laprop", "lion"),

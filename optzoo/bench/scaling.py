@@ -15,7 +15,7 @@ from optzoo.bench.results import YARDSTICK_KIND
 from optzoo.bench.run import Field, Settings, prepare, progress, threads
 from optzoo.bench.shapes import format_count
 from optzoo.interpreters.cost import Storage, cost
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
 
 
 def run_scaling(

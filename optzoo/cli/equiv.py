@@ -91,7 +91,7 @@ def equiv(
     """
     from optzoo.equivalence.compare import LONG_STEPS, Conditions
     from optzoo.equivalence.verdict import equivalence, format_verdict
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     right_values = read_settings(set_b)
     conditions = Conditions(
@@ -171,7 +171,7 @@ def convert(
     """
     from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
     from optzoo.equivalence.verdict import format_verdict
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     if (to is None) == (source is None):
         message = "say what to convert to: `--to accelerated`, `--to RECIPE`, or `--from RECIPE`"

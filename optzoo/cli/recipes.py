@@ -35,8 +35,8 @@ def list_recipes(as_json: JsonOption = False) -> None:
     Example: optzoo list
     """
     from optzoo.catalog import shipped
+    from optzoo.recipe.recipe import load_recipe
     from optzoo.summary import summarise
-    from optzoo.zoo import load_recipe
 
     rows = [summarise(load_recipe(path)) for path in shipped().values()]
     if as_json:
@@ -82,7 +82,7 @@ def show(
         _show_setup(recipe, settings, program=program or source is not None)
         return
     from optzoo.engines.render import render
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     loaded = loaded.with_state_dtype(state_dtype)
@@ -117,7 +117,7 @@ def validate(
     Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
     """
     from optzoo.catalog import names_setup
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     failed: list[OptzooError] = []
     for file in files:
@@ -172,8 +172,8 @@ def new(
 
     Example: optzoo new my_adam --from adamw
     """
+    from optzoo.recipe.recipe import load_recipe, parse_recipe
     from optzoo.recipe.schema import IDENTIFIER, MAX_NAME
-    from optzoo.zoo import load_recipe, parse_recipe
 
     if not IDENTIFIER.fullmatch(name) or len(name) > MAX_NAME:
         raise InputError(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
 from optzoo.interpreters.linear import (
     Form,
@@ -21,6 +20,7 @@ from optzoo.interpreters.linear import (
     linear_step,
     run_linear,
 )
+from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program

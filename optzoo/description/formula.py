@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from fractions import Fraction
 
-from optzoo.description.algebra import STEP, Atom, Poly, Ratio
 from optzoo.description.symbols import Symbols
+from optzoo.interpreters.rational import STEP, Atom, Poly, Ratio
 from optzoo.program.expressions import (
     Expr,
     Name,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from optzoo.description.algebra import Atom, Ratio, TooLong, bounded, value_of
-from optzoo.description.closed import Closed, closed_form
+from optzoo.description.closed_forms import Closed, closed_form
 from optzoo.description.formula import definitions, formula
 from optzoo.description.scalars import ScalarTable
+from optzoo.description.symbolic_step import NoClosedForm, System, minus
 from optzoo.description.symbols import Symbols
-from optzoo.description.system import NoClosedForm, System, minus
 from optzoo.description.verify import verified
+from optzoo.interpreters.rational import Atom, Ratio, TooLong, bounded, value_of
 from optzoo.program.arithmetic import precisely
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program

@@ -12,7 +12,7 @@ from itertools import combinations
 
 from optzoo.description.decision import decide
 from optzoo.errors import InputError
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 UNTOUCHED = ("lr", "eps", "weight_decay")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optzoo.description.affine import affine_parts, running_max_of
+from optzoo.description.recurrences import affine_parts, running_max_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.program.arithmetic import LARGEST, DecimalDomain, NotRealError, power, precisely
 from optzoo.program.checked import outside

@@ -13,8 +13,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.affine import affine_parts, running_max_of
-from optzoo.description.algebra import (
+from optzoo.description.recurrences import affine_parts, running_max_of
+from optzoo.interpreters.rational import (
     STEP,
     Atom,
     Ratio,

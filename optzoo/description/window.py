@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.algebra import Ratio
 from optzoo.description.folding import CannotFold
 from optzoo.description.formulas import value_at
-from optzoo.description.impulse import series
+from optzoo.description.weights import series
+from optzoo.interpreters.rational import Ratio
 
 if TYPE_CHECKING:
-    from optzoo.description.form import Description
+    from optzoo.description.description import Description
 
 LONGEST = 1 << 17
 """The last step for which the sum of squared weights is formed."""

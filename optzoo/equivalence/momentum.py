@@ -25,8 +25,8 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import CLOCK_INPUTS
 from optzoo.recipe.names import mix_name
+from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schema import RecipeSpec, SignalSpec, UpdateSpec
-from optzoo.zoo import Recipe
 
 GRAD, OLD_GRAD, PREPARED = Name("grad"), Name("grad", "prev"), Name("preconditioned")
 

@@ -33,8 +33,8 @@ from optzoo.optimizer.options import Momentum
 from optzoo.optimizer.precision import MASTER, Part, Precision
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.ir import Program
+from optzoo.recipe.recipe import Recipe
 from optzoo.shards import Shards, local, shards_of
-from optzoo.zoo import Recipe
 
 State = MutableMapping[Tensor, dict[str, Any]]
 

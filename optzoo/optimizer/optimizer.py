@@ -40,8 +40,9 @@ from optzoo.optimizer.views import hide_group, show_group
 from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.values import check_total_steps
 from optzoo.shards import local, local_like
-from optzoo.zoo import Recipe, check_total_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
 

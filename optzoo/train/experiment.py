@@ -15,6 +15,7 @@ import torch
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
+from optzoo.recipe.recipe import Recipe
 from optzoo.train.batches import Batches
 from optzoo.train.corpus import Corpus
 from optzoo.train.evaluate import HeldOut
@@ -24,7 +25,6 @@ from optzoo.train.prepared import open_data
 from optzoo.train.schedule import Schedule
 from optzoo.train.setup import Setup
 from optzoo.train.world import World
-from optzoo.zoo import Recipe
 
 
 @dataclass

@@ -18,6 +18,7 @@ import optzoo
 from optzoo.durable import to_json, write_durably
 from optzoo.errors import Diagnostic, InputError, RunError, did_you_mean
 from optzoo.optimizer import RecipeOptimizer
+from optzoo.recipe.recipe import Recipe
 from optzoo.train.checkpoint import (
     Checkpoint,
     load_newest,
@@ -30,7 +31,6 @@ from optzoo.train.model import Transformer
 from optzoo.train.rundir import RunDirectory, open_run
 from optzoo.train.setup import Setup
 from optzoo.train.snapshot import restore_weights
-from optzoo.zoo import Recipe
 
 AVERAGE = "average"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.interpreters.cost import cost, storage_of
+from optzoo.recipe.recipe import Recipe
 from optzoo.train.hardware import SHOWN, Accelerator, find_accelerator
 from optzoo.train.schedule import Schedule
 from optzoo.train.setup import Setup
 from optzoo.train.size import count_parameters, flops_per_token, memory_bytes
 from optzoo.train.sources import annotate
-from optzoo.zoo import Recipe
 
 FORMULAS = {
     "flops_per_token": "6 (matrices + head) + 12 layers width length",

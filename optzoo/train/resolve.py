@@ -7,9 +7,9 @@ from typing import Any
 
 from optzoo.documents import number_or_text
 from optzoo.errors import Diagnostic, InputError
+from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.overrides import is_field_name, override_setup
 from optzoo.train.setup import Setup, load_setup
-from optzoo.zoo import Recipe, load_recipe
 
 
 def resolve(

@@ -34,9 +34,9 @@ import torch
 import optzoo
 from optzoo.durable import to_json, write_durably
 from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.corpus import Corpus
 from optzoo.train.setup import Setup, load_setup
-from optzoo.zoo import Recipe, load_recipe
 
 RUN_FORMAT_VERSION = 1
 

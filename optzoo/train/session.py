@@ -18,6 +18,7 @@ import torch
 
 from optzoo.durable import to_json
 from optzoo.errors import Diagnostic, InputError
+from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.checkpoint import load_newest
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
@@ -38,7 +39,6 @@ from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trackers import check_trackers
 from optzoo.train.trainer import Trainer, Views
 from optzoo.train.world import World, join_world
-from optzoo.zoo import Recipe, load_recipe
 
 
 @dataclass(frozen=True)

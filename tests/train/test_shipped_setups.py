@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from optzoo.catalog import shipped
+from optzoo.recipe.recipe import load_recipe
 from optzoo.train.plan import make_plan
 from optzoo.train.setup import load_setup
 from optzoo.train.size import count_parameters
 from optzoo.train.sources import annotate
-from optzoo.zoo import load_recipe
 
 SETUPS = sorted(shipped("setups"))
 PAPER = [name for name in SETUPS if name.startswith("c4-")]

@@ -13,12 +13,12 @@ import pytest
 import torch
 from conftest import TINY, optzoo
 
+from optzoo.recipe.recipe import load_recipe
 from optzoo.train import throughput
 from optzoo.train.experiment import assemble
 from optzoo.train.overrides import override_setup
 from optzoo.train.setup import load_setup
 from optzoo.train.throughput import BareLoop
-from optzoo.zoo import load_recipe
 
 SMALL = {
     "model.width": "16",

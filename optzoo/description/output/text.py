@@ -6,10 +6,10 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from optzoo.description.averaging import EvaluatedPoint
-from optzoo.description.form import Coefficients, Description, NoValueError
+from optzoo.description.averages import EvaluatedPoint
+from optzoo.description.description import Coefficients, Description, NoValueError
 from optzoo.description.formula import definitions
-from optzoo.interpreters.text import format_equations
+from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_number
 
 _COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.impulse import levels, weights_in
+from optzoo.description.weights import levels, weights_in
 from optzoo.description.window import iterate_weights
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from optzoo.description.form import Description
+    from optzoo.description.description import Description
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 """Okabe and Ito's palette, told apart by colour-blind readers."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.algebra import Atom, Ratio, value_of
-from optzoo.description.closed import Closed
+from optzoo.description.closed_forms import Closed
 from optzoo.description.folding import CannotFold, Folding, scan
+from optzoo.interpreters.rational import Atom, Ratio, value_of
 from optzoo.program.expressions import Name
 
 if TYPE_CHECKING:
-    from optzoo.description.form import Description
+    from optzoo.description.description import Description
 
 Array = Any
 """A numpy array of float64, one element per step or per lag."""

@@ -21,49 +21,36 @@ from optzoo.catalog import find_file
 from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.observers import parse_observer
-from optzoo.program.arithmetic import DecimalDomain, FloatDomain, NotRealError, precisely
-from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
+from optzoo.program.arithmetic import FloatDomain, NotRealError
+from optzoo.program.check import Fault, check_values
 from optzoo.program.checked import CheckedScalars
-from optzoo.program.domain import evaluate, initial_memory, kept_memory
+from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import (
     Call,
     Expr,
     ExpressionError,
     format_expression,
-    names_in,
     parse_expression,
-    walk,
 )
-from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
-from optzoo.program.ops import OPS
-from optzoo.program.passes import specialise
+from optzoo.program.simplify import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
-from optzoo.recipe.order import LoweringError
+from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import ObserverSpec, RecipeSpec, TrainingSpec
+from optzoo.recipe.values import (
+    Hyperparameter,
+    Value,
+    check_total_steps,
+    one_number,
+    parse_value,
+    plain_value,
+    why_illegal,
+)
 
 if TYPE_CHECKING:
     from optzoo.optimizer import RecipeOptimizer
 
-Value = float | int | str
-
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """A knob of a recipe: its value here, the interval it must lie in, one line of doc.
-
-    `default` is a float, or the text of an expression in other knobs, `t` and `T`.
-    """
-
-    name: str
-    default: float | str
-    interval: Interval
-    doc: str
-
-
-MAX_STEPS = 1 << 53
-"""Steps that float64 counts one by one."""
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
 STATE_DTYPES = ("float32", "bfloat16")
@@ -93,7 +80,7 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
     recipe = Recipe(spec, document)
     intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
-        reason = _why_illegal(hyper.default, hyper.interval, intervals)
+        reason = why_illegal(hyper.default, hyper.interval, intervals)
         if reason is not None:
             value = format_expression(hyper.default)
             message = f"`{name}`: the default {value} {reason}"
@@ -159,10 +146,10 @@ class Recipe:
         """The knobs by name, overrides included; `lr` always exists."""
         knobs = {}
         for name, h in self.spec.hyperparameters.items():
-            value = _plain(self.overrides.get(name, h.default))
+            value = plain_value(self.overrides.get(name, h.default))
             knobs[name] = Hyperparameter(name, value, h.interval, h.doc)
         if "lr" not in knobs:
-            value = _plain(self.overrides.get("lr", parse_expression(1)))
+            value = plain_value(self.overrides.get("lr", parse_expression(1)))
             interval, doc = IMPLICIT_LR.interval, IMPLICIT_LR.doc
             knobs["lr"] = Hyperparameter("lr", value, interval, doc)
         return knobs
@@ -269,12 +256,12 @@ class Recipe:
                 faults.append(Diagnostic("unknown-name", message, hint=hint))
                 continue
             try:
-                parsed[name] = _parse_value(name, value, knobs)
+                parsed[name] = parse_value(name, value, knobs)
             except ExpressionError as error:
                 message = f"`{name}={value}`: {error.message}"
                 faults.append(Diagnostic("bad-value", message, hint=error.hint))
                 continue
-            reason = _why_illegal(parsed[name], knobs[name].interval, intervals)
+            reason = why_illegal(parsed[name], knobs[name].interval, intervals)
             if reason is not None:
                 message, hint = f"`{name}={value}` {reason}", f"`{name}`: {knobs[name].doc}"
                 faults.append(Diagnostic("bad-value", message, hint=hint))
@@ -383,10 +370,10 @@ class Recipe:
         from optzoo.optimizer import RecipeOptimizer
 
         lr = hyperparameters.get("lr")
-        plain = {k: _scalar(k, v) for k, v in hyperparameters.items() if k != "lr"}
+        plain = {k: one_number(k, v) for k, v in hyperparameters.items() if k != "lr"}
         recipe = self.with_observers(observers).with_overrides(plain)
         if lr is not None:
-            recipe = recipe.with_overrides({"lr": _scalar("lr", lr)})
+            recipe = recipe.with_overrides({"lr": one_number("lr", lr)})
         return RecipeOptimizer(
             params,
             recipe.with_state_dtype(state_dtype),
@@ -396,71 +383,3 @@ class Recipe:
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
         )
-
-
-def check_total_steps(total_steps: int) -> None:
-    """Raise InputError for a number of steps that is none, or that float64 cannot count."""
-    if not 1 <= total_steps <= MAX_STEPS:
-        shown = f"{total_steps:,}" if abs(total_steps) <= MAX_STEPS else "the number given"
-        message = f"`total_steps`: {shown} must be from 1 to {MAX_STEPS:,}"
-        raise InputError(Diagnostic("bad-value", message))
-
-
-def _scalar(name: str, value: Any) -> Any:
-    """Return a number of numpy or torch as one of Python; anything else as it is."""
-    try:
-        return value.item() if hasattr(value, "item") else value
-    except (RuntimeError, ValueError):
-        message = f"`{name}`: {tuple(value.shape)} numbers, where one is wanted"
-        raise InputError(Diagnostic("bad-value", message)) from None
-
-
-def _plain(expr: Expr) -> float | str:
-    value = constant_value(expr)
-    return format_expression(expr) if value is None else float(value)
-
-
-def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -> Expr:
-    expr = parse_expression(value)
-    if name == "lr" and constant_value(expr) is None:
-        raise ExpressionError(
-            "the learning rate is a number; a torch scheduler or the setup moves it"
-        )
-    for used in names_in(expr):
-        if used.when != "now" or (used.id not in knobs and used.id not in ("t", "T")):
-            hint = did_you_mean(used.id, [*knobs, "t", "T"])
-            raise ExpressionError(
-                f"a value may read hyperparameters, t and T, not `{used}`", hint=hint
-            )
-    return expr
-
-
-def _why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) -> str | None:
-    """Return why a value of a hyperparameter can never be legal, or None.
-
-    What reads nothing is computed to 50 digits. For the rest the legal values of what it reads
-    decide; what it comes to at a step is checked when it does.
-    """
-    for node in walk(expr):
-        if isinstance(node, Call) and not OPS[node.op].on_scalars:
-            return f"uses `{node.op}`, which takes a tensor"
-    if not any(names_in(expr)):
-        try:
-            with precisely():
-                number = float(evaluate(expr, DecimalDomain(), {}))
-        except ArithmeticError as error:
-            reason = str(error) if isinstance(error, NotRealError) else "it divides by 0"
-            return f"has no value: {reason}"
-        if number in interval:
-            return None
-        is_literal = constant_value(expr) is not None
-        return f"is outside {interval}" if is_literal else f"is {number:.17g}, outside {interval}"
-    never: Never = []
-    legal = {**knobs, "t": STEPS, "T": STEPS}
-    possible = interval_of(expr, {name: legal[name.id] for name in names_in(expr)}, never)
-    if never:
-        node, reason = never[0]
-        return f"has no value: in `{format_expression(node)}` {reason}"
-    if possible.meet(interval) is None:
-        return f"lies in {possible}, outside {interval}"
-    return None

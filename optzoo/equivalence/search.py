@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
-from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
 from optzoo.equivalence.compare import Comparison, Conditions, Side, compare, own_lr
 from optzoo.equivalence.fit import Fit, OutOfRuns, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
 from optzoo.errors import InputError
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
+from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, Name, Num, format_number, mul, substitute
 from optzoo.program.ir import Program
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 MAX_TRIES = 24
 FORMULA_DRAWS = 2

@@ -16,8 +16,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from optzoo.description.algebra import Ratio
-from optzoo.description.closed import Closed
+from optzoo.description.closed_forms import Closed
 from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
 from optzoo.description.lr_schedules import check_lr_schedule, parse_lr_schedule
@@ -25,17 +24,19 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
+from optzoo.interpreters.rational import Ratio
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.recipe.next_values import with_present_values
-from optzoo.zoo import MAX_STEPS, Recipe, check_total_steps
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.values import MAX_STEPS, check_total_steps
 
 if TYPE_CHECKING:
-    from optzoo.description.averaging import EvaluatedPoint
-    from optzoo.description.impulse import Nearest
+    from optzoo.description.averages import EvaluatedPoint
     from optzoo.description.nonlinear import Nonlinearity
     from optzoo.description.reductions import Reduction
+    from optzoo.description.weights import Nearest
     from optzoo.description.window import Window
 
 __all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "describe"]
@@ -287,7 +288,7 @@ class Description:
 
         None without a closed form, or where it is too many steps or too far out to add up.
         """
-        from optzoo.description.impulse import CannotFold, total_weight
+        from optzoo.description.weights import CannotFold, total_weight
 
         try:
             return total_weight(self, checked_step(t), max(t, self.total_steps))
@@ -299,7 +300,7 @@ class Description:
 
         The lags reach eight times as far back as the longest memory. None without a closed form.
         """
-        from optzoo.description.impulse import LONGEST, CannotFold, nearest_form
+        from optzoo.description.weights import LONGEST, CannotFold, nearest_form
 
         found = self.formulas
         if found is None or t < found.outer.first + 2:
@@ -329,7 +330,7 @@ class Description:
     @cached_property
     def points(self) -> list[EvaluatedPoint]:
         """The evaluated point, then the observers: what they are averages of."""
-        from optzoo.description.averaging import evaluated_points
+        from optzoo.description.averages import evaluated_points
 
         return evaluated_points(self.undecayed, constant_lr=self.scalars.has_constant_lr)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from optzoo.description.algebra import Atom, Ratio, atom_ratio, combine, multiply, negate
 from optzoo.description.symbols import ONE, SymbolDomain, Symbols
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
+from optzoo.interpreters.rational import Atom, Ratio, atom_ratio, combine, multiply, negate
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program

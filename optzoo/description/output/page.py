@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optzoo.description.form import Description
-from optzoo.description.report import report_sections, statement
-from optzoo.interpreters.text import (
+from optzoo.description.description import Description
+from optzoo.description.output.text import report_sections, statement
+from optzoo.interpreters.equations import (
     Equation,
     Printer,
     equations,

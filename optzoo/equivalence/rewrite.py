@@ -34,8 +34,8 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.recipe.lower import constant_value
+from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
-from optzoo.zoo import Recipe, parse_recipe
 
 
 def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:

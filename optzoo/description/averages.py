@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from optzoo.description.algebra import Ratio, TooLong, bounded, combine, invert, multiply, negate
+from optzoo.description.symbolic_step import NoClosedForm, System, is_known
 from optzoo.description.symbols import ONE, ZERO, Symbols
-from optzoo.description.system import NoClosedForm, System, is_known
 from optzoo.description.verify import PASSES, STEPS, TRIES, Point
 from optzoo.interpreters.linear import Factor, Form, LinearDomain, run_linear
+from optzoo.interpreters.rational import Ratio, TooLong, bounded, combine, invert, multiply, negate
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, format_expression
 from optzoo.program.ir import GRAD, PARAM, Program, View
