@@ -4,7 +4,8 @@ The recurrences of `optzoo.description.symbolic_step` are brought to diagonal fo
 less a combination of the others and of the present gradient, decays by itself and is fed by the
 present gradient alone. With b := d b.prev + k g that is m = b/k of Eq. (1), beta = d k.prev/k; a
 buffer that is read before its update is read as (b - k g)/d. What comes out is shown only after
-`optzoo.description.verify` has compared it with the exact response."""
+`optzoo.description.verify` has compared it with the exact response.
+"""
 
 from __future__ import annotations
 
