@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from optzoo import optimizer_state
 from optzoo.clocks import Clock, split_by_clock
+from optzoo.distributed.sharding import local, local_like, shards_of
 from optzoo.engines.engine import Batch, Engine, check_scope, choose_engine, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
@@ -35,7 +36,6 @@ from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.passes import specialise
-from optzoo.shards import local, local_like, shards_of
 from optzoo.zoo import Recipe
 
 SAVED = "train_point"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import is_sharded, spread_like
 from optzoo.errors import Diagnostic, InputError
-from optzoo.shards import is_sharded, spread_like
 
 if TYPE_CHECKING:
     from optzoo.optimizer import RecipeOptimizer

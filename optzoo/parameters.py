@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import Shards, shards_of
 from optzoo.errors import Diagnostic, InputError
-from optzoo.shards import Shards, shards_of
 
 MASTER, COMPENSATION = "master", "compensation"
 """Keys, in the state of a narrow parameter, of its float32 copy and of what rounding took away."""

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import local
 from optzoo.engines.engine import Batch, Engine
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.lineup import Part
 from optzoo.parameters import COMPENSATION, MASTER, portions
 from optzoo.program.expressions import Name
-from optzoo.shards import local
 
 ROUNDINGS = {
     "master": "a float32 copy in the state, of which the parameter is a rounded view",

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from optzoo.catalog import find_file
-from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
+from optzoo.files.documents import Document, load_document, parse_document, validate_document
+from optzoo.files.shipped import find_file
 from optzoo.observers import parse_observer
 from optzoo.program.check import Fault
 from optzoo.program.expressions import (

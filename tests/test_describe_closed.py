@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.catalog import shipped
 from optzoo.description.closed import Closed
 from optzoo.description.draws import draw_from
 from optzoo.description.form import Description
@@ -20,6 +19,7 @@ from optzoo.description.formulas import find_formulas
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import System
 from optzoo.description.verify import verified
+from optzoo.files.shipped import shipped
 from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.catalog import shipped
 from optzoo.description.form import Description
+from optzoo.files.shipped import shipped
 from optzoo.program.ir import GRAD
 from optzoo.recipe.schema import SignalSpec
 from optzoo.zoo import Recipe

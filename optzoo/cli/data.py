@@ -12,7 +12,7 @@ import typer
 from optzoo.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from optzoo.data.prepare import Prepared
+    from optzoo.data.preparation.prepare import Prepared
 
 EPILOG = """Examples:
 
@@ -114,8 +114,8 @@ def prepare(
     Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
     ever read in place of a source that cannot be reached.
     """
-    from optzoo.data.prepare import Request
-    from optzoo.data.prepare import prepare as run
+    from optzoo.data.preparation.prepare import Request
+    from optzoo.data.preparation.prepare import prepare as run
 
     given: dict[str, Any] = {
         "max_validation_tokens": max_validation_tokens,
@@ -144,7 +144,7 @@ def prepare(
 
 
 def _report(prepared: Prepared, out: Path) -> None:
-    from optzoo.data.inspection import describe
+    from optzoo.data.prepared import describe
 
     if prepared.already:
         typer.echo(f"{out} is complete: nothing to do", err=True)
@@ -160,7 +160,7 @@ def verify(folder: DirectoryArgument) -> None:
 
     Example: optzoo data verify data/c4-t5
     """
-    from optzoo.data.inspection import verify as run
+    from optzoo.data.prepared import verify as run
 
     manifest = run(folder)
     shards = len(manifest.train.shards) + len(manifest.validation.shards)
@@ -173,7 +173,7 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
     Example: optzoo data show data/c4-t5
     """
-    from optzoo.data.inspection import describe, draw_sample
+    from optzoo.data.prepared import describe, draw_sample
 
     found = describe(folder)
     if as_json:

@@ -34,8 +34,8 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
     Example: optzoo list
     """
-    from optzoo.catalog import shipped
-    from optzoo.summary import summarise
+    from optzoo.cli.summary import summarise
+    from optzoo.files.shipped import shipped
     from optzoo.zoo import load_recipe
 
     rows = [summarise(load_recipe(path)) for path in shipped().values()]
@@ -67,7 +67,7 @@ def show(
 
     Example: optzoo show ademamix --program --set beta1=0
     """
-    from optzoo.catalog import names_setup
+    from optzoo.files.shipped import names_setup
 
     if names_setup(recipe):
         _show_setup(recipe, settings, program=program or source)
@@ -88,9 +88,9 @@ def show(
 
 
 def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> None:
-    from optzoo.train.overrides import override_setup
-    from optzoo.train.plan_text import annotated_yaml
-    from optzoo.train.setup import load_setup
+    from optzoo.train.setup.overrides import override_setup
+    from optzoo.train.setup.plan_text import annotated_yaml
+    from optzoo.train.setup.schema import load_setup
 
     if program:
         raise InputError(
@@ -107,7 +107,7 @@ def validate(
 
     Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
     """
-    from optzoo.catalog import names_setup
+    from optzoo.files.shipped import names_setup
     from optzoo.zoo import load_recipe
 
     failed: list[OptzooError] = []
@@ -127,7 +127,7 @@ def validate(
 
 
 def _validate_setup(file: str) -> None:
-    from optzoo.train.setup import load_setup
+    from optzoo.train.setup.schema import load_setup
 
     setup = load_setup(file)
     typer.echo(f"ok  {file}: setup {setup.name}, {setup.num_steps:,} steps")
@@ -141,7 +141,7 @@ def schema(
     Example: optzoo schema > recipe.schema.json
     """
     if kind is SchemaKind.setup:
-        from optzoo.train.setup import Setup as Model
+        from optzoo.train.setup.schema import Setup as Model
     else:
         from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
 

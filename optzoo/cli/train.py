@@ -128,9 +128,9 @@ def train(
                 hint="for example `optzoo train adamw --setup c4-150m --dry-run --hardware h100`",
             )
         )
+    from optzoo.distributed.signals import Interrupted
+    from optzoo.distributed.world import speaks
     from optzoo.train.session import resume_run, start_run
-    from optzoo.train.signals import Interrupted
-    from optzoo.train.world import speaks
 
     try:
         if resume is not None:
@@ -171,9 +171,9 @@ def _print_plan(
     hardware: Sequence[str],
     as_json: bool,
 ) -> None:
-    from optzoo.train.plan import make_plan
-    from optzoo.train.plan_text import render_plan
-    from optzoo.train.resolve import resolve
+    from optzoo.train.setup.plan import make_plan
+    from optzoo.train.setup.plan_text import render_plan
+    from optzoo.train.setup.resolve import resolve
 
     _, recipe, setup, _ = resolve(recipe_name, setup_name, changes, observers)
     plan = make_plan(recipe, setup, mfu=0.4 if mfu is None else mfu, hardware=hardware)
@@ -187,7 +187,7 @@ def _print_throughput(
     observers: Sequence[str],
     as_json: bool,
 ) -> None:
-    from optzoo.train.throughput import measure_throughput, render_throughput
+    from optzoo.bench.throughput import measure_throughput, render_throughput
 
     found = measure_throughput(recipe_name, setup_name, changes, observers)
     typer.echo(json.dumps(found, indent=2) if as_json else render_throughput(found))
@@ -247,7 +247,7 @@ def compare(
 
     Example: optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
     """
-    from optzoo.train.compare import compare_runs, draw_comparison
+    from optzoo.train.runs.comparison import compare_runs, draw_comparison
 
     rows, warnings = compare_runs(runs)
     for warning in warnings:

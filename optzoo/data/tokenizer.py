@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from optzoo.data.manifest import TokenizerIdentity
-from optzoo.data.shards import Row
+from optzoo.data.token_files import Row
 from optzoo.errors import Diagnostic, InputError
 
 HUB_NAMES = {
@@ -154,7 +154,7 @@ def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
                 f"{', '.join(HUB_NAMES)}",
             )
         )
-    from optzoo.data.hub import fetch_tokenizer
+    from optzoo.data.preparation.hub import fetch_tokenizer
 
     return make_tokenizer("json", name, fetch_tokenizer(name, HUB_NAMES.get(name, name)), end)
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import torch
 
+from optzoo.data.batches import Batches
+from optzoo.data.corpus import Corpus
+from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.train.batches import Batches
-from optzoo.train.corpus import Corpus
 from optzoo.train.evaluate import HeldOut
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
 from optzoo.train.prepared import open_data
 from optzoo.train.schedule import Schedule
-from optzoo.train.setup import Setup
-from optzoo.train.world import World
+from optzoo.train.setup.schema import Setup
 from optzoo.zoo import Recipe
 
 

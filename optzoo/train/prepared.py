@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optzoo.data.inspection import open_index, open_tokenizer, open_tokens
+from optzoo.data.corpus import Corpus, TokenStream, open_corpus
 from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, read_manifest
+from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.errors import Diagnostic, InputError
-from optzoo.train.corpus import Corpus, TokenStream, open_corpus
-from optzoo.train.setup import Setup
+from optzoo.train.setup.schema import Setup
 
 
 def open_data(setup: Setup) -> Corpus:

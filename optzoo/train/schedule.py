@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from optzoo.train.setup import Setup
+from optzoo.train.setup.schema import Setup
 
 Kind = Literal["constant", "linear", "cosine"]
 

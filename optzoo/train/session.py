@@ -16,14 +16,16 @@ from typing import Any
 
 import torch
 
-from optzoo.durable import to_json
+from optzoo.distributed.signals import Interrupted
+from optzoo.distributed.world import World, join_world
 from optzoo.errors import Diagnostic, InputError
-from optzoo.train.checkpoint import load_newest
+from optzoo.files.atomic import to_json
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
+from optzoo.train.model.sample import draw_text
 from optzoo.train.progress import Progress
-from optzoo.train.resolve import resolve
-from optzoo.train.rundir import (
+from optzoo.train.runs.checkpoint import load_newest
+from optzoo.train.runs.directory import (
     RUN_FORMAT_VERSION,
     RunDirectory,
     create_run,
@@ -32,12 +34,10 @@ from optzoo.train.rundir import (
     hold,
     open_run,
 )
-from optzoo.train.sample import draw_text
-from optzoo.train.signals import Interrupted
+from optzoo.train.runs.trackers import check_trackers
+from optzoo.train.setup.resolve import resolve
 from optzoo.train.snapshot import restore_snapshot
-from optzoo.train.trackers import check_trackers
 from optzoo.train.trainer import Trainer, Views
-from optzoo.train.world import World, join_world
 from optzoo.zoo import Recipe, load_recipe
 
 
@@ -254,7 +254,7 @@ def _draw_sample(experiment: Experiment) -> str:
 
 
 def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
-    from optzoo.train.figure import draw_losses
+    from optzoo.train.runs.loss_figure import draw_losses
 
     setup = experiment.setup
     return draw_losses(

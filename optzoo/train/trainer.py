@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from optzoo.distributed.signals import Interrupted, StopRequest
 from optzoo.errors import Diagnostic, RunError
-from optzoo.train.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
-from optzoo.train.metrics import MetricsLog, NoLog
-from optzoo.train.objective import clip_gradients
+from optzoo.train.model.loss import clip_gradients
 from optzoo.train.progress import Progress
-from optzoo.train.retention import Keep
-from optzoo.train.rundir import RunDirectory
-from optzoo.train.signals import Interrupted, StopRequest
+from optzoo.train.runs.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
+from optzoo.train.runs.directory import RunDirectory
+from optzoo.train.runs.metrics import MetricsLog, NoLog
+from optzoo.train.runs.retention import Keep
+from optzoo.train.runs.trackers import Tracking
+from optzoo.train.runs.writer import CheckpointWriter
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
 from optzoo.train.telemetry import Telemetry
-from optzoo.train.trackers import Tracking
-from optzoo.train.writer import CheckpointWriter
 
 if TYPE_CHECKING:
-    from optzoo.train.sharded import ShardedSaver
+    from optzoo.train.runs.checkpoint_sharded import ShardedSaver
 
 Views = dict[str, tuple[Loss, str]]
 
@@ -54,7 +54,7 @@ class Trainer:
         self._loss: float | None = None  # held-out, of that evaluation
         self._sharded: ShardedSaver | None = None
         if experiment.parallel.kind == "fsdp":
-            from optzoo.train.sharded import ShardedSaver
+            from optzoo.train.runs.checkpoint_sharded import ShardedSaver
 
             self._sharded = ShardedSaver()
         self._telemetry = Telemetry(

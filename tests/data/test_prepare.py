@@ -13,10 +13,10 @@ import pytest
 from hub_server import c4_lines
 
 import optzoo
-from optzoo.data.inspection import open_index, open_tokens
 from optzoo.data.manifest import Manifest, Split, read_manifest
-from optzoo.data.passes import is_held_out
-from optzoo.data.prepare import Request, prepare
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.preparation.split_pass import is_held_out
+from optzoo.data.prepared import open_index, open_tokens
 
 TEXTS = [f"document {i} of a few: naïve {'x' * (i % 7)}\nend" for i in range(60)]
 BAD = {

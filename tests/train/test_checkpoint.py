@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.train.checkpoint import (
+from optzoo.train.runs.checkpoint import (
     FORMAT_VERSION,
     MANIFEST,
     Checkpoint,
@@ -17,7 +17,7 @@ from optzoo.train.checkpoint import (
     load_newest,
     save_checkpoint,
 )
-from optzoo.train.retention import Keep
+from optzoo.train.runs.retention import Keep
 
 
 def checkpoint(step: int, value: float = 1.0) -> Checkpoint:

@@ -15,11 +15,11 @@ from processes import run_processes
 
 import optzoo
 from optzoo.cli.options import split_setting
-from optzoo.train.batches import Batches
-from optzoo.train.checkpoint import list_checkpoints, load_checkpoint, load_step
-from optzoo.train.metrics import read_metrics
+from optzoo.data.batches import Batches
+from optzoo.distributed.signals import Interrupted
+from optzoo.train.runs.checkpoint import list_checkpoints, load_checkpoint, load_step
+from optzoo.train.runs.metrics import read_metrics
 from optzoo.train.session import evaluate_run, resume_run, start_run
-from optzoo.train.signals import Interrupted
 
 pytestmark = pytest.mark.xdist_group("processes")
 STEPS = 6

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 import optzoo
 from optzoo.cli.options import split_setting
-from optzoo.train.corpus import open_corpus
+from optzoo.data.corpus import open_corpus
 from optzoo.train.evaluate import HeldOut, hash_weights, measure_loss
 from optzoo.train.export import export_run
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
 from optzoo.train.session import evaluate_run, start_run
 
 

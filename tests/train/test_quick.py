@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from conftest import Done, optzoo
 
-from optzoo.train.corpus import VOCABULARY, Corpus, read_standard_library
+from optzoo.data.corpus import VOCABULARY, Corpus, read_standard_library
 
 pytestmark = pytest.mark.slow
 MARGIN = 0.15  # nats per token

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from optzoo.train.objective import clip_gradients, plain_objective
+from optzoo.train.model.loss import clip_gradients, plain_objective
 from optzoo.train.schedule import Kind, Schedule
 
 

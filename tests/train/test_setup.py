@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from optzoo.catalog import names_setup
 from optzoo.errors import InputError
-from optzoo.train.overrides import override_setup
-from optzoo.train.setup import load_setup
-from optzoo.train.sources import annotate
+from optzoo.files.shipped import names_setup
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.provenance import annotate
+from optzoo.train.setup.schema import load_setup
 
 QUICK = load_setup("quick")
 

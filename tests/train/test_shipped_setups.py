@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from optzoo.catalog import shipped
-from optzoo.train.plan import make_plan
-from optzoo.train.setup import load_setup
-from optzoo.train.size import count_parameters
-from optzoo.train.sources import annotate
+from optzoo.files.shipped import shipped
+from optzoo.train.setup.plan import make_plan
+from optzoo.train.setup.provenance import annotate
+from optzoo.train.setup.schema import load_setup
+from optzoo.train.setup.size import count_parameters
 from optzoo.zoo import load_recipe
 
 SETUPS = sorted(shipped("setups"))

@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import TINY, optzoo
 
-from optzoo.train import throughput
+from optzoo.bench import throughput
+from optzoo.bench.throughput import BareLoop
 from optzoo.train.experiment import assemble
-from optzoo.train.overrides import override_setup
-from optzoo.train.setup import load_setup
-from optzoo.train.throughput import BareLoop
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.schema import load_setup
 from optzoo.zoo import load_recipe
 
 SMALL = {

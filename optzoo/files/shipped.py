@@ -1,0 +1,52 @@
+"""Where the shipped YAML files are: recipes, and the setups and sweeps beside them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from optzoo.errors import Diagnostic, InputError, did_you_mean
+
+
+def recipes_dir() -> Path:
+    """Return the folder of the shipped recipes, in a checkout or in an installed package."""
+    package = Path(__file__).resolve().parent.parent
+    checkout = package.parent / "recipes"
+    if checkout.is_dir() and (package.parent / "pyproject.toml").is_file():
+        return checkout
+    return package / "recipes"
+
+
+def shipped(kind: str = ".") -> dict[str, Path]:
+    """Return the shipped files by name: recipes for `.`, or those of `setups` or `sweeps`."""
+    folder = recipes_dir() / kind
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe") -> Path:
+    """Return the file of a shipped name or of a path.
+
+    Raises InputError when there is neither, with the nearest shipped name.
+    """
+    text = str(name_or_path)
+    known = shipped(kind)
+    if text in known and not Path(text).is_file():
+        return known[text]
+    path = Path(text)
+    if path.exists():
+        return path
+    looks_like_path = path.suffix in (".yaml", ".yml") or "/" in text
+    message = f"no such file: `{text}`" if looks_like_path else f"no {what} is called `{text}`"
+    hint = did_you_mean(path.stem, known, what=f"shipped {what}s")
+    raise InputError(Diagnostic("not-found", message, hint=hint))
+
+
+def names_setup(name_or_path: str) -> bool:
+    """Say whether a name or a file is a setup rather than a recipe; a file by its `model:` key."""
+    path = Path(name_or_path)
+    if not path.is_file():
+        return name_or_path in shipped("setups") and name_or_path not in shipped()
+    try:
+        return re.search(r"^model\s*:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    except (OSError, UnicodeDecodeError):
+        return False  # whoever reads it says what is wrong
