@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from optzoo.data.index import DocumentIndex, Positions
-from optzoo.data.token_files import ShardedTokens
+from optzoo.data.token_files import DocumentIndex, Positions, ShardedTokens
 from optzoo.data.tokenizer import ByteTokenizer, Tokenizer
 from optzoo.errors import Diagnostic, InputError
 

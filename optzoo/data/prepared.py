@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from optzoo.data.index import DocumentIndex
 from optzoo.data.manifest import Manifest, Shard, Split, read_manifest
-from optzoo.data.token_files import ShardedTokens
+from optzoo.data.token_files import DocumentIndex, ShardedTokens
 from optzoo.data.tokenizer import FILES, Tokenizer, make_tokenizer
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optzoo.data.index import DocumentIndex
+from optzoo.data.token_files import DocumentIndex
 
 DOCUMENTS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 300)), min_size=1, max_size=30)
 EXACT = settings(max_examples=80, derandomize=True, deadline=None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
-from optzoo.data.preparation.sources import SourceFile, describe_file
+from optzoo.data.preparation.source_file import SourceFile, describe_file
 from optzoo.errors import Diagnostic, InputError, RunError, did_you_mean
 
 ATTEMPTS = 3

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, read_manifest
-from optzoo.data.preparation.progress import Bar
 from optzoo.data.preparation.readers import Reading
-from optzoo.data.preparation.sources import SourceFile, find_files
-from optzoo.data.preparation.split_pass import Limits, Pass, PassState
+from optzoo.data.preparation.source_file import SourceFile
+from optzoo.data.preparation.sources import find_files, load_tokenizer
+from optzoo.data.preparation.split_pass import Bar, Limits, Pass, PassState
 from optzoo.data.token_files import dtype_for
-from optzoo.data.tokenizer import FILES, Tokenizer, load_tokenizer
+from optzoo.data.tokenizer import FILES, Tokenizer
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.files.atomic import to_json, write_durably
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from optzoo.data.preparation.sources import SourceFile
+from optzoo.data.preparation.source_file import SourceFile
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError, did_you_mean
 
 GO_ON = (

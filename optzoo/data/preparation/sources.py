@@ -6,8 +6,7 @@
     hub:allenai/c4:en:validation         a split of it, where it is not the one that is asked for
     hub:allenai/c4@REVISION:en           the same at a commit or tag
 
-The format follows from the name: .json, .jsonl and .ndjson hold one object a line; .txt is one
-document; .parquet. All but parquet may end in .gz.
+And what a user calls a tokenizer: `bytes`, a file, or a hub name.
 """
 
 from __future__ import annotations
@@ -15,39 +14,20 @@ from __future__ import annotations
 import glob
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from optzoo.data.preparation.source_file import SourceFile, describe_file
+from optzoo.data.tokenizer import FILES, ByteTokenizer, Tokenizer, make_tokenizer
 from optzoo.errors import Diagnostic, InputError
 
-Format = Literal["json", "text", "parquet"]
-FORMATS: dict[str, Format] = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".txt": "text",
-    ".parquet": "parquet",
+HUB_NAMES = {
+    "t5-base": "google-t5/t5-base",
+    "t5-small": "google-t5/t5-small",
+    "gpt2": "openai-community/gpt2",
+    "gpt-neox-20b": "EleutherAI/gpt-neox-20b",
 }
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of documents.
-
-    `name` is what messages and manifests call it, `location` what opens it. `identity` is what its
-    host says of its content, `stamp` changes when a local file does.
-    """
-
-    name: str
-    location: str
-    origin: Literal["local", "http", "hub"]
-    format: Format
-    compressed: bool
-    size: int | None = None
-    identity: str | None = None
-    stamp: int | None = None
+"""Short names, and the repository whose `tokenizer.json` they stand for."""
 
 
 def find_files(
@@ -71,32 +51,6 @@ def find_files(
     if shuffle is not None:
         random.Random(shuffle).shuffle(found)
     return found
-
-
-def describe_file(
-    name: str,
-    location: str,
-    origin: Literal["local", "http", "hub"],
-    path: str,
-    *,
-    size: int | None = None,
-    identity: str | None = None,
-    stamp: int | None = None,
-) -> SourceFile:
-    """Return a source file; its format follows from `path`. Raises InputError for another one."""
-    pure = PurePosixPath(path)
-    compressed = pure.suffix == ".gz"
-    suffix = PurePosixPath(pure.stem).suffix if compressed else pure.suffix
-    kind = FORMATS.get(suffix.lower())
-    if kind is None or (compressed and kind == "parquet"):
-        raise InputError(
-            Diagnostic(
-                "unknown-format",
-                f"`{name}`: a file of this name is of no format that optzoo reads",
-                hint=f"known endings: {', '.join(FORMATS)}, and .json.gz, .jsonl.gz, .txt.gz",
-            )
-        )
-    return SourceFile(name, location, origin, kind, compressed, size, identity, stamp)
 
 
 def _find_local(source: str) -> list[SourceFile]:
@@ -125,3 +79,31 @@ def _find_local(source: str) -> list[SourceFile]:
         stamp = status.st_mtime_ns
         files.append(describe_file(name, name, "local", name, size=status.st_size, stamp=stamp))
     return files
+
+
+def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
+    """Return a tokenizer: `bytes`, a file, a folder with a `tokenizer.json`, or a hub name.
+
+    `end` is the word of the token that ends a document, where it is not one of the usual ones.
+    Raises InputError when it is none of them, RunError when the hub cannot be reached.
+    """
+    if name == "bytes":
+        return ByteTokenizer()
+    path = Path(name)
+    if path.is_dir():
+        path = path / FILES["json"]
+    if path.is_file():
+        kind = "sentencepiece" if path.suffix == ".model" else "json"
+        return make_tokenizer(kind, name, path.read_bytes(), end)
+    if path.suffix in (".json", ".model") or name.startswith((".", "/", "~")):
+        raise InputError(
+            Diagnostic(
+                "not-found",
+                f"no such tokenizer file: `{name}`",
+                hint="give `bytes`, a tokenizer.json, a SentencePiece .model or a hub name such as "
+                f"{', '.join(HUB_NAMES)}",
+            )
+        )
+    from optzoo.data.preparation.hub import fetch_tokenizer
+
+    return make_tokenizer("json", name, fetch_tokenizer(name, HUB_NAMES.get(name, name)), end)
