@@ -26,7 +26,7 @@ from optzoo.train.progress import Progress
 from optzoo.train.runs.directory import create_run
 from optzoo.train.runs.metrics import MetricsLog
 from optzoo.train.setup.hardware import flops_utilisation, recognise
-from optzoo.train.setup.resolve import resolve
+from optzoo.train.setup.overrides import resolve
 from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import flops_per_token
 from optzoo.train.trainer import Trainer

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from optzoo.cli.options import (
     split_setting,
 )
 from optzoo.errors import Diagnostic, InputError, OptzooError
+
+if TYPE_CHECKING:
+    from optzoo.zoo import Recipe
 
 
 class SchemaKind(StrEnum):
@@ -34,11 +37,10 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
     Example: optzoo list
     """
-    from optzoo.cli.summary import summarise
     from optzoo.files.shipped import shipped
     from optzoo.zoo import load_recipe
 
-    rows = [summarise(load_recipe(path)) for path in shipped().values()]
+    rows = [_summarise(load_recipe(path)) for path in shipped().values()]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -47,6 +49,26 @@ def list_recipes(as_json: JsonOption = False) -> None:
     for row in [{c: c.replace("_", " ") for c in columns}, *rows]:
         line = "  ".join(str(row[c]).ljust(widths[c]) for c in columns)
         typer.echo(line.rstrip())
+
+
+def _summarise(recipe: Recipe) -> dict[str, Any]:
+    """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
+
+    Bytes are for float32 parameters at the recipe's default hyperparameters.
+    """
+    from optzoo.description.decision import decide
+    from optzoo.interpreters.cost import cost, storage_of
+
+    spec, program = recipe.spec, recipe.trained_program()
+    decision = decide(program)
+    return {
+        "name": recipe.name,
+        "family": spec.family,
+        "order": spec.order if spec.preconditioner != "none" else "-",
+        "eq1": "yes" if decision.has_form else f"no, {decision.momenta} momenta",
+        "bytes": cost(program).state_bytes(storage_of(recipe.state_dtypes)),
+        "reference": spec.reference,
+    }
 
 
 def show(

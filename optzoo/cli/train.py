@@ -1,4 +1,4 @@
-"""Commands about runs: train, eval, compare."""
+"""Commands about runs: train, eval, compare, export."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ def _print_plan(
     hardware: Sequence[str],
     as_json: bool,
 ) -> None:
+    from optzoo.train.setup.overrides import resolve
     from optzoo.train.setup.plan import make_plan
     from optzoo.train.setup.plan_text import render_plan
-    from optzoo.train.setup.resolve import resolve
 
     _, recipe, setup, _ = resolve(recipe_name, setup_name, changes, observers)
     plan = make_plan(recipe, setup, mfu=0.4 if mfu is None else mfu, hardware=hardware)
@@ -261,3 +261,32 @@ def compare(
     widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
     for row in [{key: key for key in widths}, *rows]:
         typer.echo("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
+
+
+def export(
+    run: RunArgument,
+    view: Annotated[
+        str, typer.Option(help="train, eval, average, or an observer such as tail:0.1")
+    ] = "eval",
+    step: Annotated[
+        str | None, typer.Option(metavar="N", help="a checkpointed step  [default: the newest]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="FILE.safetensors  [default: inside RUN/exports]"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16  [default: as trained]"),
+    ] = None,
+) -> None:
+    """Write a run's weights at a view as safetensors, with the model's shape as JSON beside.
+
+    Example: optzoo export runs/ademamix-quick-s0 --view train --out model.safetensors
+    """
+    from optzoo.train.export import export_run
+
+    exported = export_run(run, view=view, step=step, out=out, dtype=dtype)
+    for warning in exported.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"wrote {exported.weights} and {exported.description.name}: {exported.summary}")

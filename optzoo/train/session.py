@@ -35,7 +35,7 @@ from optzoo.train.runs.directory import (
     open_run,
 )
 from optzoo.train.runs.trackers import check_trackers
-from optzoo.train.setup.resolve import resolve
+from optzoo.train.setup.overrides import resolve
 from optzoo.train.snapshot import restore_snapshot
 from optzoo.train.trainer import Trainer, Views
 from optzoo.zoo import Recipe, load_recipe

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from optzoo.distributed.sharding import whole
 from optzoo.distributed.signals import Interrupted, StopRequest
 from optzoo.errors import Diagnostic, RunError
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
-from optzoo.train.model.loss import clip_gradients
 from optzoo.train.progress import Progress
 from optzoo.train.runs.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
 from optzoo.train.runs.directory import RunDirectory
@@ -261,3 +262,16 @@ class Trainer:
                 "(`--set lr=...`) or a longer warmup (`--set schedule.warmup_fraction=...`)",
             )
         )
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
+    """Scale all gradients so that their joint L2 norm is at most `limit`; return it as it was.
+
+    Of gradients that are spread over processes the norm is that of the whole ones.
+    Gradients whose norm is not finite are left as they are.
+    """
+    parameters = list(parameters)
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    if limit is not None and bool(torch.isfinite(norm)):
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)

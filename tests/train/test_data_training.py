@@ -17,7 +17,7 @@ from optzoo.data.preparation.prepare import Request, prepare
 from optzoo.data.prepared import describe, verify
 from optzoo.errors import InputError
 from optzoo.train.evaluate import HeldOut
-from optzoo.train.prepared import open_data
+from optzoo.train.experiment import open_data
 from optzoo.train.session import evaluate_run
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.plan import describe_data

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optzoo.train.model.loss import clip_gradients, linear_objective
+from optzoo.train.model.loss import linear_objective
+from optzoo.train.trainer import clip_gradients
 
 N, D, V = 37, 24, 101
 

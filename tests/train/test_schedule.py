@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from optzoo.train.model.loss import clip_gradients, plain_objective
+from optzoo.train.model.loss import plain_objective
 from optzoo.train.schedule import Kind, Schedule
+from optzoo.train.trainer import clip_gradients
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is differentiated, and how its gradient is clipped.
+"""What is differentiated.
 
 The objective of one target is its cross-entropy plus z_loss * logsumexp(logits) ** 2.
 
@@ -13,14 +13,12 @@ Shape suffixes: N targets, C targets of a slice, D width, V vocabulary rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from optzoo.distributed.sharding import whole
 from optzoo.train.setup.size import LOGITS_LIMIT
 
 
@@ -105,16 +103,3 @@ def _slice_gradient(
     g_CV = (x_CV - lse_C1).exp_().mul_(1.0 + 2.0 * z_loss * lse_C1)
     g_CV.scatter_add_(1, targets_C[:, None], torch.full_like(lse_C1, -1.0))
     return objective, nats_C, g_CV
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
-    """Scale all gradients so that their joint L2 norm is at most `limit`; return it as it was.
-
-    Of gradients that are spread over processes the norm is that of the whole ones.
-    Gradients whose norm is not finite are left as they are.
-    """
-    parameters = list(parameters)
-    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
-    if limit is not None and bool(torch.isfinite(norm)):
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    return float(norm)
