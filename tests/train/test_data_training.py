@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Done, optzoo
+from tiny_runs import ROOT, Done, optzoo
 
 from optzoo.data.batches import Batches
 from optzoo.data.preparation.prepare import Request, prepare

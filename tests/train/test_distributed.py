@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
 from processes import run_processes
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting

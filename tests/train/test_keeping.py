@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import environment, optzoo
+from tiny_runs import environment, optzoo
 
 from optzoo.train.experiment import make_model
 from optzoo.train.setup.hardware import ACCELERATORS, flops_utilisation, recognise

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import TINY, optzoo
+from tiny_runs import TINY, optzoo
 
 from optzoo.bench import throughput
 from optzoo.bench.throughput import BareLoop
