@@ -21,12 +21,8 @@ from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.evaluate import hash_weights
 from optzoo.train.experiment import model_arguments, parameter_groups
 from optzoo.train.model.transformer import Transformer
-from optzoo.train.runs.checkpoint import (
-    Checkpoint,
-    load_newest,
-    load_step,
-    save_tensors,
-)
+from optzoo.train.runs.checkpoint import load_newest, load_step, save_tensors
+from optzoo.train.runs.checkpoint_folder import Checkpoint
 from optzoo.train.runs.directory import RunDirectory, open_run
 from optzoo.train.setup.schema import Setup
 from optzoo.train.snapshot import restore_weights

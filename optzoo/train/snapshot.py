@@ -20,7 +20,7 @@ from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.train.experiment import Experiment
 from optzoo.train.model.transformer import Transformer
-from optzoo.train.runs.checkpoint import Checkpoint
+from optzoo.train.runs.checkpoint_folder import Checkpoint
 
 
 def take_snapshot(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +21,13 @@ from optzoo.errors import Diagnostic, RunError
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
 from optzoo.train.progress import Progress
-from optzoo.train.runs.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint import CheckpointWriter, PlainSaver, load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint_folder import Checkpoint, CheckpointSaver, Keep, list_checkpoints
 from optzoo.train.runs.directory import RunDirectory
 from optzoo.train.runs.metrics import MetricsLog, NoLog
-from optzoo.train.runs.retention import Keep
 from optzoo.train.runs.trackers import Tracking
-from optzoo.train.runs.writer import CheckpointWriter
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
 from optzoo.train.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from optzoo.train.runs.checkpoint_sharded import ShardedSaver
 
 Views = dict[str, tuple[Loss, str]]
 
@@ -53,11 +49,11 @@ class Trainer:
         self.evaluated: int | None = None  # the step of the last evaluation in the metrics
         self._metrics_size = 0
         self._loss: float | None = None  # held-out, of that evaluation
-        self._sharded: ShardedSaver | None = None
+        self._saver: CheckpointSaver = PlainSaver()
         if experiment.parallel.kind == "fsdp":
             from optzoo.train.runs.checkpoint_sharded import ShardedSaver
 
-            self._sharded = ShardedSaver()
+            self._saver = ShardedSaver()
         self._telemetry = Telemetry(
             experiment.setup, experiment.corpus.vocabulary, list(experiment.model.parameters())
         )
@@ -240,16 +236,15 @@ class Trainer:
             "metrics_bytes": log.sync(),
         }
         loss = self._loss if self.evaluated == self.step else None
-        if self.world.is_first or self._sharded is not None:
+        if self.world.is_first or self.experiment.parallel.kind == "fsdp":
             writer.submit(take_snapshot(self.experiment, self.step, progress, loss))
 
     def _write(self, checkpoint: Checkpoint, verify: bool) -> None:
         section = self.experiment.setup.checkpoint
         keep = Keep(section.keep_last, section.keep_best, tuple(section.milestones))
-        if self._sharded is not None:
-            self._sharded.save(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
-        else:
-            save_checkpoint(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
+        save_checkpoint(
+            self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
+        )
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)

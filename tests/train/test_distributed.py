@@ -17,7 +17,8 @@ import optzoo
 from optzoo.cli.options import split_setting
 from optzoo.data.batches import Batches
 from optzoo.distributed.signals import Interrupted
-from optzoo.train.runs.checkpoint import list_checkpoints, load_checkpoint, load_step
+from optzoo.train.runs.checkpoint import load_checkpoint, load_step
+from optzoo.train.runs.checkpoint_folder import list_checkpoints
 from optzoo.train.runs.metrics import read_metrics
 from optzoo.train.session import evaluate_run, resume_run, start_run
 

@@ -12,9 +12,8 @@ from tiny_runs import TINY
 import optzoo
 from optzoo.cli.options import split_setting
 from optzoo.train.runs import checkpoint as checkpoints
-from optzoo.train.runs.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
-from optzoo.train.runs.retention import Keep
-from optzoo.train.runs.writer import CheckpointWriter
+from optzoo.train.runs.checkpoint import CheckpointWriter, load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint_folder import Checkpoint, Keep, list_checkpoints
 from optzoo.train.session import start_run
 from optzoo.train.setup.schema import CheckpointSection
 

@@ -24,81 +24,44 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from optzoo.distributed.sharding import empty_host_copy, is_sharded
-from optzoo.errors import RunError
-from optzoo.train.runs.checkpoint import (
+from optzoo.train.runs.checkpoint_folder import (
     SHARDED_VERSION,
     BadCheckpointError,
     Checkpoint,
+    CheckpointSaver,
     Layout,
-    begin_checkpoint,
-    finish_checkpoint,
-    not_finite,
-    reporting_failure,
 )
-from optzoo.train.runs.retention import Keep
 
 
-class ShardedSaver:
+class ShardedSaver(CheckpointSaver):
     """Saves the checkpoints of all processes together; made by all of them at the same point.
 
-    It has a process group of its own, so that it may work in a thread beside the training.
+    Tensors are in host memory, and `save` is a collective. It has a process group of its own, so
+    that it may work in a thread beside the training.
     """
+
+    version = SHARDED_VERSION
 
     def __init__(self) -> None:
         self._group: Any = dist.new_group(backend="gloo")
-        self._is_first = dist.get_rank() == 0
+        self.is_first = dist.get_rank() == 0
 
-    def save(self, folder: Path, checkpoint: Checkpoint, *, keep: Keep, verify: bool) -> None:
-        """Write a checkpoint whose tensors are in host memory. A collective.
-
-        Raises RunError on all processes, with the older checkpoints untouched, where one finds a
-        value that is not finite or the disk does not take the files.
-        """
-        bad = checkpoint.name_of_bad_tensor()
-        if not self._agree(bad is None):
-            raise not_finite(checkpoint, bad or "a shard of another process")
-        step = checkpoint.step
-        error: RunError | None = None
-        partial = folder / f".partial-step-{step:08d}"
-        if self._is_first:
-            try:
-                with reporting_failure(folder, step):
-                    partial = begin_checkpoint(folder, step)
-            except RunError as failed:
-                error = failed
-        if not self._agree(error is None):
-            raise error or RunError()
-        try:
-            with reporting_failure(folder, step):
-                self._write(partial, checkpoint)
-                if self._is_first:
-                    finish_checkpoint(
-                        folder,
-                        partial,
-                        checkpoint,
-                        keep=keep,
-                        verify=verify,
-                        version=SHARDED_VERSION,
-                    )
-        except RunError as failed:
-            error = failed
-        if not self._agree(error is None):
-            raise error or RunError()
-
-    def _write(self, partial: Path, checkpoint: Checkpoint) -> None:
+    def write_tensors(self, folder: Path, checkpoint: Checkpoint) -> None:
+        """Write the shards of this process."""
         flat = {
             f"{group}/{name}": tensor
             for group, named in checkpoint.tensors.items()
             for name, tensor in named.items()
         }
-        storage = HuggingFaceStorageWriter(str(partial), save_distributed=True)
+        storage = HuggingFaceStorageWriter(str(folder), save_distributed=True)
         try:
             save(flat, storage_writer=storage, process_group=self._group)
         except CheckpointException as error:
             causes = "; ".join(str(failure[0]) for failure in error.failures.values())
             raise BadCheckpointError(causes) from None
 
-    def _agree(self, good: bool) -> bool:
+    def agree(self, good: bool) -> bool:
+        """Return whether all processes are `good`."""
         verdict = torch.tensor(int(good))
         dist.all_reduce(verdict, op=dist.ReduceOp.MIN, group=self._group)
         return bool(verdict)

@@ -6,7 +6,7 @@
     program.txt      the program the recipe becomes
     versions.json    python, torch, optzoo, numpy, platform, threads
     metrics.jsonl    training and held-out losses
-    checkpoints/     see optzoo.train.runs.checkpoint
+    checkpoints/     see optzoo.train.runs.checkpoint_folder
     loss.png         training and held-out loss against steps
     sample.txt       text drawn from the trained model
     result.json      final losses and weights; there only when the run has finished
