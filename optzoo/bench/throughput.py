@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optzoo.tables import align
 from optzoo.train.experiment import Experiment, assemble, make_model
 from optzoo.train.progress import Progress
 from optzoo.train.runs.directory import create_run
@@ -209,17 +210,16 @@ def render_throughput(found: dict[str, Any]) -> str:
     """Return the text of `optzoo train --measure-throughput`."""
     low, high = found["ratio_quartiles"]
     rows = [("trainer", found["trainer"]), ("bare loop, fused AdamW", found["bare"])]
+    table = [("", "ms a step", "tokens/s")]
+    for name, row in rows:
+        table.append((name, f"{1e3 * row['seconds']:.2f}", f"{row['tokens_per_second']:,.0f}"))
     lines = [
         f"{found['recipe']} on {found['setup']}: {found['parameters']:,} parameters, "
         f"{found['tokens_per_step']:,} tokens a step, {found['device']}, "
         f"{found['threads']} threads, engine {found['engine']}"
         f"{', compiled' if found['compile'] else ''}",
         "",
-        f"{'':<24}{'ms a step':>10} {'tokens/s':>12}",
-    ]
-    for name, row in rows:
-        lines.append(f"{name:<24}{1e3 * row['seconds']:>10.2f} {row['tokens_per_second']:>12,.0f}")
-    lines += [
+        *align(table, "<>", gap=1, indent=0, least=(23, 10, 12)),
         "",
         f"ratio {found['ratio']:.3f}: the trainer's tokens/s over the bare loop's, median of "
         f"{found['rounds']} rounds (quartiles {low:.3f}, {high:.3f})",

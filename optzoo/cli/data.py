@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optzoo.cli.options import JsonOption
+from optzoo.tables import align
 
 if TYPE_CHECKING:
     from optzoo.data.preparation.prepare import Prepared
@@ -186,18 +187,23 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
 def _describe_lines(found: dict[str, Any]) -> str:
     end, size = found["end_of_document"], found["vocabulary"]
+    heads = ("split", "documents", "tokens", "bytes", "bytes/token", "files")
+    rows = [
+        (
+            name,
+            *(f"{split[key]:,}" for key in heads[1:4]),
+            f"{split['bytes_per_token']:.3f}",
+            f"{len(split['files']):,}",
+        )
+        for name, split in found["splits"].items()
+    ]
     lines = [
         f"{found['path']}: fingerprint {found['fingerprint'][:12]}",
         f"tokenizer {found['tokenizer']}: {size:,} ids, {end} ends a document, {found['dtype']}",
         f"validation: {found['validation_from']}",
         "",
-        f"{'split':<10} {'documents':>12} {'tokens':>15} {'bytes':>15} {'bytes/token':>11} files",
+        *align([heads, *rows], "<>", gap=1, indent=0, least=(10, 12, 15, 15, 11, 5)),
     ]
-    for name, split in found["splits"].items():
-        lines.append(
-            f"{name:<10} {split['documents']:>12,} {split['tokens']:>15,} {split['bytes']:>15,} "
-            f"{split['bytes_per_token']:>11.3f} {len(split['files']):>5,}"
-        )
     for name, split in found["splits"].items():
         for problem, count in split["skipped"].items():
             lines.append(f"{name}: {count:,} left out: {problem}")

@@ -20,6 +20,7 @@ from optzoo.cli.options import (
     split_setting,
 )
 from optzoo.errors import Diagnostic, InputError, OptzooError
+from optzoo.tables import align_records
 
 if TYPE_CHECKING:
     from optzoo.zoo import Recipe
@@ -44,11 +45,7 @@ def list_recipes(as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    columns = list(rows[0])
-    widths = {c: max(len(c), *(len(str(row[c])) for row in rows)) for c in columns}
-    for row in [{c: c.replace("_", " ") for c in columns}, *rows]:
-        line = "  ".join(str(row[c]).ljust(widths[c]) for c in columns)
-        typer.echo(line.rstrip())
+    typer.echo("\n".join(align_records(rows)))
 
 
 def _summarise(recipe: Recipe) -> dict[str, Any]:

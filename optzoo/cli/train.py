@@ -12,6 +12,7 @@ import typer
 
 from optzoo.cli.options import JsonOption, RecipeArgument, StateDtypeOption, split_setting
 from optzoo.errors import Diagnostic, InputError
+from optzoo.tables import align, align_records
 
 if TYPE_CHECKING:
     from optzoo.train.session import Finished
@@ -197,9 +198,7 @@ def _report(finished: Finished) -> None:
     from optzoo.train.session import compare_command, resume_command
 
     run, result = finished.run, finished.result
-    typer.echo(f"\n{'view':<12} {'nats/token':>10} {'bits/byte':>10}")
-    for view, loss in result["views"].items():
-        typer.echo(f"{view:<12} {loss['nats_per_token']:>10.4f} {loss['bits_per_byte']:>10.4f}")
+    typer.echo(f"\n{_losses(result['views'], digits=4)}")
     typer.echo("\nsample, drawn from the evaluated weights:\n")
     typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))
     path = shlex.quote(str(run.path))
@@ -207,6 +206,17 @@ def _report(finished: Finished) -> None:
     typer.echo(f"  resume    {resume_command(run)}   (had it been interrupted)")
     typer.echo(f"  evaluate  optzoo eval {path}")
     typer.echo(f"  compare   {compare_command(run)}")
+
+
+def _losses(views: dict[str, dict[str, float]], *, digits: int) -> str:
+    """Return the table of held-out losses by view."""
+    rows = [
+        (view, *(f"{loss[key]:.{digits}f}" for key in ("nats_per_token", "bits_per_byte")))
+        for view, loss in views.items()
+    ]
+    heads = ("view", "nats/token", "bits/byte")
+    least = (12, *[max(10, digits + 3)] * 2)
+    return "\n".join(align([heads, *rows], "<>", gap=1, indent=0, least=least))
 
 
 def eval_(
@@ -230,10 +240,7 @@ def eval_(
         typer.echo(json.dumps(result, indent=2))
         return
     typer.echo(f"{run}: {result['recipe']} after {result['step']:,} of {result['steps']:,} steps")
-    typer.echo(f"{'view':<12} {'nats/token':>18} {'bits/byte':>18}")
-    for name, loss in result["views"].items():
-        nats, bits = loss["nats_per_token"], loss["bits_per_byte"]
-        typer.echo(f"{name:<12} {nats:>18.15f} {bits:>18.15f}")
+    typer.echo(_losses(result["views"], digits=15))
 
 
 def compare(
@@ -258,9 +265,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
-    for row in [{key: key for key in widths}, *rows]:
-        typer.echo("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
+    typer.echo("\n".join(align_records(rows)))
 
 
 def export(

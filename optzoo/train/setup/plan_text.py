@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
 
+from optzoo.tables import align, format_hours, format_size
 from optzoo.train.setup.provenance import source_of
 from optzoo.train.setup.schema import Setup
-
-MIB = 2**20
 
 
 def render_plan(plan: dict[str, Any]) -> str:
@@ -65,8 +64,10 @@ def _flops(plan: dict[str, Any]) -> Iterator[str]:
 def _memory(plan: dict[str, Any]) -> Iterator[str]:
     parts = dict(plan["memory_bytes"])
     total = parts.pop("total")
-    yield f"about {_size(total)} where one device holds the model, eager"
-    named = (f"{name.replace('_', ' ')} {_size(size)}" for name, size in parts.items() if size)
+    yield f"about {format_size(total)} where one device holds the model, eager"
+    named = (
+        f"{name.replace('_', ' ')} {format_size(size)}" for name, size in parts.items() if size
+    )
     yield ", ".join(named)
     yield f"(the optimizer keeps {plan['optimizer_tensors']} float32 tensors per parameter)"
 
@@ -76,7 +77,7 @@ def _hours(plan: dict[str, Any]) -> Iterator[str]:
         yield "unknown: there is no table of CPU peaks (`--hardware h100` shows one of its devices)"
     for row in plan["hours"]:
         yield (
-            f"{_time(row['hours']):<12}{row['hardware']:<10} at {row['mfu']:.0%} of "
+            f"{format_hours(row['hours']):<12}{row['hardware']:<10} at {row['mfu']:.0%} of "
             f"{row['peak_teraflops']:g} TFLOP/s ({row['source']})"
         )
 
@@ -99,17 +100,11 @@ def _fields(plan: dict[str, Any]) -> Iterator[str]:
     columns = [
         (row["field"], _plain(row["value"]), row["mark"] or "", row["where"] or "") for row in rows
     ]
-    yield from _table(columns)
+    yield from align(columns)
 
 
 def _recipes(plan: dict[str, Any]) -> set[str]:
     return {f["field"].split(".")[1] for f in plan["fields"] if f["field"].startswith("recipes.")}
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths))).rstrip()
 
 
 def annotated_yaml(setup: Setup) -> str:
@@ -131,15 +126,6 @@ def _yaml_lines(
             yield from _yaml_lines(value, sources, path + ".")
         else:
             yield f"{indent}{name}: {_plain(value)}", source_of(path, sources) or ""
-
-
-def _time(hours: float) -> str:
-    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.2g} min"
-
-
-def _size(size: int) -> str:
-    gib = size / (1024 * MIB)
-    return f"{gib:.1f} GiB" if gib >= 1 else f"{size / MIB:.1f} MiB"
 
 
 def _plain(value: Any) -> str:
