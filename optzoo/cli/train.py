@@ -129,7 +129,7 @@ def train(
                 hint="for example `optzoo train adamw --setup c4-150m --dry-run --hardware h100`",
             )
         )
-    from optzoo.distributed.signals import Interrupted
+    from optzoo.distributed.signals import StopRequestedError
     from optzoo.distributed.world import speaks
     from optzoo.train.session import resume_run, start_run
 
@@ -153,7 +153,7 @@ def train(
                 observers=observe or (),
                 quiet=quiet,
             )
-    except Interrupted as stop:
+    except StopRequestedError as stop:
         if not speaks():
             raise typer.Exit(stop.exit_code) from None
         typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optzoo.errors import Diagnostic, InputError
+from optzoo.errors import Diagnostic, InputError, check_version
 from optzoo.files.atomic import to_json, write_durably
 
 FORMAT_VERSION = 1
@@ -138,15 +138,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         data = json.loads(path.read_bytes())
-        version = data["format_version"]
-        if version > FORMAT_VERSION:
-            raise InputError(
-                Diagnostic(
-                    "newer-format",
-                    f"{path} has format {version}; this optzoo reads up to {FORMAT_VERSION}",
-                    hint="upgrade optzoo: pip install -U optzoo",
-                )
-            )
+        check_version(f"{path} has format", data["format_version"], FORMAT_VERSION)
         manifest = Manifest(
             request=data["request"],
             tokenizer=TokenizerIdentity(**data["tokenizer"]),

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, Self
 
 
-class Interrupted(Exception):  # noqa: N818  # not an error: it was asked for
+class StopRequestedError(Exception):
     """The user asked the run to stop; `number` is the signal."""
 
     def __init__(self, number: int) -> None:
@@ -23,7 +23,7 @@ class Interrupted(Exception):  # noqa: N818  # not an error: it was asked for
 
 
 class StopRequest:
-    """While entered, catches SIGINT and SIGTERM; `check` raises Interrupted once one has come.
+    """While entered, catches SIGINT and SIGTERM; `check` raises StopRequestedError once one has come.
 
     A second signal acts as it would have without us, unless `patient`: a launcher of many processes
     passes on what the terminal has sent already. Outside the main thread nothing is caught.
@@ -35,9 +35,9 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
+        """Raise StopRequestedError if a signal has come."""
         if self.received is not None:
-            raise Interrupted(self.received)
+            raise StopRequestedError(self.received)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from optzoo.distributed.signals import Interrupted, StopRequest
+from optzoo.distributed.signals import StopRequestedError, StopRequest
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
 
 T = TypeVar("T")
@@ -78,13 +78,13 @@ class World:
         self.gather([0.0])
 
     def check_stop(self, stop: StopRequest) -> None:
-        """Raise Interrupted on all ranks once any of them has been told to stop."""
+        """Raise StopRequestedError on all ranks once any of them has been told to stop."""
         if self.size == 1:
             stop.check()
             return
         number = int(max(received for (received,) in self.gather([stop.received or 0])))
         if number:
-            raise Interrupted(number)
+            raise StopRequestedError(number)
 
     def settle(self, error: Exception) -> Exception:
         """Return the error to raise here when `error` happened: told by one process only.
@@ -167,11 +167,11 @@ def join_world() -> Iterator[World]:
     the end of all.
     """
     world = _join()
-    stopped: Interrupted | None = None
+    stopped: StopRequestedError | None = None
     try:
         try:
             yield world
-        except Interrupted as stop:
+        except StopRequestedError as stop:
             stopped = stop
         _leave(world)
     except Exception as error:

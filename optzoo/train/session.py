@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from optzoo.distributed.signals import Interrupted
+from optzoo.distributed.signals import StopRequestedError
 from optzoo.distributed.world import World, join_world
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import to_json
@@ -63,7 +63,7 @@ def start_run(
 
     `changes` are (name, value) pairs: a recipe's hyperparameter by its own name, or a field of the
     setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
-    and Interrupted when it is told to stop.
+    and StopRequestedError when it is told to stop.
     """
     with join_world() as world:
         given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
@@ -212,7 +212,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
     progress.start(trainer.step)
     try:
         views = trainer.train()
-    except Interrupted as stop:
+    except StopRequestedError as stop:
         stop.resume = resume_command(run, experiment.world.size)
         raise
     sample = _draw_sample(experiment)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optzoo.distributed.sharding import whole
 from optzoo.train.setup.hardware import Accelerator, flops_utilisation, recognise
 from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import flops_per_token
@@ -80,9 +81,8 @@ class Telemetry:
 
 def root_mean_square(tensors: Sequence[Tensor]) -> float:
     """Return the root of the mean square over all elements of all tensors, sharded ones too."""
-    norm = nn.utils.get_total_norm(tensors)
-    whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return float(whole) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
+    norm = whole(nn.utils.get_total_norm(tensors))
+    return float(norm) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
 
 
 def peak_memory(device: str) -> int | None:

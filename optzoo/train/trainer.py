@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from optzoo.distributed.sharding import whole
-from optzoo.distributed.signals import Interrupted, StopRequest
+from optzoo.distributed.signals import StopRequestedError, StopRequest
 from optzoo.errors import Diagnostic, RunError
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
@@ -76,7 +76,7 @@ class Trainer:
     def train(self) -> Views:
         """Take the steps that are left and return the final losses of every view.
 
-        Raises Interrupted, after a checkpoint, on SIGINT and SIGTERM, and RunError when the loss is
+        Raises StopRequestedError, after a checkpoint, on SIGINT and SIGTERM, and RunError when the loss is
         no longer finite.
         """
         steps = self.experiment.setup.num_steps
@@ -98,7 +98,7 @@ class Trainer:
                     final = self._evaluate_if_due(log, stop)
                     if self._is_checkpoint_due():
                         self._save(log, writer)
-            except Interrupted:
+            except StopRequestedError:
                 self.seconds = time.perf_counter() - started
                 self._save(log, writer)
                 raise

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from optzoo.distributed.sharding import is_sharded
-from optzoo.distributed.signals import Interrupted
+from optzoo.distributed.signals import StopRequestedError
 from optzoo.errors import Diagnostic, InputError, OptzooError
 from optzoo.files.atomic import sync_folder, to_json
 from optzoo.train.runs.checkpoint_folder import (
@@ -204,7 +204,7 @@ class CheckpointWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, Interrupted):
+        if kind is None or issubclass(kind, StopRequestedError):
             self.wait()
             return
         if self._thread is not None:

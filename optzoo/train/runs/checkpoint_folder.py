@@ -33,7 +33,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from optzoo.distributed.sharding import host_copy, local
-from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.errors import Diagnostic, RunError, check_version
 from optzoo.files.atomic import sync_folder, to_json
 
 FORMAT_VERSION = 2
@@ -187,14 +187,7 @@ def read_checked_manifest(path: Path) -> dict[str, Any]:
     version = manifest.get("format_version")
     if not isinstance(version, int) or not isinstance(manifest.get("files"), dict):
         raise BadCheckpointError(f"{MANIFEST} is not that of an optzoo checkpoint")
-    if version > FORMAT_VERSION:
-        raise InputError(
-            Diagnostic(
-                "newer-format",
-                f"{path} has checkpoint format {version}; this optzoo reads up to {FORMAT_VERSION}",
-                hint="upgrade optzoo: pip install -U optzoo",
-            )
-        )
+    check_version(f"{path} has checkpoint format", version, FORMAT_VERSION)
     for name, expected in manifest["files"].items():
         _check_file(path / name, expected)
     return manifest

@@ -33,7 +33,7 @@ import torch
 
 import optzoo
 from optzoo.data.corpus import Corpus
-from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.errors import Diagnostic, InputError, RunError, check_version
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.train.setup.schema import Setup, load_setup
 from optzoo.zoo import Recipe, load_recipe
@@ -166,6 +166,8 @@ def open_run(path: Path) -> RunDirectory:
     try:
         identity = json.loads((path / "run.json").read_bytes())
         version = identity["format_version"]
+        if not isinstance(version, int):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             Diagnostic(
@@ -175,14 +177,7 @@ def open_run(path: Path) -> RunDirectory:
                 "runs/ademamix-quick-s0",
             )
         ) from None
-    if version > RUN_FORMAT_VERSION:
-        raise InputError(
-            Diagnostic(
-                "newer-format",
-                f"{path} has run format {version}; this optzoo reads up to {RUN_FORMAT_VERSION}",
-                hint="upgrade optzoo: pip install -U optzoo",
-            )
-        )
+    check_version(f"{path} has run format", version, RUN_FORMAT_VERSION)
     return RunDirectory(path, identity)
 
 
