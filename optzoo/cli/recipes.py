@@ -86,9 +86,9 @@ def show(
 
     Example: optzoo show ademamix --program --set beta1=0
     """
-    from optzoo.files.shipped import names_setup
+    from optzoo.train.setup.schema import is_setup
 
-    if names_setup(recipe):
+    if is_setup(recipe):
         _show_setup(recipe, settings, program=program or source)
         return
     from optzoo.engines.render.python import step_source
@@ -126,13 +126,13 @@ def validate(
 
     Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
     """
-    from optzoo.files.shipped import names_setup
+    from optzoo.train.setup.schema import is_setup
     from optzoo.zoo import load_recipe
 
     failed: list[OptzooError] = []
     for file in files:
         try:
-            if names_setup(file):
+            if is_setup(file):
                 _validate_setup(file)
                 continue
             loaded = load_recipe(file)

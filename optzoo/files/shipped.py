@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
@@ -39,14 +38,3 @@ def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe"
     message = f"no such file: `{text}`" if looks_like_path else f"no {what} is called `{text}`"
     hint = did_you_mean(path.stem, known, what=f"shipped {what}s")
     raise InputError(Diagnostic("not-found", message, hint=hint))
-
-
-def names_setup(name_or_path: str) -> bool:
-    """Say whether a name or a file is a setup rather than a recipe; a file by its `model:` key."""
-    path = Path(name_or_path)
-    if not path.is_file():
-        return name_or_path in shipped("setups") and name_or_path not in shipped()
-    try:
-        return re.search(r"^model\s*:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
-    except (OSError, UnicodeDecodeError):
-        return False  # whoever reads it says what is wrong

@@ -23,8 +23,10 @@ from pydantic import (
     model_validator,
 )
 
-from optzoo.files.documents import load_document
-from optzoo.files.shipped import find_file
+from optzoo.errors import InputError
+from optzoo.files.documents import load_document, read_document
+from optzoo.files.shipped import find_file, shipped
+from optzoo.recipe.schema import RecipeSpec
 from optzoo.train.setup.provenance import Sources, check_sources
 
 Count = Annotated[int, Field(ge=1)]
@@ -331,3 +333,18 @@ def load_setup(name_or_path: str) -> Setup:
     """Read a setup by shipped name or by path. Raises InputError with positions."""
     path = find_file(name_or_path, kind="setups", what="setup")
     return load_document(path, Setup, what="setup")[0]
+
+
+def is_setup(name_or_path: str) -> bool:
+    """Say whether a name or a file is a setup rather than a recipe: a file by the keys it has.
+
+    A file that cannot be read is none: whoever reads it as a recipe says what is wrong.
+    """
+    if not Path(name_or_path).is_file():
+        return name_or_path in shipped("setups") and name_or_path not in shipped()
+    try:
+        data = read_document(name_or_path).data
+    except InputError:
+        return False
+    keys = set(data) if isinstance(data, dict) else set()
+    return len(keys & set(Setup.model_fields)) > len(keys & set(RecipeSpec.model_fields))
