@@ -23,7 +23,7 @@ class StopRequestedError(Exception):
 
 
 class StopRequest:
-    """While entered, catches SIGINT and SIGTERM; `check` raises StopRequestedError once one has come.
+    """While entered, catches SIGINT and SIGTERM; `check` raises once one has come.
 
     A second signal acts as it would have without us, unless `patient`: a launcher of many processes
     passes on what the terminal has sent already. Outside the main thread nothing is caught.

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from optzoo.distributed.signals import StopRequestedError, StopRequest
+from optzoo.distributed.signals import StopRequest, StopRequestedError
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
 
 T = TypeVar("T")

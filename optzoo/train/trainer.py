@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from optzoo.distributed.sharding import whole
-from optzoo.distributed.signals import StopRequestedError, StopRequest
+from optzoo.distributed.signals import StopRequest, StopRequestedError
 from optzoo.errors import Diagnostic, RunError
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
@@ -76,8 +76,8 @@ class Trainer:
     def train(self) -> Views:
         """Take the steps that are left and return the final losses of every view.
 
-        Raises StopRequestedError, after a checkpoint, on SIGINT and SIGTERM, and RunError when the loss is
-        no longer finite.
+        Raises StopRequestedError, after a checkpoint, on SIGINT and SIGTERM, and RunError when the
+        loss is no longer finite.
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds

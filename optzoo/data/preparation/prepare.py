@@ -10,9 +10,8 @@ from the last shard, and what comes out is what an undisturbed one writes, byte 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import FILES, Tokenizer
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.files.atomic import to_json, write_durably
+from optzoo.files.lock import locked
 
 OFFICIAL = "validation"
 SHARD_TOKENS = 1 << 26
@@ -83,7 +83,8 @@ def prepare(request: Request, out: Path, *, quiet: bool = False) -> Prepared:
     try:
         _check_usable(out)
         out.mkdir(parents=True, exist_ok=True)
-        with _hold(out):
+        taken = Diagnostic("data-in-use", f"another process is preparing data in `{out}`")
+        with locked(out, taken):
             return Prepared(_prepare(request, out, quiet=quiet), already=False)
     except OSError as error:
         problem = f"{out} could not be written: {error.strerror or error}"
@@ -250,21 +251,3 @@ def _no_documents(split: str, request: Request, origin: str) -> InputError:
             )
         )
     return InputError(Diagnostic("no-documents", f"there are no documents for `{split}`"))
-
-
-@contextlib.contextmanager
-def _hold(out: Path) -> Iterator[None]:
-    """Keep other processes from preparing in this directory."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks, so nothing is held
-        yield
-        return
-    with (out / ".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                Diagnostic("data-in-use", f"another process is preparing data in `{out}`")
-            ) from None
-        yield

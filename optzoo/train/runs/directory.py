@@ -35,6 +35,7 @@ import optzoo
 from optzoo.data.corpus import Corpus
 from optzoo.errors import Diagnostic, InputError, RunError, check_version
 from optzoo.files.atomic import to_json, write_durably
+from optzoo.files.lock import locked
 from optzoo.train.setup.schema import Setup, load_setup
 from optzoo.zoo import Recipe, load_recipe
 
@@ -187,22 +188,12 @@ def hold(run: RunDirectory) -> Iterator[None]:
 
     Raises InputError when another process holds it, or when it cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks, so nothing is held
-        yield
-        return
-    try:
-        lock = (run.path / ".lock").open("wb")
-    except OSError as error:
-        raise _unwritable(run.path, error) from None
-    with lock as file:
+    taken = Diagnostic("run-in-use", f"another process is training in {run.path}")
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                Diagnostic("run-in-use", f"another process is training in {run.path}")
-            ) from None
+            stack.enter_context(locked(run.path, taken))
+        except OSError as error:
+            raise _unwritable(run.path, error) from None
         yield
 
 
