@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 from problems import RECIPES
 
@@ -17,12 +19,12 @@ def plan_of(name: str) -> Plan:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_is_read_after_it_was_overwritten(name: str) -> None:
-    """Walk the lines in order, overwrite each store that is not late: no `.prev` is read after."""
+    """Walk the lines in order, overwrite each store at once: no `.prev` is read after."""
     plan = plan_of(name)
     gone = set()
     for line in plan.lines:
         assert not gone & set(names_in(line.expr)), f"{line} reads what is overwritten"
-        if line.target in plan.stores and line.target not in plan.late:
+        if line.target in plan.stores:
             gone.add(line.target.prev)
 
 
@@ -44,12 +46,31 @@ def test_a_norm_ends_a_pass() -> None:
     assert not plan_of("adamw").passes
 
 
-def test_a_circle_of_previous_values_is_broken_by_a_late_store() -> None:
-    """x reads y.prev and y reads x.prev: one of them has to wait."""
-    program = optzoo.load_recipe("adamw").program()
-    swap = _swapped(program)
-    plan = plan_program(swap)
-    assert len(plan.late) == 1
+def test_a_circle_of_previous_values_is_kept_in_order() -> None:
+    """x reads y.prev and y reads x.prev: both lines are there, one of them after the other."""
+    plan = plan_program(_swapped(optzoo.load_recipe("adamw").program()))
+    assert {str(line) for line in plan.lines} == {
+        "m := v.prev",
+        "v := m.prev",
+        "param := param.prev",
+    }
+
+
+def test_different_numbers_have_different_names() -> None:
+    text = """
+        name: two_norms
+        version: 1
+        summary: norms whose text differs by brackets alone
+        reference: none
+        hyperparameters: {lr: {default: 1, in: "[0, inf)", doc: learning rate}}
+        update: grad/(norm(grad/(norm(grad) + 1)) + 1) + grad/(norm(grad/norm(grad + 1)) + 1)
+    """
+    with pytest.raises(optzoo.InputError, match="division by"):
+        optzoo.parse_recipe(textwrap.dedent(text))
+    text = text.replace("grad/norm(grad + 1)", "grad/(1 + norm(grad)) + 1")
+    plan = plan_program(optzoo.parse_recipe(textwrap.dedent(text)).program())
+    names = [r.name for each in plan.passes for r in each.reductions]
+    assert len(names) == len(set(names)) == 3
 
 
 def _swapped(program: Program) -> Program:

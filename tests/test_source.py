@@ -121,10 +121,10 @@ def lion(param_prev, grad, m_prev, coefficients):
         beta2, c1, beta1, c2, lr,
     ) = coefficients.unbind()
     grad = grad.to(param_prev.dtype)
-    # buffers.m: m := beta2*m.prev + (1 - beta2)*grad
-    m = beta2 * m_prev + c1 * grad
     # update: u := sign(beta1*m.prev + (1 - beta1)*grad)
     u = torch.sign(beta1 * m_prev + c2 * grad)
+    # buffers.m: m := beta2*m.prev + (1 - beta2)*grad
+    m = beta2 * m_prev + c1 * grad
     # update: param := param.prev - lr*u
     param = param_prev - lr * u
     # one store each, in place

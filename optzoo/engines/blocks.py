@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from optzoo.engines.engine import Batch
+from optzoo.engines.layout import Layout
 from optzoo.engines.values import BlockDomain, Operand, handed_over, settled
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
-from optzoo.program.ir import GRAD, PARAM, Line, Program
+from optzoo.program.ir import Line, Program
 from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import plan_program
 
@@ -65,50 +66,61 @@ class Piece:
 
 
 class Walk:
-    """The flat views of one batch: made once, and checked against addresses before each step."""
+    """How one batch is cut: `large` tensors into blocks, small ones together into `packs`."""
 
     def __init__(self, batch: Batch, block: int) -> None:
         self.block = block
-        self.slots = [batch.params, *batch.buffers.values()]
-        self.addresses = _addresses(self.slots)
-        self.wide = batch.params[0].dtype
+        self.layout = Layout(batch)
         self.large: list[tuple[int, list[tuple[int, list[Tensor]]]]] = []
         self.packs: list[list[int]] = []
-        self.loose: list[int] = []
-        self.flats: dict[int, list[Tensor]] = {}
         filled = block
-        for i, param in enumerate(batch.params):
-            size = param.numel()
-            tensors = [slot[i] for slot in self.slots]
-            if size == 0:
-                continue
-            if not _are_alike(tensors):
-                self.loose.append(i)
-            elif size >= SMALL:
-                cuts = [torch.split(_flat(t), block) for t in tensors]
+        for i, row in self.layout.rows.items():
+            size = row[0].numel()
+            if size >= SMALL:
+                cuts = [torch.split(flat, block) for flat in row]
                 starts = range(0, size, block)
                 self.large.append((i, list(zip(starts, map(list, zip(*cuts)), strict=True))))
-            else:
-                self.flats[i] = [_flat(t) for t in tensors]
-                if filled + size > block:
-                    self.packs.append([])
-                    filled = 0
-                self.packs[-1].append(i)
-                filled += size
+                continue
+            if filled + size > block:
+                self.packs.append([])
+                filled = 0
+            self.packs[-1].append(i)
+            filled += size
 
     def fits(self, batch: Batch, block: int) -> bool:
         """Whether this is still the same memory, to be cut in the same way."""
-        slots = [batch.params, *batch.buffers.values()]
-        return self.block == block and self.addresses == _addresses(slots)
+        return self.block == block and self.layout.fits(batch)
 
-    def grad(self, batch: Batch, i: int) -> Tensor:
-        """Return a gradient flat, in the order of its parameter's elements."""
-        grad, param = batch.grads[i].detach(), self.slots[0][i]
-        if grad.is_contiguous() and param.is_contiguous():
-            return grad.view(-1)
-        if grad.stride() != param.stride():
-            grad = torch.empty_like(param, dtype=grad.dtype).copy_(grad)
-        return _flat(grad)
+    def pieces(self, batch: Batch) -> Iterator[Piece]:
+        """Yield what the lines run on, piece by piece."""
+        layout, wide = self.layout, batch.params[0].dtype
+        for i, blocks in self.large:
+            grad = layout.grad(batch, i)
+            for start, (param, *buffers) in blocks:
+                size = param.numel()
+                part = grad.narrow(0, start, size).to(wide)
+                yield Piece((i,), (size,), [param, part, *buffers])
+        for members in self.packs:
+            yield self._pack(batch, members)
+        for i in layout.loose:
+            copies, grad, homes = layout.copied(batch, i)
+            param, *buffers = [copy.view(-1) for copy in copies]
+            for start in range(0, param.numel(), self.block):
+                values = [t[start : start + self.block] for t in (param, grad.to(wide), *buffers)]
+                last = start + self.block >= param.numel()
+                size = values[0].numel()
+                yield Piece((i,), (size,), values, *((homes, copies) if last else ()))
+
+    def _pack(self, batch: Batch, members: Sequence[int]) -> Piece:
+        """Return small tensors side by side, as one piece."""
+        rows = [self.layout.rows[i] for i in members]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        lengths = [flat.numel() for flat in columns[0]]
+        param, *buffers = [torch.cat(column) for column in columns]
+        grad = torch.cat([self.layout.grad(batch, i) for i in members]).to(param.dtype)
+        homes = [home for column in columns for home in column]
+        parts = [part for value in (param, *buffers) for part in torch.split(value, lengths)]
+        return Piece(members, lengths, [param, grad, *buffers], homes, parts)
 
 
 class BlockStep:
@@ -116,7 +128,6 @@ class BlockStep:
 
     def __init__(self, program: Program) -> None:
         plan = self.plan = plan_program(program)
-        self.inputs = (PARAM.prev, GRAD, *(Name(name, "prev") for name in plan.buffers))
         olds = {name.prev for name in plan.stores}
         self.lines = _with_last_reads(plan.lines, olds, plan.stores)
         self.reductions = [
@@ -133,13 +144,12 @@ class BlockStep:
         if walk is None or not walk.fits(batch, block):
             walk = batch.memo["walk"] = Walk(batch, block)
         plan = self.plan
-        known: dict[Name, Value] = dict(scalars)
-        known |= {name: evaluate(expr, _FLOATS, scalars) for name, expr in plan.coefficients}
+        known = {name: evaluate(expr, _FLOATS, scalars) for name, expr in plan.coefficients}
         norms: dict[Name, list[float]] = {}
         numbers: dict[Name, list[float]] = {}
         for each, lines in zip(plan.passes, self.reductions, strict=True):
             sums: list[dict[int, float]] = [{} for _ in each.reductions]
-            for piece in self._pieces(walk, batch):
+            for piece in walk.pieces(batch):
                 values = self._values(piece, known, numbers)
                 _run(lines, values)
                 for total, reduction in zip(sums, each.reductions, strict=True):
@@ -150,10 +160,10 @@ class BlockStep:
             norms |= zip(names, _norms(sums, batch), strict=True)
             for name, expr in each.numbers:
                 numbers[name] = [
-                    evaluate(expr, _FLOATS, {**scalars, **dict(zip(norms, found, strict=True))})
+                    evaluate(expr, _FLOATS, {**known, **dict(zip(norms, found, strict=True))})
                     for found in zip(*norms.values(), strict=True)
                 ]
-        for piece in self._pieces(walk, batch):
+        for piece in walk.pieces(batch):
             values = self._values(piece, known, numbers)
             _run(self.lines, values)
             self._store(piece, values)
@@ -165,7 +175,7 @@ class BlockStep:
         numbers: Mapping[Name, Sequence[float]],
     ) -> dict[Name, Value]:
         """Return what every name stands for in a piece before its first line."""
-        values = {**known, **dict(zip(self.inputs, piece.values, strict=True))}
+        values = {**known, **dict(zip(self.plan.inputs, piece.values, strict=True))}
         for name, per_tensor in numbers.items():
             owned = [per_tensor[i] for i in piece.owners]
             if len(owned) == 1:
@@ -178,7 +188,7 @@ class BlockStep:
 
     def _store(self, piece: Piece, values: Mapping[Name, Value]) -> None:
         """Write the parameter and the buffers; a value that is one of them is read first."""
-        places = dict(zip(self.inputs, piece.values, strict=True))
+        places = dict(zip(self.plan.inputs, piece.values, strict=True))
         homes = [places[name.prev] for name in self.plan.stores]
         stored = []
         for home, name in zip(homes, self.plan.stores, strict=True):
@@ -194,26 +204,6 @@ class BlockStep:
             else:
                 home.fill_(new)
         piece.write_back()
-
-    def _pieces(self, walk: Walk, batch: Batch) -> Iterator[Piece]:
-        for i, blocks in walk.large:
-            grad = walk.grad(batch, i)
-            for start, (param, *buffers) in blocks:
-                size = param.numel()
-                part = grad.narrow(0, start, size).to(walk.wide)
-                yield Piece((i,), (size,), [param, part, *buffers])
-        for members in walk.packs:
-            yield _pack(walk, batch, members)
-        for i in walk.loose:
-            originals = [slot[i] for slot in walk.slots]
-            copies = [t.detach().clone(memory_format=torch.contiguous_format) for t in originals]
-            param, *buffers = [copy.view(-1) for copy in copies]
-            grad = batch.grads[i].detach().to(walk.wide).contiguous().view(-1)
-            for start in range(0, param.numel(), walk.block):
-                values = [t[start : start + walk.block] for t in (param, grad, *buffers)]
-                last = start + walk.block >= param.numel()
-                size = values[0].numel()
-                yield Piece((i,), (size,), values, *((originals, copies) if last else ()))
 
 
 def _with_last_reads(
@@ -245,17 +235,6 @@ def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Value]) ->
         values[line.target] = settled(evaluate(line.expr, _BLOCKS, given))
 
 
-def _pack(walk: Walk, batch: Batch, members: Sequence[int]) -> Piece:
-    """Return small tensors side by side, as one piece."""
-    columns = [list(column) for column in zip(*(walk.flats[i] for i in members), strict=True)]
-    lengths = [flat.numel() for flat in columns[0]]
-    param, *buffers = [torch.cat(column) for column in columns]
-    grad = torch.cat([walk.grad(batch, i) for i in members]).to(walk.wide)
-    homes = [home for column in columns for home in column]
-    parts = [part for value in (param, *buffers) for part in torch.split(value, lengths)]
-    return Piece(members, lengths, [param, grad, *buffers], homes, parts)
-
-
 def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:
     """Return each norm of each tensor of a batch, across processes where it is spread over some."""
     norms = [[total.get(i, 0.0) ** 0.5 for i in range(len(batch.params))] for total in sums]
@@ -275,32 +254,3 @@ def _squares(found: Value, piece: Piece) -> list[float]:
     lengths = torch.tensor(piece.lengths)
     sums: list[float] = torch.segment_reduce(squares.double(), "sum", lengths=lengths).tolist()
     return sums
-
-
-def _addresses(slots: Sequence[Sequence[Tensor]]) -> list[int]:
-    return [t.data_ptr() for tensors in slots for t in tensors]
-
-
-def _are_alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether tensors lie without gaps in the same order, so that flat views match."""
-    if all(t.is_contiguous() for t in tensors):
-        return True
-    strides = tensors[0].stride()
-    return _is_dense(tensors[0]) and all(t.stride() == strides for t in tensors)
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill a stretch of memory, in whatever order of the dimensions."""
-    step = 1
-    dims = zip(tensor.stride(), tensor.shape, strict=True)
-    for stride, size in sorted(dim for dim in dims if dim[1] != 1):
-        if stride != step:
-            return False
-        step *= size
-    return True
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    if tensor.is_contiguous():
-        return tensor.detach().view(-1)
-    return tensor.detach().as_strided((tensor.numel(),), (1,))

@@ -1,248 +1,168 @@
-"""Kernels: the source of a step, compiled by torch's inductor into few passes over memory.
-
-A `Kernel` runs `torch.compile` once, on tensors of its own with sizes left open, and keeps the
-function inductor made. A call then goes straight to that function: no guard is evaluated and
-nothing can recompile, whatever the shapes, the learning rate or t. What made the shortcut safe is
-checked before it is used: the compiled step must agree with the same source run eagerly, on
-tensors of other sizes. Nothing here knows what a program is.
-
-The text that is executed here is generated from a checked program (`optzoo.engines.render.python`),
-never from what a user wrote.
-"""
+"""Kernels on the CPU: the C source of a step, loaded, and the table of tensors that it walks."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-LANES = 16
-"""Width of the matrices elementwise steps work on: a whole number of vector registers per row, so
-that inductor's loops need no test for a remainder."""
+from optzoo.engines.build import load
+from optzoo.engines.engine import Batch
+from optzoo.engines.layout import Layout
+from optzoo.engines.render.c import render_c
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name
+from optzoo.program.numbers import FloatDomain
+from optzoo.program.planning import Plan
+
+CHUNK = 16_384
+"""Elements that one thread takes at a time: all slots of a chunk together stay in its L2 cache."""
+
 SERIAL = 1 << 15
-"""Elements below which one thread is faster than waking more, as in torch's own kernels."""
+"""Elements in all below which one thread is faster than waking more, as in torch's own kernels."""
 
-Row = tuple[Tensor, ...]
-"""The tensors of one parameter, in the order of the step's arguments, all of one shape."""
+ADDRESS = 1
+"""Column of the gradients in a table's slots."""
+
+Numbers = npt.NDArray[np.float64]
+_FLOATS = FloatDomain()
 
 
-class CompilationError(Exception):
-    """A step could not be compiled here; the message is one line for the user."""
+def _address(array: npt.NDArray[Any]) -> int:
+    return int(array.ctypes.data)
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a kernel is compiled for: where, the dtypes of arithmetic and gradients, the shape.
+class Table:
+    """The parameters of a batch as a kernel sees them: addresses by row, and chunks.
 
-    Tensors are matrices of `LANES` columns; flat where a step needs `whole` tensors.
+    Made once for the memory of a batch; `fill` puts in this step's gradients.
     """
 
-    device: torch.device
-    dtype: torch.dtype
-    grad_dtype: torch.dtype
-    whole: bool
+    def __init__(self, batch: Batch) -> None:
+        self.layout = Layout(batch)
+        self.order = [*self.layout.rows, *self.layout.loose]
+        """The batch's index of each row."""
+        sizes = [batch.params[i].numel() for i in self.order]
+        self.elements = sum(sizes)
+        starts = [np.arange(0, size, CHUNK, dtype=np.int64) for size in sizes]
+        counts = [len(each) for each in starts]
+        self.owner = np.repeat(np.arange(len(sizes), dtype=np.int32), counts)
+        self.start = np.concatenate([*starts, np.zeros(0, np.int64)])
+        ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
+        self.length = (ends - self.start).astype(np.int32)
+        self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
+        for row, tensors in enumerate(self.layout.rows.values()):
+            self.slots[row, 0] = tensors[0].data_ptr()
+            self.slots[row, 2:] = [tensor.data_ptr() for tensor in tensors[1:]]
+        self.chunks = (
+            len(self.owner), _address(self.owner), _address(self.start), _address(self.length)
+        )  # fmt: skip
 
-    @property
-    def rows(self) -> int:
-        """How many parameters one call takes: a GPU wants few launches, a CPU little to compile."""
-        return 16 if self.device.type == "cuda" else 1
+    def fill(self, batch: Batch) -> Filled:
+        """Put in the gradients, and copies of what is not flat."""
+        grads = [self.layout.grad(batch, i) for i in self.layout.rows]
+        copies = []
+        for row, i in enumerate(self.layout.loose, len(grads)):
+            (param, *buffers), grad, homes = self.layout.copied(batch, i)
+            copies.append((homes, [param, *buffers]))
+            self.slots[row, 0] = param.data_ptr()
+            self.slots[row, 2:] = [buffer.data_ptr() for buffer in buffers]
+            grads.append(grad)
+        dtypes = {grad.dtype for grad in grads}
+        dtype = dtypes.pop() if len(dtypes) == 1 else batch.params[0].dtype
+        if dtype not in GRADIENTS:
+            dtype = batch.params[0].dtype
+        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
+        self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
+        return Filled(dtype, grads, copies)
 
-    @property
-    def size(self) -> int:
-        """First size of the tensors to compile with; only a hint to inductor."""
-        elements = 1 << 18 if self.device.type == "cuda" else 1 << 14
-        return elements if self.whole else elements // LANES
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Settings of inductor."""
-        if self.device.type == "cuda":
-            return {"combo_kernels": True, "combo_kernel_max_num_nodes": self.rows}
-        # as many threads as torch has at the call; products that are added round once
-        return {
-            "cpp.dynamic_threads": True,
-            "cpp.enable_floating_point_contract_flag": "fast",
-            "size_asserts": False,  # the engine makes every row itself
-        }
+GRADIENTS = {
+    torch.float64: "float64",
+    torch.float32: "float32",
+    torch.bfloat16: "bfloat16",
+}
+"""What gradients may be stored in; others are converted first."""
 
 
 @dataclass
-class _Inductor:
-    """Inductor as a backend of `torch.compile`; remembers the function it made and its inputs."""
+class Filled:
+    """What a step needs to keep alive, and to copy back."""
 
-    options: dict[str, Any]
-    made: Callable[[list[Any]], Any] | None = None
-    inputs: list[Any] = field(default_factory=list)
+    grad_dtype: torch.dtype
+    grads: list[Tensor]
+    copies: list[tuple[list[Tensor], list[Tensor]]]
 
-    def __call__(self, graph: Any, example_inputs: Any) -> Any:
-        from torch._inductor.compile_fx import compile_fx
-
-        return compile_fx(
-            graph, example_inputs, inner_compile=self.compile, config_patches=self.options
-        )
-
-    def compile(self, graph: Any, example_inputs: Any, **settings: Any) -> Any:
-        from torch._inductor.compile_fx import compile_fx_inner
-
-        made = compile_fx_inner(graph, example_inputs, **settings)
-
-        def run(inputs: list[Any]) -> Any:
-            self.inputs = list(inputs)
-            return made(inputs)
-
-        run._boxed_call = True  # type: ignore[attr-defined]
-        self.made = made
-        return run
+    def write_back(self) -> None:
+        """Copy what was worked on in a copy to where it belongs."""
+        for homes, copied in self.copies:
+            torch._foreach_copy_(homes, copied)
 
 
 class Kernel:
-    """A compiled step.
+    """The compiled step of a plan for one dtype of arithmetic and one of gradients.
 
-    `text` defines the function `name` of `width` tensors (the parameter, its gradient, buffers) and
-    one tensor of `coefficients` numbers. `seconds` is what compiling took.
+    Raises CompilationError where nothing can be compiled.
     """
 
-    def __init__(self, text: str, name: str, width: int, coefficients: int, target: Target) -> None:
-        begin = time.perf_counter()
-        self.target = target
-        self._width, self._coefficients = width, coefficients
-        self._random = torch.Generator().manual_seed(0)
-        step = _load(text, name)
-        try:
-            with warnings.catch_warnings():  # inductor's own, about its own ways
-                warnings.simplefilter("ignore")
-                self._call, self._order = self._compile(step)
-                self._check(step)
-        except CompilationError:
-            raise
-        except Exception as error:  # whatever inductor, the C++ compiler or triton fail with
-            raise CompilationError(_one_line(error)) from error
-        self._padding = self._rows([2])[0]
-        self.seconds = time.perf_counter() - begin
+    def __init__(self, plan: Plan, dtype: torch.dtype, grad_dtype: torch.dtype) -> None:
+        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype])
+        library = load(source.text)
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        chunks = [integer, pointer, pointer, pointer]
 
-    def __call__(self, rows: Sequence[Row], coefficients: Tensor) -> None:
-        """Run the step on each row, in place.
+        def function(name: str, *types: Any) -> Callable[..., None]:
+            found = getattr(library, name)
+            found.argtypes, found.restype = list(types), None
+            return found  # type: ignore[no-any-return]
 
-        Tensors are contiguous and not empty, of the target's dtypes and shape.
-        """
-        if self.target.device.type == "cpu":
-            self._on_cpu(rows, coefficients)
-            return
-        per_call = self.target.rows
-        for start in range(0, len(rows), per_call):
-            part = list(rows[start : start + per_call])
-            part += [self._padding] * (per_call - len(part))
-            self._run(part, coefficients)
-
-    def _on_cpu(self, rows: Sequence[Row], coefficients: Tensor) -> None:
-        threads = torch.get_num_threads()
-        try:
-            torch.set_num_threads(1)
-            for row in rows:
-                if row[0].numel() < SERIAL:
-                    self._run((row,), coefficients)
-        finally:
-            torch.set_num_threads(threads)
-        for row in rows:
-            if row[0].numel() >= SERIAL:
-                self._run((row,), coefficients)
-
-    def _run(self, rows: Sequence[Row], coefficients: Tensor) -> None:
-        flat = _flatten(rows, coefficients)
-        self._call([flat[i] for i in self._order])
-
-    def _compile(self, step: Step) -> tuple[Callable[[list[Any]], Any], list[int]]:
-        from torch._functorch import config as functorch_config
-
-        inductor = _Inductor(self.target.options)
-        sizes = [self.target.size + 3 + 2 * i for i in range(self.target.rows)]
-        rows, coefficients = self._rows(sizes), self._numbers()
-        # that cache would skip the function `_Inductor` waits for; inductor's own stays on
-        with functorch_config.patch(enable_autograd_cache=False):
-            for tensor in (tensor for row in rows for tensor in row):
-                torch._dynamo.mark_dynamic(tensor, 0)
-            compiled = torch.compile(step, backend=inductor, fullgraph=True)
-            compiled(_columns(rows), coefficients)
-        if inductor.made is None:
-            raise CompilationError("torch.compile is switched off")
-        given = _flatten(rows, coefficients)
-        return inductor.made, [_place(value, given) for value in inductor.inputs]
-
-    def _check(self, step: Step) -> None:
-        """Raise CompilationError unless the kernel does what its source says."""
-        rows, coefficients = (
-            self._rows([2 + 5 * i for i in range(self.target.rows)]),
-            self._numbers(),
-        )
-        wanted = [tuple(tensor.clone() for tensor in row) for row in rows]
-        step(_columns(wanted), coefficients)
-        self._run(rows, coefficients)
-        for found, value in zip(sum(rows, ()), sum(wanted, ()), strict=True):
-            if not torch.allclose(found, value, rtol=1e-3, atol=1e-3, equal_nan=True):
-                raise CompilationError("the compiled step differs from its source")
-
-    def _numbers(self) -> Tensor:
-        values = 0.25 + torch.rand(self._coefficients, generator=self._random) / 2
-        return values.to(self.target.device, self.target.dtype)
-
-    def _rows(self, sizes: Sequence[int]) -> list[Row]:
-        """Return rows of numbers to try a step on."""
-        dtypes = [self.target.dtype] * self._width
-        dtypes[1] = self.target.grad_dtype
-        device, random = self.target.device, self._random
-        return [
-            tuple((0.5 + torch.rand(shape, generator=random)).to(device, d) for d in dtypes)
-            for shape in (((n,) if self.target.whole else (n, LANES)) for n in sizes)
+        rest = [pointer, pointer, pointer]
+        self._step = function("step", *chunks, *rest, ctypes.c_int)
+        self._passes = [
+            (
+                count,
+                function(f"pass_{k}", *chunks, *rest, pointer, ctypes.c_int),
+                function(f"norms_{k}", integer, pointer, pointer, integer, pointer),
+                function(f"numbers_{k}", integer, pointer, pointer, pointer),
+            )
+            for k, count in enumerate(source.norms)
         ]
+        self._numbers = source.numbers
+        self._coefficients = source.coefficients
 
+    def __call__(
+        self,
+        table: Table,
+        scalars: Mapping[Name, float],
+        whole_norms: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Take the step on a filled table, in place.
 
-Step = Callable[[list[list[Tensor]], Tensor], None]
-"""A step over columns: the parameters, their gradients, their buffers; then the coefficients."""
-
-_OVER_COLUMNS = """
-
-def _over_columns(columns, coefficients):
-    for row in zip(*columns):
-        {name}(*row, coefficients)
-"""
-
-
-def _load(text: str, name: str) -> Step:
-    """Return the generated step as a function of its own, so that kernels share no cache entry."""
-    text += _OVER_COLUMNS.format(name=name)
-    namespace: dict[str, Any] = {}
-    exec(compile(text, f"<optzoo {name}>", "exec"), namespace)
-    step: Step = namespace["_over_columns"]
-    return step
-
-
-def _columns(rows: Sequence[Row]) -> list[list[Tensor]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _flatten(rows: Sequence[Row], coefficients: Tensor) -> list[Any]:
-    flat: list[Any] = [coefficients]
-    for row in rows:
-        flat.append(row[0].shape[0])
-        flat += row
-    return flat
-
-
-def _place(value: Any, given: Sequence[Any]) -> int:
-    """Return which of the given values a graph input is; sizes and addresses are all different."""
-    for place, other in enumerate(given):
-        if isinstance(value, Tensor) != isinstance(other, Tensor):
-            continue
-        if value.data_ptr() == other.data_ptr() if isinstance(value, Tensor) else value == other:
-            return place
-    raise CompilationError("the compiled step has an input of unknown origin")
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        `whole_norms` makes norms of whole tensors from those of this process's shards: both have
+        one row per row of the table and one column per norm of the pass, in float64.
+        """
+        threads = torch.get_num_threads() if table.elements >= SERIAL else 1
+        values = [evaluate(expr, _FLOATS, scalars) for expr in self._coefficients]
+        coefficients = np.array(values, dtype=np.float64)
+        rows = len(table.slots)
+        numbers = np.zeros((rows, self._numbers))
+        slots, given, found = map(_address, (table.slots, coefficients, numbers))
+        held: list[Numbers] = []
+        for count, squares, norms, finish in self._passes:
+            partial = np.empty((len(table.owner), count))
+            squares(*table.chunks, slots, given, found, _address(partial), threads)
+            held.append(np.empty((rows, count)))
+            norms(
+                len(table.owner), _address(table.owner), _address(partial), rows, _address(held[-1])
+            )
+            if whole_norms is not None:
+                held[-1] = whole_norms(torch.from_numpy(held[-1])).contiguous().numpy()
+            pointers = np.array([_address(each) for each in held], dtype=np.uint64)
+            finish(rows, _address(pointers), given, found)
+        self._step(*table.chunks, slots, given, found, threads)

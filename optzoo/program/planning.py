@@ -2,9 +2,7 @@
 
 A plan separates what is one number per step (`coefficients`, computed on the host in float64), what
 is one number per tensor (`numbers`, made of norms) and what is elementwise (`lines`). A norm ends a
-pass over memory: `passes` holds, in order, what has to be computed for the norms of each. The lines
-of the last pass are ordered so that a buffer may be overwritten as soon as its new value is known;
-`late` names the few that may not.
+pass over memory: `passes` holds, in order, what has to be computed for the norms of each.
 
 Nothing here computes, and nothing here knows of torch. Values are those of the program: lifted
 names stand for the same expressions.
@@ -44,8 +42,9 @@ class Plan:
     """See the module docstring.
 
     `coefficients` and `numbers` pair the name that stands for an expression in the lines with that
-    expression; the name's id is the expression's own text. `stores` are the names kept between
-    steps, `param` first; `late` those not to be written before every line has run.
+    expression; the name's id is the expression's own text. Coefficients are made of the program's
+    scalars, numbers of coefficients and norms. `stores` are the names kept between steps, `param`
+    first.
     """
 
     program: Program
@@ -53,12 +52,16 @@ class Plan:
     passes: tuple[Pass, ...]
     lines: tuple[Line, ...]
     stores: tuple[Name, ...]
-    late: frozenset[Name]
 
     @property
     def numbers(self) -> tuple[tuple[Name, Expr], ...]:
         """Numbers per tensor, of all passes."""
         return tuple(pair for each in self.passes for pair in each.numbers)
+
+    @property
+    def inputs(self) -> tuple[Name, ...]:
+        """What an engine is given: the parameter, the gradient and the buffers on entry."""
+        return (PARAM.prev, GRAD, *(Name(name, "prev") for name in self.buffers))
 
     @property
     def buffers(self) -> tuple[str, ...]:
@@ -71,9 +74,8 @@ def plan_program(program: Program) -> Plan:
     lifter = _Lifter(program)
     lines = [line for line in map(lifter.line, program.step) if line is not None]
     stores = (PARAM, *(Name(state.name) for state in program.tensor_states))
-    ordered, late = _order_in_place(lines, stores)
     coefficients = tuple(lifter.coefficients.items())
-    return Plan(program, coefficients, lifter.passes(lines), ordered, stores, late)
+    return Plan(program, coefficients, lifter.passes(lines), _ordered(lines, stores), stores)
 
 
 def lines_needed(lines: Sequence[Line], wanted: Iterable[Name]) -> tuple[Line, ...]:
@@ -124,6 +126,9 @@ class _Lifter:
         top = max(level for level, _ in parts)
         if top == ELEMENTWISE:
             return top, Call(expr.op, tuple(self.operand(*part) for part in parts), expr.span)
+        if top == PER_TENSOR:
+            lifted = (self.operand(*p) if p[0] == PER_STEP else p[1] for p in parts)
+            return top, Call(expr.op, tuple(lifted), expr.span)
         return top, Call(expr.op, tuple(part for _, part in parts), expr.span)
 
     def operand(self, level: int, expr: Expr) -> Expr:
@@ -165,16 +170,12 @@ class _Lifter:
         return max(depths, default=0)
 
 
-def _order_in_place(
-    lines: Sequence[Line], stores: Sequence[Name]
-) -> tuple[tuple[Line, ...], frozenset[Name]]:
+def _ordered(lines: Sequence[Line], stores: Sequence[Name]) -> tuple[Line, ...]:
     """Order lines so that readers of `x.prev` come before the line that assigns `x`.
 
-    Where lines read each other's previous values in a circle, one of the new values is `late`; so
-    is a stored value that no line computes, such as the gradient kept for the next step.
+    An engine may then overwrite most old values as soon as new ones are known. Where lines read
+    each other's previous values in a circle, one of them comes later all the same.
     """
-    assigned = {line.target for line in lines}
-    late = {name for name in stores if name not in assigned}
     reads = {line.target: set(names_in(line.expr)) for line in lines}
     done: list[Line] = []
     waiting = list(lines)
@@ -191,8 +192,6 @@ def _order_in_place(
         ready = next((line for line in waiting if is_ready(line, patient=True)), None)
         if ready is None:
             ready = next(line for line in waiting if is_ready(line, patient=False))
-            if ready.target in stores:
-                late.add(ready.target)
         waiting.remove(ready)
         done.append(ready)
-    return tuple(done), frozenset(late)
+    return tuple(done)

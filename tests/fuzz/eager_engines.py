@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from optzoo.engines.compiled import CompiledEngine
 from optzoo.engines.engine import Batch
 from optzoo.engines.foreach import ForeachEngine
+from optzoo.engines.gpu_kernel import DeviceKernel, DeviceTable
 from optzoo.engines.render.python import step_source
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
@@ -43,7 +45,14 @@ class SourceEngine(ForeachEngine):
             self.function(*tensors, coefficients)
 
 
+class DeviceEngine(CompiledEngine):
+    """The Triton kernels, which run on the CPU where Triton interprets them."""
+
+    kinds: ClassVar[Any] = {"cpu": (DeviceTable, DeviceKernel)}
+
+
 ENGINES = {
+    "triton": "eager_engines:DeviceEngine",
     "lists": "eager_engines:ListsEngine",
     "source": "eager_engines:SourceEngine",
 }

@@ -170,7 +170,7 @@ def _without_copies(value: Any) -> Any:
 
 
 def _stored_one_by_one(self: Any, piece: Any, values: Any) -> None:
-    places = dict(zip(self.inputs, piece.values, strict=True))
+    places = dict(zip(self.plan.inputs, piece.values, strict=True))
     for name in self.plan.stores:
         new = values[name]
         if isinstance(new, torch.Tensor):

@@ -1,0 +1,86 @@
+"""The flat views of a batch, made once and checked by address before each step.
+
+An engine that walks memory needs each parameter, its gradient and its buffers as stretches of the
+same length with the same elements at the same places. Tensors that lie densely and alike give such
+views for nothing; those that do not are copied, worked on, and copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from optzoo.engines.engine import Batch
+
+
+class Layout:
+    """What is flat in a batch: `rows[i]` holds the parameter and buffers of tensor i as views.
+
+    `loose` are the tensors whose slots differ in layout, and empty ones are in neither. Slots are
+    the parameter and the buffers, in the order of the batch; gradients come and go, see `grad`.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.slots = [batch.params, *batch.buffers.values()]
+        self.addresses = addresses(batch)
+        self.rows: dict[int, list[Tensor]] = {}
+        self.loose: list[int] = []
+        for i, param in enumerate(batch.params):
+            tensors = [slot[i] for slot in self.slots]
+            if param.numel() == 0:
+                continue
+            if _are_alike(tensors):
+                self.rows[i] = [_flat(t) for t in tensors]
+            else:
+                self.loose.append(i)
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether the batch is still in the same memory."""
+        return self.addresses == addresses(batch)
+
+    def grad(self, batch: Batch, i: int) -> Tensor:
+        """Return the gradient of a row flat, in the order of its parameter's elements."""
+        grad, param = batch.grads[i].detach(), self.slots[0][i]
+        if grad.is_contiguous() and param.is_contiguous():
+            return grad.view(-1)
+        if grad.stride() != param.stride():
+            grad = torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+        return _flat(grad)
+
+    def copied(self, batch: Batch, i: int) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Return a loose tensor's slots as contiguous copies, its flat gradient, and the slots."""
+        homes = [slot[i] for slot in self.slots]
+        copies = [t.detach().clone(memory_format=torch.contiguous_format) for t in homes]
+        return copies, batch.grads[i].detach().contiguous().view(-1), homes
+
+
+def addresses(batch: Batch) -> list[int]:
+    """Return where the parameters and the buffers of a batch begin."""
+    return [t.data_ptr() for slot in (batch.params, *batch.buffers.values()) for t in slot]
+
+
+def _are_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors lie without gaps in the same order, so that flat views match."""
+    if all(t.is_contiguous() for t in tensors):
+        return True
+    strides = tensors[0].stride()
+    return _is_dense(tensors[0]) and all(t.stride() == strides for t in tensors)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill a stretch of memory, in whatever order of the dimensions."""
+    step = 1
+    dims = zip(tensor.stride(), tensor.shape, strict=True)
+    for stride, size in sorted(dim for dim in dims if dim[1] != 1):
+        if stride != step:
+            return False
+        step *= size
+    return True
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    if tensor.is_contiguous():
+        return tensor.detach().view(-1)
+    return tensor.detach().as_strided((tensor.numel(),), (1,), tensor.storage_offset())

@@ -1,0 +1,304 @@
+"""A step as C: one loop over chunks of all parameters, every tensor read once and written once.
+
+Nothing is computed here and torch is not imported. The text depends neither on t nor lr nor any
+value of a hyperparameter, nor on shapes: those come as arguments. A norm takes one more loop over
+what it is made of, whose chunks' sums of squares are added up in the same order whatever the number
+of threads is.
+
+The functions of the text, for a table of `tensors` rows:
+
+    pass_K(chunks, owner, start, length, slots, coefficients, numbers, partial, threads)
+    norms_K(chunks, owner, partial, tensors, norms)          sums -> norms
+    numbers_K(tensors, norms, coefficients, numbers)         norms -> numbers per tensor
+    step(chunks, owner, start, length, slots, coefficients, numbers, threads)
+
+Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; a row of `slots` is
+the addresses of the parameter, the gradient and the buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.engines.render.expressions import (
+    INFIX,
+    Dialect,
+    Identifiers,
+    Row,
+    Spelling,
+    spell,
+)
+from optzoo.program.expressions import Expr, Name, format_expression, names_in
+from optzoo.program.ir import GRAD, Line
+from optzoo.program.planning import Pass, Plan
+
+TYPES = {"float64": "double", "float32": "float", "bfloat16": "uint16_t"}
+"""Storage types by the name of the dtype."""
+
+_KEYWORDS = """
+    auto break case char const continue default do double else enum extern float for goto if inline
+    int long register restrict return short signed sizeof static struct switch typedef union
+    unsigned void volatile while asm typeof
+"""
+_OWN = """
+    real stored chunks owner start length slots coefficients numbers partial threads norms tensors
+    row step main squared smaller larger magnitude sign_of root widened i j count
+    int32_t int64_t uint16_t uint32_t
+"""
+_RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
+
+_FUNCTIONS: dict[str, Row] = {
+    "square": Row("squared({})", arguments=(0,)),
+    "sqrt": Row("root({})", arguments=(0,)),
+    "abs": Row("magnitude({})", arguments=(0,)),
+    "sign": Row("sign_of({})", arguments=(0,)),
+    "min": Row("smaller({}, {})"),
+    "max": Row("larger({}, {})"),
+}
+
+
+def _literal(value: Fraction) -> str:
+    text = repr(float(value))
+    return f"(real){text}" if value >= 0 else f"((real){text})"
+
+
+TENSORS = Dialect({**INFIX, **_FUNCTIONS}, _literal, _RESERVED)
+"""Elements, in the arithmetic of the step."""
+
+NUMBERS = Dialect(
+    {
+        **INFIX,
+        "square": Row("squared_d({})", arguments=(0,)),
+        "sqrt": Row("sqrt({})", arguments=(0,)),
+        "abs": Row("fabs({})", arguments=(0,)),
+        "sign": Row("sign_of_d({})", arguments=(0,)),
+        "min": Row("smaller_d({}, {})"),
+        "max": Row("larger_d({}, {})"),
+    },
+    lambda value: f"({float(value)!r})",
+    _RESERVED,
+)
+"""Numbers per tensor, in double."""
+
+_PRELUDE = """\
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef {real} real;
+typedef {grad} stored;
+
+static inline real widened(stored x) {{ {widen} }}
+static inline real squared(real x) {{ return x * x; }}
+static inline real root(real x) {{ return {sqrt}(x); }}
+static inline real magnitude(real x) {{ return {fabs}(x); }}
+static inline real sign_of(real x) {{ return (real)(x > 0) - (real)(x < 0); }}
+/* NaN goes through, as in torch */
+static inline real smaller(real a, real b) {{ return (a < b) | (a != a) ? a : b; }}
+static inline real larger(real a, real b) {{ return (a > b) | (a != a) ? a : b; }}
+static inline double squared_d(double x) {{ return x * x; }}
+static inline double sign_of_d(double x) {{ return (double)(x > 0) - (double)(x < 0); }}
+static inline double smaller_d(double a, double b) {{ return (a < b) | (a != a) ? a : b; }}
+static inline double larger_d(double a, double b) {{ return (a > b) | (a != a) ? a : b; }}
+"""
+_WIDEN_BFLOAT16 = (
+    "uint32_t bits = (uint32_t)x << 16; float wide; memcpy(&wide, &bits, 4); return wide;"
+)
+
+_CHUNK = """\
+int64_t chunks, const int32_t *owner, const int64_t *start,
+            const int32_t *length"""
+_LOOP = "#pragma omp parallel for num_threads(threads) schedule(static)"
+
+
+@dataclass(frozen=True)
+class CSource:
+    """A step as C source.
+
+    `coefficients` are the expressions over the program's scalars that the argument of that name
+    holds, in order; `norms` the number of norms of each pass; `numbers` how many numbers a row has.
+    """
+
+    text: str
+    coefficients: tuple[Expr, ...]
+    norms: tuple[int, ...]
+    numbers: int
+
+
+def render_c(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") -> CSource:
+    """Return the step of a plan as C, with arithmetic in `dtype` ("float32" or "float64").
+
+    Gradients may be stored narrower, see `TYPES`.
+    """
+    return _Renderer(plan).render(dtype, grad_dtype)
+
+
+class _Renderer:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        identifiers = Identifiers(TENSORS)
+        self.spelling: Spelling = spell(plan, identifiers)
+        self.places = {n: identifiers.fresh(f"{s}_at") for n, s in self.spelling.olds.items()}
+        self.names = self.spelling.all
+        self.coefficients = list(self.spelling.coefficients)
+        self.numbers = list(self.spelling.numbers)
+
+    def render(self, dtype: str, grad_dtype: str) -> CSource:
+        is_double = dtype == "float64"
+        prelude = _PRELUDE.format(
+            real=TYPES[dtype],
+            grad=TYPES[grad_dtype],
+            widen=_WIDEN_BFLOAT16 if grad_dtype == "bfloat16" else "return (real)x;",
+            sqrt="sqrt" if is_double else "sqrtf",
+            fabs="fabs" if is_double else "fabsf",
+        )
+        parts = [self.heading(), prelude]
+        for k, each in enumerate(self.plan.passes):
+            parts += [self.pass_(k, each), self.norms(k, each), self.per_tensor(k, each)]
+        parts.append(self.step())
+        coefficients = tuple(expr for _, expr in self.plan.coefficients)
+        norms = tuple(len(each.reductions) for each in self.plan.passes)
+        return CSource("\n".join(parts), coefficients, norms, len(self.numbers))
+
+    def heading(self) -> str:
+        rows = [f"/* One step of {self.plan.program.name} on all parameters.", ""]
+        rows += [f"   {line}" for line in self.plan.program.scalars]
+        for (name, expr), spelt in zip(
+            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
+        ):
+            if str(name) != spelt:
+                rows.append(f"   {spelt} := {format_expression(expr)}")
+        return "\n".join([*rows, "*/"])
+
+    # -------------------------------------------------------------- loops
+
+    def pass_(self, k: int, each: Pass) -> str:
+        arguments = [reduction.argument for reduction in each.reductions]
+        sums = [f"sum{r + 1}" for r in range(len(arguments))]
+        body = self.lines(each.lines)
+        for s, argument in zip(sums, arguments, strict=True):
+            text = TENSORS.text(argument, self.names)
+            body.append(f"{{ const double x = (double)({text}); {s} += x * x; }}")
+        reads = {n for line in each.lines for n in names_in(line.expr)}
+        reads |= {n for argument in arguments for n in names_in(argument)}
+        after = [f"partial[j * {len(sums)} + {r}] = {s};" for r, s in enumerate(sums)]
+        head = [f"double {', '.join(f'{s} = 0' for s in sums)};"]
+        pragma = f"#pragma omp simd reduction(+ : {', '.join(sums)})"
+        signature = (
+            f"void pass_{k}({_CHUNK}, void *const *slots,\n"
+            "            const double *coefficients, const double *numbers, double *partial,\n"
+            "            int threads)"
+        )
+        return self.loop(signature, reads, body, (), pragma, head, after)
+
+    def step(self) -> str:
+        body = self.lines(self.plan.lines)
+        reads = {n for line in self.plan.lines for n in names_in(line.expr)}
+        stores = self.plan.stores
+        reads |= {name for name in stores if name in self.spelling.olds}
+        for name in stores:
+            body.append(f"{self.places[name.prev]}[i] = {self.names[name]};")
+        signature = (
+            f"void step({_CHUNK}, void *const *slots,\n"
+            "          const double *coefficients, const double *numbers, int threads)"
+        )
+        return self.loop(signature, reads, body, [name.prev for name in stores], "#pragma omp simd")
+
+    def lines(self, lines: Sequence[Line]) -> list[str]:
+        rows = []
+        for line in lines:
+            text = TENSORS.text(line.expr, self.names)
+            rows.append(f"const real {self.names[line.target]} = {text};  /* {line} */")
+        return rows
+
+    def loop(
+        self,
+        signature: str,
+        reads: set[Name],
+        body: Sequence[str],
+        written: Sequence[Name],
+        pragma: str,
+        head: Sequence[str] = (),
+        after: Sequence[str] = (),
+    ) -> str:
+        """Return a function that walks the chunks; all loads of an element precede its stores."""
+        width = len(self.spelling.olds)
+        rows = [signature, "{", f"    {_LOOP}", "    for (int64_t j = 0; j < chunks; j++) {"]
+        rows.append(f"        void *const *row = slots + (int64_t)owner[j] * {width};")
+        for place, name in enumerate(self.spelling.olds):
+            if name in reads or name in written:
+                kind = "stored" if name == GRAD else "real"
+                const = "" if name in written else "const "
+                at = f"({const}{kind} *)row[{place}] + start[j]"
+                rows.append(f"        {const}{kind} *{self.places[name]} = {at};")
+        rows += self.scalars(reads)
+        rows += [f"        {row}" for row in head]
+        rows += ["        const int32_t count = length[j];", f"        {pragma}"]
+        rows.append("        for (int32_t i = 0; i < count; i++) {")
+        for name, spelt in self.spelling.olds.items():
+            if name in reads:
+                at = f"{self.places[name]}[i]"
+                loaded = f"widened({at})" if name == GRAD else at
+                rows.append(f"            const real {spelt} = {loaded};")
+        rows += [f"            {row}" for row in body]
+        rows += ["        }", *(f"        {row}" for row in after), "    }", "}", ""]
+        return "\n".join(rows)
+
+    def scalars(self, reads: set[Name]) -> list[str]:
+        rows = []
+        for k, name in enumerate(self.coefficients):
+            if name in reads:
+                rows.append(f"        const real {self.names[name]} = (real)coefficients[{k}];")
+        for k, name in enumerate(self.numbers):
+            if name in reads:
+                at = f"numbers[(int64_t)owner[j] * {len(self.numbers)} + {k}]"
+                rows.append(f"        const real {self.names[name]} = (real){at};")
+        return rows
+
+    # -------------------------------------------------------------- numbers per tensor
+
+    def norms(self, k: int, each: Pass) -> str:
+        count = len(each.reductions)
+        return "\n".join(
+            [
+                f"void norms_{k}(int64_t chunks, const int32_t *owner, const double *partial,",
+                "             int64_t tensors, double *norms)",
+                "{",
+                f"    memset(norms, 0, tensors * {count} * sizeof(double));",
+                "    for (int64_t j = 0; j < chunks; j++)",
+                f"        for (int r = 0; r < {count}; r++)",
+                f"            norms[(int64_t)owner[j] * {count} + r] += partial[j * {count} + r];",
+                f"    for (int64_t j = 0; j < tensors * {count}; j++) norms[j] = sqrt(norms[j]);",
+                "}",
+                "",
+            ]
+        )
+
+    def per_tensor(self, k: int, each: Pass) -> str:
+        """Return the function that turns the norms of passes 0 to k into numbers per tensor."""
+        rows = [
+            f"void numbers_{k}(int64_t tensors, const double *const *norms,",
+            "               const double *coefficients, double *numbers)",
+            "{",
+            "    for (int64_t j = 0; j < tensors; j++) {",
+        ]
+        reads = {n for _, expr in each.numbers for n in names_in(expr)}
+        for p, earlier in enumerate(self.plan.passes[: k + 1]):
+            for r, reduction in enumerate(earlier.reductions):
+                if reduction.name in reads:
+                    at = f"norms[{p}][j * {len(earlier.reductions)} + {r}]"
+                    spelt = self.spelling.norms[reduction.name]
+                    rows.append(f"        const double {spelt} = {at};")
+        for place, name in enumerate(self.coefficients):
+            if name in reads:
+                rows.append(f"        const double {self.names[name]} = coefficients[{place}];")
+        for name, expr in each.numbers:
+            at = f"numbers[j * {len(self.numbers)} + {self.numbers.index(name)}]"
+            rows.append(f"        {at} = {NUMBERS.text(expr, self._norm_names(name))};")
+        return "\n".join([*rows, "    }", "}", ""])
+
+    def _norm_names(self, name: Name) -> dict[Name, str]:
+        """Return identifiers with norms before numbers: a bare norm is both, under one name."""
+        return {**self.names, **self.spelling.norms}

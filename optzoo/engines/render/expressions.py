@@ -1,0 +1,133 @@
+"""One printer of expressions for every language that steps are rendered in.
+
+A dialect is a table of rows, one an operation: a template, how tightly what it makes binds, and how
+tightly each argument has to. Languages share the rows of `INFIX` and bring their own functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.program.expressions import Call, Expr, Name, Num
+from optzoo.program.planning import Plan
+
+SUM, PRODUCT, SIGN, ATOM = 1, 2, 3, 9
+"""How tightly text binds, loosest first."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one operation is written: `template` takes the arguments' texts."""
+
+    template: str
+    level: int = ATOM
+    arguments: tuple[int, ...] = (0, 0)
+
+
+INFIX: dict[str, Row] = {
+    "add": Row("{} + {}", SUM, (SUM, SUM + 1)),
+    "sub": Row("{} - {}", SUM, (SUM, SUM + 1)),
+    "mul": Row("{} * {}", PRODUCT, (PRODUCT, PRODUCT + 1)),
+    "div": Row("{} / {}", PRODUCT, (PRODUCT, PRODUCT + 1)),
+    "neg": Row("-{}", SIGN, (ATOM,)),
+}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The rows of a language, how it writes numbers, and words that are no names there.
+
+    A language may write `min` and `max` in another way where the second argument is a literal
+    ("min literal", "max literal").
+    """
+
+    rows: Mapping[str, Row]
+    literal: Callable[[Fraction], str]
+    reserved: frozenset[str]
+
+    def text(self, expr: Expr, names: Mapping[Name, str], level: int = 0) -> str:
+        """Return an expression as text, in parentheses if it binds less tightly than `level`."""
+        if isinstance(expr, Num):
+            return self.literal(expr.value)
+        if isinstance(expr, Name):
+            return names[expr]
+        if expr.op in ("min", "max"):
+            return self._bound(expr, names)
+        row = self.rows[expr.op]
+        texts = [self.text(a, names, n) for a, n in zip(expr.args, row.arguments, strict=False)]
+        result = row.template.format(*texts)
+        return result if row.level >= level else f"({result})"
+
+    def _bound(self, expr: Call, names: Mapping[Name, str]) -> str:
+        """Return the smallest or largest of some arguments, by two at a time, numbers last."""
+        first, *rest = sorted(expr.args, key=lambda arg: isinstance(arg, Num))
+        result = self.text(first, names)
+        for arg in rest:
+            kind = f"{expr.op} literal" if isinstance(arg, Num) else expr.op
+            row = self.rows.get(kind, self.rows[expr.op])
+            result = row.template.format(result, self.text(arg, names))
+        return result
+
+
+class Identifiers:
+    """Identifiers for the names of a plan, none of them reserved and no two the same."""
+
+    def __init__(self, dialect: Dialect, taken: Sequence[str] = ()) -> None:
+        self._taken = {*taken, *dialect.reserved}
+
+    def fresh(self, wish: str) -> str:
+        """Return an identifier that is not in use, and take it."""
+        while wish in self._taken or (len(wish) > 1 and wish.isupper()):  # as macros are
+            wish += "_"
+        self._taken.add(wish)
+        return wish
+
+    def of(self, name: Name) -> str:
+        """Return an identifier for a name of the program, as close to its own text as may be."""
+        return self.fresh(name.id if name.when == "now" else f"{name.id}_{name.when}")
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """What the names of a plan are called in a rendered step."""
+
+    olds: dict[Name, str]
+    """The gradient, and what the parameter and the buffers hold on entry, in the order of slots."""
+    coefficients: dict[Name, str]
+    norms: dict[Name, str]
+    numbers: dict[Name, str]
+    lines: dict[Name, str]
+
+    @property
+    def all(self) -> dict[Name, str]:
+        """Every name with its identifier."""
+        return {**self.coefficients, **self.norms, **self.numbers, **self.olds, **self.lines}
+
+
+def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
+    """Choose identifiers: the program's own names; c1, n1, norm1 for what has none."""
+
+    def numbered(pairs: Sequence[tuple[Name, Expr]], letter: str) -> dict[Name, str]:
+        spelt, count = {}, 0
+        for name, expr in pairs:
+            if isinstance(expr, Name) and letter == "c":
+                spelt[name] = identifiers.of(expr)
+            else:
+                count += 1
+                spelt[name] = identifiers.fresh(f"{letter}{count}")
+        return spelt
+
+    olds = {name: identifiers.of(name) for name in plan.inputs}
+    lines = [line for each in plan.passes for line in each.lines] + list(plan.lines)
+    targets = {line.target: "" for line in lines}
+    spelt = {name: identifiers.of(name) for name in targets}
+    reductions = [(r.name, r.argument) for each in plan.passes for r in each.reductions]
+    return Spelling(
+        olds,
+        numbered(plan.coefficients, "c"),
+        numbered(reductions, "norm"),
+        numbered(plan.numbers, "n"),
+        spelt,
+    )

@@ -1,0 +1,175 @@
+"""A step as Triton, for GPUs: one launch over chunks of all parameters, as the C is one loop.
+
+Nothing is computed here, and neither torch nor triton is imported. The text is a Python module of
+functions marked `triton.jit`: `pass_K` for every pass that ends in norms, whose blocks' sums of
+squares go to `partial`, and `step`. Block j is the elements `start[j]` to `start[j] + length[j]` of
+row `owner[j]`; a row of `slots` is the addresses of the parameter, the gradient and the buffers.
+Literals travel with the coefficients, since Triton would round them to float32 first.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from optzoo.engines.render.expressions import (
+    INFIX,
+    Dialect,
+    Identifiers,
+    Row,
+    spell,
+)
+from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
+from optzoo.program.ir import GRAD, Line
+from optzoo.program.planning import Plan
+
+_OWN = "tl triton step owner start length slots coefficients numbers partial BLOCK j row lane at "
+_OWN += "inside sum squared sign_of"
+_RESERVED = frozenset([*_OWN.split(), *keyword.kwlist])
+_HELPERS = """\
+@triton.jit
+def squared(x):
+    return x * x
+
+
+@triton.jit
+def sign_of(x):
+    return (x > 0).to(tl.{dtype}) - (x < 0).to(tl.{dtype})
+
+
+"""
+_SIGNATURE = "owner, start, length, slots, coefficients, numbers"
+
+
+@dataclass(frozen=True)
+class TritonSource:
+    """A step as Triton source.
+
+    `coefficients` are the expressions over the program's scalars, and numbers, that the argument of
+    that name holds in the dtype of the arithmetic; `norms` the number of norms of each pass.
+    """
+
+    text: str
+    coefficients: tuple[Expr, ...]
+    norms: tuple[int, ...]
+
+
+def render_triton(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") -> TritonSource:
+    """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64"."""
+    return _Renderer(plan, dtype, grad_dtype).render()
+
+
+class _Renderer:
+    def __init__(self, plan: Plan, dtype: str, grad_dtype: str) -> None:
+        self.plan, self.dtype, self.grad_dtype = plan, dtype, grad_dtype
+        self.literals: dict[Fraction, str] = {}
+        is_double = dtype == "float64"
+        nan = "propagate_nan=tl.PropagateNan.ALL"
+        rows = {
+            **INFIX,
+            "square": Row("squared({})", arguments=(0,)),
+            "abs": Row("tl.abs({})", arguments=(0,)),
+            "sign": Row("sign_of({})", arguments=(0,)),
+            "sqrt": Row("tl.sqrt({})" if is_double else "tl.sqrt_rn({})", arguments=(0,)),
+            "min": Row(f"tl.minimum({{}}, {{}}, {nan})"),
+            "max": Row(f"tl.maximum({{}}, {{}}, {nan})"),
+        }
+        if not is_double:  # `/` is off by two units there
+            rows["div"] = Row("tl.div_rn({}, {})")
+        self.dialect = Dialect(rows, self.literal, _RESERVED)
+        self.identifiers = Identifiers(self.dialect)
+        self.spelling = spell(plan, self.identifiers)
+        self.names = self.spelling.all
+        self.places = {n: self.identifiers.fresh(f"{s}_at") for n, s in self.spelling.olds.items()}
+
+    def literal(self, value: Fraction) -> str:
+        if value not in self.literals:
+            self.literals[value] = self.identifiers.fresh(f"k{len(self.literals) + 1}")
+        return self.literals[value]
+
+    def render(self) -> TritonSource:
+        functions = [_HELPERS.format(dtype=self.dtype)]
+        functions += [self.pass_(k) for k in range(len(self.plan.passes))] + [self.step()]
+        heading = [f'"""One step of {self.plan.program.name} on all parameters.', ""]
+        heading += [f"{line}" for line in self.plan.program.scalars]
+        for (name, expr), spelt in zip(
+            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
+        ):
+            if str(name) != spelt:
+                heading.append(f"{spelt} := {format_expression(expr)}")
+        heading += ['"""', "", "import triton", "import triton.language as tl", "", ""]
+        coefficients = [expr for _, expr in self.plan.coefficients]
+        coefficients += [Num(value) for value in self.literals]
+        norms = tuple(len(each.reductions) for each in self.plan.passes)
+        return TritonSource("\n".join([*heading, *functions]), tuple(coefficients), norms)
+
+    def pass_(self, k: int) -> str:
+        each = self.plan.passes[k]
+        body = self.lines(each.lines)
+        reads = {n for line in each.lines for n in names_in(line.expr)}
+        for r, reduction in enumerate(each.reductions):
+            reads |= set(names_in(reduction.argument))
+            text = self.dialect.text(reduction.argument, self.names)
+            sum_ = self.identifiers.fresh(f"sum{k + 1}_{r + 1}")
+            body += [f"{sum_} = tl.where(inside, {text}, 0.0)"]
+            body += [
+                f"tl.store(partial + j * {len(each.reductions)} + {r}, tl.sum({sum_} * {sum_}))"
+            ]
+        return self.function(f"pass_{k}", f"{_SIGNATURE}, partial", reads, body, ())
+
+    def step(self) -> str:
+        body = self.lines(self.plan.lines)
+        reads = {n for line in self.plan.lines for n in names_in(line.expr)}
+        reads |= {name for name in self.plan.stores if name in self.spelling.olds}
+        for name in self.plan.stores:
+            new = self.names[name]
+            body.append(f"tl.store({self.places[name.prev]}, {new}, mask=inside)")
+        written = [name.prev for name in self.plan.stores]
+        return self.function("step", _SIGNATURE, reads, body, written)
+
+    def lines(self, lines: Sequence[Line]) -> list[str]:
+        rows = []
+        for line in lines:
+            text = self.dialect.text(line.expr, self.names)
+            rows += [f"# {line}", f"{self.names[line.target]} = {text}"]
+        return rows
+
+    def function(
+        self,
+        name: str,
+        signature: str,
+        reads: set[Name],
+        body: Sequence[str],
+        written: Sequence[Name],
+    ) -> str:
+        """Return a function over one chunk; all loads precede all stores."""
+        width = len(self.spelling.olds)
+        rows = ["j = tl.program_id(0)", "row = tl.load(owner + j).to(tl.int64)"]
+        rows += ["lane = tl.arange(0, BLOCK)", "inside = lane < tl.load(length + j)"]
+        rows.append("at = tl.load(start + j) + lane")
+        for place, (old, spelt) in enumerate(self.spelling.olds.items()):
+            if old not in reads and old not in written:
+                continue
+            kind = self.grad_dtype if old == GRAD else self.dtype
+            pointer = f"tl.load(slots + row * {width} + {place}).to(tl.pointer_type(tl.{kind}))"
+            rows.append(f"{self.places[old]} = {pointer} + at")
+            if old in reads:
+                loaded = f"tl.load({self.places[old]}, mask=inside, other=0.0)"
+                cast = f".to(tl.{self.dtype})" if kind != self.dtype else ""
+                rows.append(f"{spelt} = {loaded}{cast}")
+        for k, (given, spelt) in enumerate(self.spelling.coefficients.items()):
+            if given in reads:
+                rows.append(f"{spelt} = tl.load(coefficients + {k})")
+        first = len(self.spelling.coefficients)
+        text = "\n".join(body)
+        for k, spelt in enumerate(self.literals.values()):
+            if spelt in text:
+                rows.append(f"{spelt} = tl.load(coefficients + {first + k})")
+        count = len(self.spelling.numbers)
+        for k, (given, spelt) in enumerate(self.spelling.numbers.items()):
+            if given in reads:
+                rows.append(f"{spelt} = tl.load(numbers + row * {count} + {k})")
+        head = ["@triton.jit", f"def {name}({signature}, BLOCK: tl.constexpr):"]
+        return "\n".join([*head, *(f"    {row}" for row in [*rows, *body]), "", ""])
