@@ -12,7 +12,7 @@ from optzoo.bench.environment import check_room, describe_environment, load_aver
 from optzoo.bench.measure import Stopwatch, stopwatch_for, take_turns
 from optzoo.bench.packages import YARDSTICK
 from optzoo.bench.results import YARDSTICK_KIND
-from optzoo.bench.run import Field, Settings, prepare, progress, threads
+from optzoo.bench.run import Contest, Settings, prepare, progress, threads
 from optzoo.interpreters.cost import Storage, cost
 from optzoo.tables import align, format_count
 from optzoo.zoo import Recipe, load_recipe
@@ -49,7 +49,7 @@ def run_scaling(
 
 
 def _point(
-    recipe: Recipe, engine: str, field: Field, settings: Settings, timer: Stopwatch, bar: Any
+    recipe: Recipe, engine: str, field: Contest, settings: Settings, timer: Stopwatch, bar: Any
 ) -> dict[str, Any]:
     place, bill = field.place, cost(recipe.trained_program())
     adamw = load_recipe(YARDSTICK.recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Row
+from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Result
 from optzoo.tables import align
 
 _HEAD = ("", "ms/step", "quartiles", "GB/s", "/ copy", "/ AdamW", "start-up s", "extra MB")
@@ -63,7 +63,7 @@ def format_group(group: Group) -> str:
     return "\n".join(lines)
 
 
-def _cells(group: Group, row: Row) -> tuple[str, ...]:
+def _cells(group: Group, row: Result) -> tuple[str, ...]:
     low, high = (f"{1e3 * s:.4g}" for s in row.timing.quartiles)
     plain = row.kind == COPY
     return (

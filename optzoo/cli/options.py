@@ -23,6 +23,7 @@ StateDtypeOption = Annotated[
         help="keep buffers in bfloat16, rounded stochastically: all, or `m1=bfloat16,...`",
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for programs to read")]
 
 

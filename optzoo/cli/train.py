@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, StateDtypeOption, split_setting
+from optzoo.cli.options import (
+    JsonOption,
+    QuietOption,
+    RecipeArgument,
+    StateDtypeOption,
+    split_setting,
+)
 from optzoo.errors import Diagnostic, InputError
 from optzoo.tables import align, align_records
 
@@ -34,68 +41,87 @@ TRAIN_EPILOG = """Examples:
 """
 
 
+# Options, in the order in which help lists them.
+SetupOption = Annotated[
+    str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
+]
+RunDirOption = Annotated[
+    Path | None, typer.Option(help="where to write  [default: runs/RECIPE-SETUP-sSEED]")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="optimizer steps")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="weights and order of the data")]
+CheckpointEveryOption = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="save every K steps")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="a hyperparameter of the recipe, or a setup field by its dotted path; repeatable",
+    ),
+]
+ObserveOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
+]
+EngineOption = Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads")]
+ParallelOption = Annotated[
+    str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="run the model through torch.compile")
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
+]
+ResumeOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
+]
+MfuOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=1.0, help="--dry-run: share of the peak  [default: 0.4]"),
+]
+HardwareOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
+]
+MeasureThroughputOption = Annotated[
+    bool,
+    typer.Option(
+        "--measure-throughput", help="compare with a bare PyTorch loop, and write nothing"
+    ),
+]
+PlanJsonOption = Annotated[bool, typer.Option("--json", help="with one of these two: print JSON")]
+
+
 def train(
     recipe: RecipeArgument,
-    setup: Annotated[
-        str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
-    ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where to write  [default: runs/RECIPE-SETUP-sSEED]")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="weights and order of the data")] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="save every K steps")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="a hyperparameter of the recipe, or a setup field by its dotted path; repeatable",
-        ),
-    ] = None,
-    observe: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")] = None,
+    setup: SetupOption = None,
+    run_dir: RunDirOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = None,
+    checkpoint_every: CheckpointEveryOption = None,
+    settings: SettingsOption = None,
+    observe: ObserveOption = None,
+    engine: EngineOption = None,
     state_dtype: StateDtypeOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
-    parallel: Annotated[
-        str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
-    ] = None,
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="run the model through torch.compile")
-    ] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
-    ] = False,
-    mfu: Annotated[
-        float | None,
-        typer.Option(min=0.001, max=1.0, help="--dry-run: share of the peak  [default: 0.4]"),
-    ] = None,
-    hardware: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
-    ] = None,
-    measure_throughput: Annotated[
-        bool,
-        typer.Option(
-            "--measure-throughput", help="compare with a bare PyTorch loop, and write nothing"
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="with one of these two: print JSON")
-    ] = False,
+    threads: ThreadsOption = None,
+    parallel: ParallelOption = None,
+    compile_: CompileOption = False,
+    track: TrackOption = None,
+    resume: ResumeOption = None,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+    mfu: MfuOption = None,
+    hardware: HardwareOption = None,
+    measure_throughput: MeasureThroughputOption = False,
+    as_json: PlanJsonOption = False,
 ) -> None:
     """Train a recipe on a small transformer, or the setup of your choice.
 
@@ -129,35 +155,34 @@ def train(
                 hint="for example `optzoo train adamw --setup c4-150m --dry-run --hardware h100`",
             )
         )
-    from optzoo.distributed.signals import StopRequestedError
-    from optzoo.distributed.world import speaks
     from optzoo.train.session import resume_run, start_run
 
-    try:
-        if resume is not None:
-            if changes or setup or run_dir or observe:
-                raise InputError(
-                    Diagnostic(
-                        "bad-value",
-                        "`--resume` continues a run as it was started; nothing can be changed",
-                        hint="leave the other options out (`--quiet` may stay)",
-                    )
-                )
-            finished = resume_run(resume, recipe, quiet=quiet)
-        else:
-            finished = start_run(
-                recipe,
-                setup_name=setup or "quick",
-                run_dir=run_dir,
-                changes=changes,
-                observers=observe or (),
-                quiet=quiet,
+    if resume is None:
+        start = partial(start_run, setup_name=setup or "quick", run_dir=run_dir)
+        _run(lambda: start(recipe, changes=changes, observers=observe or (), quiet=quiet))
+        return
+    if changes or setup or run_dir or observe:
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                "`--resume` continues a run as it was started; nothing can be changed",
+                hint="leave the other options out (`--quiet` may stay)",
             )
+        )
+    _run(lambda: resume_run(resume, recipe, quiet=quiet))
+
+
+def _run(work: Callable[[], Finished]) -> None:
+    """Train, and say at the end what there is, or how to go on where it was stopped."""
+    from optzoo.distributed.signals import StopRequestedError
+    from optzoo.distributed.world import speaks
+
+    try:
+        finished = work()
     except StopRequestedError as stop:
-        if not speaks():
-            raise typer.Exit(stop.exit_code) from None
-        typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
-        typer.echo(f"  {stop.resume}", err=True)
+        if speaks():
+            typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
+            typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
     if speaks():
         _report(finished)

@@ -22,7 +22,7 @@ from optzoo.bench.chart import draw_report
 from optzoo.bench.contenders import Place, engine_contender, package_contender
 from optzoo.bench.measure import Timing, cpu_stopwatch, peak_bytes, take_turns
 from optzoo.bench.overhead import MEASURES, format_overhead, run_overhead
-from optzoo.bench.results import Group, Report, Row
+from optzoo.bench.results import Group, Report, Result
 from optzoo.bench.run import Settings, run_bench
 from optzoo.bench.scaling import format_scaling, run_scaling
 from optzoo.bench.shapes import count_elements, parse_count, transformer_shapes
@@ -59,10 +59,10 @@ def group() -> Group:
         return Timing([1e-3 * milliseconds * slow for slow in (1, 1, 4)], warmup)
 
     rows = [
-        Row("copy", "copy", timing(1), 8 * PARAMS),
-        Row("torch AdamW fused", "yardstick", timing(4), 28 * PARAMS, 8),
-        Row("optzoo foreach", "engine", timing(3, 2.0, 0.003), 36 * PARAMS, 12, 5_000_000),
-        Row("pytorch-optimizer AdEMAMix", "package", timing(9), 36 * PARAMS, 12),
+        Result("copy", "copy", timing(1), 8 * PARAMS),
+        Result("torch AdamW fused", "yardstick", timing(4), 28 * PARAMS, 8),
+        Result("optzoo foreach", "engine", timing(3, 2.0, 0.003), 36 * PARAMS, 12, 5_000_000),
+        Result("pytorch-optimizer AdEMAMix", "package", timing(9), 36 * PARAMS, 12),
     ]
     return Group("ademamix", PARAMS, 1, 19, rows)
 

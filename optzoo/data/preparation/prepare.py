@@ -20,7 +20,7 @@ from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, read_manif
 from optzoo.data.preparation.readers import Reading
 from optzoo.data.preparation.source_file import SourceFile
 from optzoo.data.preparation.sources import find_files, load_tokenizer
-from optzoo.data.preparation.split_pass import Bar, Limits, Pass, PassState
+from optzoo.data.preparation.split_pass import Bar, Limits, PassState, SplitPass
 from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import FILES, Tokenizer
 from optzoo.errors import Diagnostic, InputError, RunError
@@ -125,7 +125,7 @@ def _prepare(request: Request, out: Path, *, quiet: bool) -> Manifest:
     for name, files in (("train", train_files), ("validation", validation_files)):
         share = None if held_out is None else (held_out, name == "validation")
         with Bar(name, files, limits[name].tokens, states[name], quiet=quiet) as bar:
-            Pass(
+            SplitPass(
                 out,
                 name,
                 tokenizer,

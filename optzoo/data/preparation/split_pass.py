@@ -73,7 +73,7 @@ class _Read:
 
 
 @dataclass
-class Pass:
+class SplitPass:
     """Everything a pass is a function of. `share` is (one in, held out or kept) by text hash."""
 
     out: Path

@@ -19,8 +19,8 @@ from optzoo.train.setup.schema import (
     BudgetSection,
     DataSection,
     ScheduleSection,
-    Section,
     Setup,
+    SetupSection,
     load_setup,
 )
 from optzoo.zoo import Recipe, load_recipe
@@ -67,7 +67,7 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:
         field = model.model_fields.get(part)
         if field is None or not _is_section(field.annotation):
             return _unknown(parents[: depth + 1], model)
-        model = field.annotation  # type: ignore[assignment]  # a Section, by the test above
+        model = field.annotation  # type: ignore[assignment]  # a SetupSection, by the test above
         data = data.setdefault(part, {})
     field = model.model_fields.get(last)
     if field is None or path == "sources":
@@ -87,7 +87,7 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:
 
 
 def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Section)
+    return isinstance(annotation, type) and issubclass(annotation, SetupSection)
 
 
 def _assign_hyperparameter(recipes: dict[str, Any], path: str, value: Any) -> Diagnostic | None:

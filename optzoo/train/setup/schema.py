@@ -34,7 +34,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 
 
-class Section(BaseModel):
+class SetupSection(BaseModel):
     """A mapping of a setup; unknown keys are errors and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,7 +47,7 @@ class Section(BaseModel):
         return {k: v for k, v in data.items() if v is not None or fields[k].default is not None}
 
 
-class ModelSection(Section):
+class ModelSection(SetupSection):
     """Shape of the decoder-only transformer; what all of them share is in `optzoo.train.model`."""
 
     width: Count
@@ -72,7 +72,7 @@ class ModelSection(Section):
         return -(-vocabulary // self.vocabulary_multiple) * self.vocabulary_multiple
 
 
-class DataSection(Section):
+class DataSection(SetupSection):
     """Which text: the embedded corpus (`corpus`), or what `optzoo data prepare` made (`path`).
 
     A setup with a `path` may say what the directory is made from: the command that makes it is then
@@ -112,7 +112,7 @@ class DataSection(Section):
         return shlex.join(words)
 
 
-class BatchSection(Section):
+class BatchSection(SetupSection):
     """Size of the global batch; `micro_sequences` rows are in memory at a time."""
 
     sequences: Count
@@ -134,7 +134,7 @@ class BatchSection(Section):
         return self.sequences * self.sequence_length
 
 
-class BudgetSection(Section):
+class BudgetSection(SetupSection):
     """How long: optimizer steps, or target tokens rounded up to whole steps."""
 
     steps: Count | None = None
@@ -147,7 +147,7 @@ class BudgetSection(Section):
         return self
 
 
-class ScheduleSection(Section):
+class ScheduleSection(SetupSection):
     """What the recipe's learning rate is multiplied by; see `optzoo.train.schedule`.
 
     `auto` is what the recipe asks for, else cosine. `scale` suits the recipe's learning rate to the
@@ -170,20 +170,20 @@ class ScheduleSection(Section):
         return self
 
 
-class ObjectiveSection(Section):
+class ObjectiveSection(SetupSection):
     """The loss that is differentiated: cross-entropy + z_loss * mean(logsumexp ** 2)."""
 
     z_loss: Annotated[float, Field(ge=0.0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
 
 
-class WeightDecaySection(Section):
+class WeightDecaySection(SetupSection):
     """Kinds of parameters that the recipe's weight decay leaves alone."""
 
     none_for: list[ParameterKind] = ["norm"]
 
 
-class ExecutionSection(Section):
+class ExecutionSection(SetupSection):
     """Where and how to compute. `threads: auto` is torch's own choice, recorded in the run.
 
     `parallel` is how several processes share the work: `auto` is ddp; one process needs nothing.
@@ -202,14 +202,14 @@ class ExecutionSection(Section):
     activation_checkpointing: bool = False
 
 
-class EvaluationSection(Section):
+class EvaluationSection(SetupSection):
     """How often, and on how many held-out sequences, spread evenly over the held-out text."""
 
     every: Count
     sequences: Count
 
 
-class CheckpointSection(Section):
+class CheckpointSection(SetupSection):
     """How often to save, and what to keep.
 
     Kept are the `keep_last` newest, the `keep_best` of lowest held-out loss among those saved right
@@ -230,14 +230,14 @@ class CheckpointSection(Section):
         return data
 
 
-class MetricsSection(Section):
+class MetricsSection(SetupSection):
     """What is measured beside the losses, every so many steps, and who else is told."""
 
     every: Count = 10
     track: list[Literal["tensorboard", "wandb", "trackio"]] = []
 
 
-class SampleSection(Section):
+class SampleSection(SetupSection):
     """Text drawn from the trained model at the end: how many bytes, after which words."""
 
     bytes: Annotated[int, Field(ge=0)] = 300
@@ -245,7 +245,7 @@ class SampleSection(Section):
     temperature: Annotated[float, Field(gt=0.0)] = 0.8
 
 
-class Setup(Section):
+class Setup(SetupSection):
     """A whole setup file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
