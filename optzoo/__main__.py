@@ -13,8 +13,10 @@ import sys
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
     from optzoo.cli.app import app
+    from optzoo.cli.spinning import bound_spinning
     from optzoo.errors import OptzooError
 
+    bound_spinning()
     try:
         app()
     except OptzooError as error:

@@ -12,11 +12,23 @@ line, what to do. Nothing here depends on colour.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 MAX_SHOWN = 100
 """Characters of a source line that a message shows."""
+MAX_KNOWN = 300
+"""Names among which the nearest is looked for; of more, a hint says nothing."""
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Characters that act on a terminal instead of being shown, and halves of surrogate pairs."""
+
+
+def printable(text: str) -> str:
+    """Return a text in which what would act on a terminal is written as an escape."""
+    return CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 @dataclass(frozen=True)
@@ -45,22 +57,22 @@ class Diagnostic:
     def render(self) -> str:
         """Return the text a person reads, without a trailing line feed."""
         if self.location is None:
-            lines = [f"error: {self.message}"]
+            lines = [printable(f"error: {self.message}")]
         else:
-            lines = [f"error: {self.location}: {self.message}"]
+            lines = [printable(f"error: {self.location}: {self.message}")]
             if self.location.text:
                 text, column, width = _window(self.location)
                 gutter = f"{self.location.line:5d}"
                 lines.append(f"{gutter} | {text}")
                 lines.append(f"{' ' * len(gutter)} | {' ' * column}{'^' * width}")
         if self.hint:
-            lines += ["", f"hint: {self.hint}"]
+            lines += ["", printable(f"hint: {self.hint}")]
         return "\n".join(lines)
 
 
 def _window(location: Location) -> tuple[str, int, int]:
     """Return the part of a line to show, where the caret starts in it, and how wide it is."""
-    text, column = location.text, location.column - 1
+    text, column = CONTROLS.sub("\N{REPLACEMENT CHARACTER}", location.text), location.column - 1
     start = max(0, column - MAX_SHOWN // 2) if len(text) > MAX_SHOWN else 0
     shown = text[start : start + MAX_SHOWN]
     lead, tail = "..." if start else "", "..." if start + MAX_SHOWN < len(text) else ""
@@ -117,6 +129,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def did_you_mean(word: str, known: Iterable[str], *, what: str = "known names") -> str:
     """Return a hint: the nearest known word, or the list of all of them."""
     names = sorted(known)
+    if len(names) > MAX_KNOWN:
+        return f"there are {len(names):,} {what} here, and this is none of them"
     match = nearest(word, names)
     if match is not None:
         return f"did you mean `{match}`?"

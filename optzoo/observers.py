@@ -7,8 +7,10 @@ uniform      mean of all iterates:  weight 1/t
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from optzoo.errors import Diagnostic, InputError
-from optzoo.program.expressions import Expr, parse_expression
+from optzoo.program.expressions import Expr, ExpressionError, parse_expression
 
 
 def parse_observer(text: str) -> Expr:
@@ -20,14 +22,15 @@ def parse_observer(text: str) -> Expr:
         number = float(argument)
     except ValueError:
         number = -1.0
-    if kind == "tail" and 0 < number <= 1:
-        return parse_expression(f"min(1, 1/({argument}*t))")
-    if kind == "ema" and 0 <= number < 1:
-        return parse_expression(f"(1 - {argument})/(1 - {argument}**t)")
+    with suppress(ExpressionError):  # of more digits than an expression has
+        if kind == "tail" and 0 < number <= 1:
+            return parse_expression(f"min(1, 1/({argument}*t))")
+        if kind == "ema" and 0 <= number < 1:
+            return parse_expression(f"(1 - {argument})/(1 - {argument}**t)")
     raise InputError(
         Diagnostic(
             "bad-value",
-            f"`{text}` is not an observer",
+            f"`{text[:100]}` is not an observer",
             hint="write `tail:0.1` (0 < delta <= 1), `ema:0.999` (0 <= decay < 1) or `uniform`",
         )
     )

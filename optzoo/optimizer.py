@@ -31,12 +31,12 @@ from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
 from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
 from optzoo.precision import Precision
-from optzoo.program.domain import initial_memory, kept_memory, run_scalars
+from optzoo.program.checked import CheckedScalars
+from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
-from optzoo.program.passes import specialise
-from optzoo.zoo import Recipe
+from optzoo.program.numbers import FloatDomain, NotRealError
+from optzoo.zoo import Recipe, check_total_steps
 
 SAVED = "train_point"
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program")
@@ -47,10 +47,15 @@ _FLOATS = FloatDomain()
 
 @dataclass(frozen=True)
 class Plan:
-    """A program specialised for one group's hyperparameters, and the engine that runs it."""
+    """A program specialised for one group's hyperparameters, its scalars, and its engine."""
 
     program: Program
     engine: Engine
+    scalars: CheckedScalars
+
+
+Due = tuple[Plan, Clock, list[Part], dict[Name, float]]
+"""What a step does at one clock: the plan, the clock, its parameters and its scalars."""
 
 
 class RecipeOptimizer(Optimizer):
@@ -77,10 +82,8 @@ class RecipeOptimizer(Optimizer):
         self._clocks: dict[Tensor, Clock] = {}
         self._lineups: dict[int, Lineup] = {}
         self._shown = "train"
-        if total_steps is not None and total_steps < 1:
-            raise InputError(
-                Diagnostic("bad-value", f"`total_steps={total_steps}`: must be at least 1")
-            )
+        if total_steps is not None:
+            check_total_steps(total_steps)
         defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
         if lr is not None:
             defaults["lr"] = lr  # a tensor stays a tensor
@@ -168,10 +171,9 @@ class RecipeOptimizer(Optimizer):
                 for name in knobs
                 if name != "lr"
             }
-            program = self.recipe.program(**values)
-            zeros = [name for name, value in values.items() if value == 0]
-            program = specialise(program, zeros)
-            plan = self._plans[key] = Plan(program, engine_class(engine)(program))
+            program = self.recipe.with_overrides(values).trained_program()
+            plan = Plan(program, engine_class(engine)(program), CheckedScalars(program))
+            self._plans[key] = plan
         return plan
 
     def _engine_of(self, group: Mapping[str, Any]) -> str:
@@ -206,8 +208,9 @@ class RecipeOptimizer(Optimizer):
         """Take one step with the gradients at the training point.
 
         Parameters without a gradient are left alone and their clocks stand still. Raises RunError
-        while the parameters show another point than the training point, and InputError for sparse
-        or complex gradients.
+        while the parameters show another point than the training point or where a scalar of the
+        recipe has no finite real value, and InputError for sparse or complex gradients. Nothing has
+        moved then.
         """
         if self._shown != "train":
             raise RunError(
@@ -218,13 +221,20 @@ class RecipeOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        due = []
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if params:
-                self._step_group(group, params)
+                due += self._due(group, params)
+        for plan, clock, parts, scalars in due:  # nothing above has moved a parameter
+            clock.t += 1
+            for part in parts:
+                self._step_part(plan, clock, part, scalars)
+            clock.memory = kept_memory(plan.program, scalars)
         return loss
 
-    def _step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _due(self, group: dict[str, Any], params: list[Tensor]) -> list[Due]:
+        """Return what is to be done for a group in this step, all its numbers computed."""
         plan = self._plan(group)
         for param in params:
             check_grad(param)
@@ -232,13 +242,16 @@ class RecipeOptimizer(Optimizer):
         lineup = self._lineups.get(place)
         if lineup is None or not lineup.fits(plan.program, params, self.state):
             lineup = self._lineups[place] = self._line_up(group, plan.program, params)
+        due = []
         for clock, parts in lineup.parts:
-            clock.t += 1
-            inputs = self._inputs(group, plan.program, clock.t)
-            scalars = run_scalars(plan.program, _FLOATS, inputs, clock.memory)
-            for part in parts:
-                self._step_part(plan, clock, part, scalars)
-            clock.memory = kept_memory(plan.program, scalars)
+            inputs = self._inputs(group, plan.program, clock.t + 1)
+            narrow = any(part.params[0].dtype != torch.float64 for part in parts)
+            try:
+                scalars = plan.scalars(inputs, clock.memory, narrow=narrow)
+            except NotRealError as error:
+                raise RunError(self.recipe.diagnostic(error)) from None
+            due.append((plan, clock, parts, scalars))
+        return due
 
     def _line_up(self, group: dict[str, Any], program: Program, params: list[Tensor]) -> Lineup:
         by_clock = []

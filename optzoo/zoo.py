@@ -21,17 +21,21 @@ from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.files.documents import Document, load_document, parse_document, validate_document
 from optzoo.files.shipped import find_file
 from optzoo.observers import parse_observer
-from optzoo.program.check import Fault
+from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
+from optzoo.program.checked import CheckedScalars
+from optzoo.program.decimals import DecimalDomain, precisely
+from optzoo.program.domain import evaluate, initial_memory, kept_memory
 from optzoo.program.expressions import (
+    Call,
     Expr,
     ExpressionError,
     format_expression,
-    format_number,
     names_in,
     parse_expression,
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
+from optzoo.program.numbers import FloatDomain, NotRealError
 from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
@@ -57,6 +61,10 @@ class Hyperparameter:
     doc: str
 
 
+MAX_STEPS = 1 << 53
+"""Steps that float64 counts one by one."""
+MAX_CHECKED = 1_000
+"""Steps whose scalars are computed before an analysis looks at a recipe."""
 STATE_DTYPES = ("float32", "bfloat16")
 """What buffers may be kept in between steps."""
 
@@ -82,13 +90,17 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
     if faults:
         raise _input_error(faults, document)
     recipe = Recipe(spec, document)
+    intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
-        value = constant_value(hyper.default)
-        if value is not None and float(value) not in hyper.interval:
-            message = f"`{name}`: the default {format_number(value)} is outside {hyper.interval}"
+        reason = _why_illegal(hyper.default, hyper.interval, intervals)
+        if reason is not None:
+            value = format_expression(hyper.default)
+            message = f"`{name}`: the default {value} {reason}"
             loc: Loc = ("hyperparameters", name, "default")
-            raise _input_error([Fault("out-of-range", message, loc)], document)
-    recipe.program()
+            faults.append(Fault("out-of-range", message, loc))
+    if faults:
+        raise _input_error(faults, document)
+    recipe.trained_program()
     if isinstance(spec.state_dtype, dict):
         known = [state.name for state in recipe.program().tensor_states]
         for name in spec.state_dtype:
@@ -162,15 +174,69 @@ class Recipe:
         recipe = self.with_overrides(values) if values else self
         return recipe._program
 
-    def trained_program(self) -> Program:
-        """Return the program as it trains at these hyperparameters: what is 0 is folded away."""
+    def trained_program(self, *, decays: bool = True) -> Program:
+        """Return the program as it trains at these hyperparameters: what is 0 is folded away.
+
+        Without `decays` the weight decay is left out, as analyses of the momentum want it. Raises
+        InputError where it cannot take a first step: a scalar has no finite real value, or a
+        hyperparameter that is an expression starts outside its interval.
+        """
+        return self._trained if decays else self._trained_without_decays
+
+    @cached_property
+    def _trained(self) -> Program:
+        return self._folded(self._program)
+
+    @cached_property
+    def _trained_without_decays(self) -> Program:
+        return self._folded(self._lowered(decays=False))
+
+    def _folded(self, whole: Program) -> Program:
         knobs = self.hyperparameters
-        return specialise(self.program(), [n for n, h in knobs.items() if h.default == 0])
+        program = specialise(whole, [n for n, h in knobs.items() if h.default == 0])
+        faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
+        faults = faults or check_values(program)
+        if faults:
+            raise _input_error(faults, self.document)
+        return program
+
+    def check_steps(self, last: int, *, total_steps: int) -> None:
+        """Check that the scalars have values in the steps from 1 to `last`, at the recipe's own lr.
+
+        Raises InputError for the first that has none. `last` is taken as `MAX_CHECKED` at most.
+        """
+        check_total_steps(total_steps)
+        program = self.trained_program()
+        scalars, memory = CheckedScalars(program), initial_memory(program, FloatDomain())
+        inputs = {h.name: float(h.value) for h in program.hypers} | {"T": float(total_steps)}
+        inputs["lr0"] = inputs.get("lr", 1.0)
+        for t in range(1, min(last, MAX_CHECKED) + 1):
+            try:
+                memory = kept_memory(program, scalars({**inputs, "t": float(t)}, memory))
+            except NotRealError as error:
+                raise InputError(self.diagnostic(error)) from None
+
+    def diagnostic(self, error: NotRealError) -> Diagnostic:
+        """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
+        assert error.line is not None  # whoever ran the scalars has placed it
+        hint = (
+            "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
+        )
+        if (
+            isinstance(error.line.expr, Call)
+            and len(text := format_expression(error.line.expr)) < 100
+        ):
+            hint += f" in `{text}`"
+        fault = Fault("not-real", str(error), error.line.source, hint=hint)
+        return _diagnostic(fault, self.document)
 
     @cached_property
     def _program(self) -> Program:
+        return self._lowered()
+
+    def _lowered(self, *, decays: bool = True) -> Program:
         try:
-            program = lower_recipe(self.spec, self.overrides)
+            program = lower_recipe(self.spec, self.overrides, decays=decays)
         except LoweringError as error:
             raise _input_error(error.faults, self.document) from None
         lr = self.overrides.get("lr")
@@ -192,6 +258,7 @@ class Recipe:
         if not values:
             return self
         knobs = self.hyperparameters
+        intervals = {n: knob.interval for n, knob in knobs.items()}
         faults: list[Diagnostic] = []
         parsed: dict[str, Expr] = {}
         for name, value in values.items():
@@ -205,6 +272,11 @@ class Recipe:
             except ExpressionError as error:
                 message = f"`{name}={value}`: {error.message}"
                 faults.append(Diagnostic("bad-value", message, hint=error.hint))
+                continue
+            reason = _why_illegal(parsed[name], knobs[name].interval, intervals)
+            if reason is not None:
+                message, hint = f"`{name}={value}` {reason}", f"`{name}`: {knobs[name].doc}"
+                faults.append(Diagnostic("bad-value", message, hint=hint))
         if faults:
             raise InputError(*faults)
         return replace(self, overrides={**self.overrides, **parsed})
@@ -314,6 +386,14 @@ class Recipe:
         )
 
 
+def check_total_steps(total_steps: int) -> None:
+    """Raise InputError for a number of steps that is none, or that float64 cannot count."""
+    if not 1 <= total_steps <= MAX_STEPS:
+        shown = f"{total_steps:,}" if abs(total_steps) <= MAX_STEPS else "the number given"
+        message = f"`total_steps`: {shown} must be from 1 to {MAX_STEPS:,}"
+        raise InputError(Diagnostic("bad-value", message))
+
+
 def _plain(expr: Expr) -> float | str:
     value = constant_value(expr)
     return format_expression(expr) if value is None else float(value)
@@ -321,14 +401,7 @@ def _plain(expr: Expr) -> float | str:
 
 def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -> Expr:
     expr = parse_expression(value)
-    number = constant_value(expr)
-    if number is not None:
-        if float(number) not in knobs[name].interval:
-            raise ExpressionError(
-                f"outside {knobs[name].interval}", hint=f"`{name}`: {knobs[name].doc}"
-            )
-        return expr
-    if name == "lr":
+    if name == "lr" and constant_value(expr) is None:
         raise ExpressionError(
             "the learning rate is a number; a torch scheduler or the setup moves it"
         )
@@ -339,3 +412,31 @@ def _parse_value(name: str, value: Value, knobs: Mapping[str, Hyperparameter]) -
                 f"a value may read hyperparameters, t and T, not `{used}`", hint=hint
             )
     return expr
+
+
+def _why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) -> str | None:
+    """Return why a value of a hyperparameter can never be legal, or None.
+
+    What reads nothing is computed to 50 digits. For the rest the legal values of what it reads
+    decide; what it comes to at a step is checked when it does.
+    """
+    if not any(names_in(expr)):
+        try:
+            with precisely():
+                number = float(evaluate(expr, DecimalDomain(), {}))
+        except ArithmeticError as error:
+            reason = str(error) if isinstance(error, NotRealError) else "it divides by 0"
+            return f"has no value: {reason}"
+        if number in interval:
+            return None
+        is_literal = constant_value(expr) is not None
+        return f"is outside {interval}" if is_literal else f"is {number:.17g}, outside {interval}"
+    never: Never = []
+    legal = {**knobs, "t": STEPS, "T": STEPS}
+    possible = interval_of(expr, {name: legal[name.id] for name in names_in(expr)}, never)
+    if never:
+        node, reason = never[0]
+        return f"has no value: in `{format_expression(node)}` {reason}"
+    if possible.meet(interval) is None:
+        return f"lies in {possible}, outside {interval}"
+    return None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"  # before anything imports it: kernels run on CPU tensors
+
 import pytest
 import torch
 

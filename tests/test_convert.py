@@ -193,3 +193,81 @@ def test_bad_input(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["convert", *arguments])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
+
+
+# ------------------------------------------------------------------ recipes that people write
+
+HEAD = """
+name: mine
+version: 1
+summary: mine
+reference: none
+hyperparameters:
+  lr: {default: 0.1, in: "[0, inf)", doc: learning rate}
+  beta: {default: 0.9, in: "[0, 1)", doc: a decay}
+"""
+AVERAGED = "averaging: {weight: 1/t, beta: beta}\n"
+MOMENTUM = "buffers: {m: {input: grad, decay: beta, gain: 1 - beta}}\n"
+
+
+def mine(rest: str) -> optzoo.Recipe:
+    return optzoo.parse_recipe(HEAD + rest + "\n")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        AVERAGED + "update: grad\nweight_decay: {amount: 0.1, kind: decoupled, times_lr: false}",
+        AVERAGED + "update: {mix: {grad: 1}, scale: 0.3}\n"
+        "weight_decay: {amount: 0.1, kind: decoupled}",
+        AVERAGED + "update: {mix: {grad: 1}, scale: lr*t}\n"
+        "weight_decay: {amount: 0.1, kind: coupled}",
+        AVERAGED + "update: grad\nevaluate: param",
+        AVERAGED + "update: grad\nevaluate: param - 0.5*b",
+        AVERAGED + "signals: {d: grad/2}\nupdate: d\nstate_dtype: {b: bfloat16}",
+        "scalars: {c: 1/t}\naveraging: {weight: c.prev, beta: beta}\nupdate: grad",
+        "scalars: {c: 1/t, half: beta/2}\naveraging: {weight: c, beta: half}\nupdate: grad",
+        MOMENTUM + "update: m\naveraging: {weight: 1/t}\nevaluate: average",
+        MOMENTUM + "update: m + grad\nstate_dtype: {m: bfloat16}\nobservers: {tail: {weight: 1/t}}",
+        MOMENTUM + "update: {mix: {m.prev: 1}, clip_norm: 1}\nevaluate: param - 2*m",
+    ],
+)
+def test_what_is_written_is_a_recipe_that_trains_alike(rest: str) -> None:
+    original = mine(rest)
+    found = convert_to_accelerated(original)
+    again = optzoo.parse_recipe(found.recipe.to_yaml())
+    assert equivalence(original, again, conditions=SHORT, search=False).same
+    assert decide(again.trained_program(decays=False)).has_form
+    assert set(again.state_dtypes.values()) == set(original.state_dtypes.values())
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        (AVERAGED + "update: {mix: {grad: 1}, clip_norm: 1}", "clipped before it is averaged"),
+        (AVERAGED + "update: {mix: {grad: 1}, clip_value: 1}", "clipped before it is averaged"),
+        (AVERAGED + "update: grad + grad.prev", "two momenta"),
+        (AVERAGED.replace("beta: beta", "beta: 1 - 1/(t + 1)") + "update: grad", "beta of its"),
+        (MOMENTUM + "update: sign(m)", "not linear"),
+        (MOMENTUM + "update: m/(abs(grad) + 1)", "not linear"),
+        (MOMENTUM + "update: m*sign(abs(grad))", "not linear"),
+        (MOMENTUM + "update: m\npreconditioner: {rms: {of: m, decay: 0.9, eps: 1}}", "reads `m`"),
+        (MOMENTUM + "signals: {d: grad - m.prev}\nupdate: m\n"
+         "preconditioner: {rms: {of: d, decay: 0.9, eps: 1}}", "reads `m.prev`"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_written_is_refused_with_the_reason(rest: str, reason: str) -> None:
+    with pytest.raises(CannotConvert, match=reason):
+        convert_to_accelerated(mine(rest))
+
+
+def test_clips_before_an_averaging_can_be_dropped() -> None:
+    found = convert_to_accelerated(
+        mine(AVERAGED + "update: {mix: {grad: 1}, clip_norm: 1}"), drop_clips=True
+    )
+    assert found.verdict.same
+    signs = "order: precondition_first\npreconditioner: {sign: true}\n"
+    fed = MOMENTUM.replace("grad", "d")
+    text = signs + "signals: {d: {input: preconditioned, clip_value: 0.5}}\n" + fed + "update: m"
+    with pytest.raises(InputError, match="acts on gradients below 0.1 too"):
+        convert_to_accelerated(mine(text), drop_clips=True)

@@ -91,7 +91,7 @@ def test_bad_intervals_are_refused(text: str) -> None:
     ],
 )
 def test_division_is_decided(divisor: str, is_safe: bool) -> None:
-    from optzoo.program.check import _interval  # the checker's own walk
+    from optzoo.program.check import interval_of
     from optzoo.program.expressions import Name
 
     values = {
@@ -102,4 +102,4 @@ def test_division_is_decided(divisor: str, is_safe: bool) -> None:
         Name("t"): Interval(1, math.inf, False, True),
         Name("product"): Interval(0, 1, False, True),
     }
-    assert (0 not in _interval(parse_expression(divisor), values)) == is_safe
+    assert (0 not in interval_of(parse_expression(divisor), values)) == is_safe

@@ -74,7 +74,10 @@ def equiv(
         int, typer.Option(min=10, max=10_000, help="steps compared; what sets in later is not seen")
     ] = 250,
     grad_size: Annotated[
-        float, typer.Option(min=1e-9, help="largest element of the gradients; 0.1 meets no clip")
+        float,
+        typer.Option(
+            min=1e-9, max=1e100, help="largest element of the gradients; 0.1 meets no clip"
+        ),
     ] = 1.0,
     search: Annotated[
         bool, typer.Option(help="look for hyperparameters of B that make it A")

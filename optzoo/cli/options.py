@@ -32,20 +32,15 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, float | str]:
 
     Raises InputError for a text without `=` and for a name given twice.
     """
+    from optzoo.files.documents import number_or_text
+
     values: dict[str, float | str] = {}
     for text in settings or ():
         name, value = split_setting(text)
         if name in values:
             raise InputError(Diagnostic("bad-value", f"`--set {name}=...` is given twice"))
-        values[name] = _number(value)
+        values[name] = number_or_text(value)
     return values
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def split_setting(text: str) -> tuple[str, str]:

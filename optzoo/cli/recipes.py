@@ -19,7 +19,7 @@ from optzoo.cli.options import (
     read_settings,
     split_setting,
 )
-from optzoo.errors import Diagnostic, InputError, OptzooError
+from optzoo.errors import Diagnostic, InputError, OptzooError, printable
 from optzoo.tables import align_records
 
 if TYPE_CHECKING:
@@ -56,16 +56,24 @@ def _summarise(recipe: Recipe) -> dict[str, Any]:
     from optzoo.description.decision import decide
     from optzoo.interpreters.cost import cost, storage_of
 
-    spec, program = recipe.spec, recipe.trained_program()
-    decision = decide(program)
+    spec, decision = recipe.spec, decide(recipe.trained_program(decays=False))
+    bill = cost(recipe.trained_program())
     return {
         "name": recipe.name,
         "family": spec.family,
         "order": spec.order if spec.preconditioner != "none" else "-",
         "eq1": "yes" if decision.has_form else f"no, {decision.momenta} momenta",
-        "bytes": cost(program).state_bytes(storage_of(recipe.state_dtypes)),
+        "bytes": bill.state_bytes(storage_of(recipe.state_dtypes)),
         "reference": spec.reference,
     }
+
+
+class Language(StrEnum):
+    """What a step can be printed as."""
+
+    C = "c"
+    TRITON = "triton"
+    PYTHON = "python"
 
 
 def show(
@@ -76,8 +84,9 @@ def show(
         bool, typer.Option("--program", help="print the checked program it becomes")
     ] = False,
     source: Annotated[
-        bool, typer.Option("--source", help="print the Python that the compiled engine runs")
-    ] = False,
+        Language | None,
+        typer.Option("--source", help="print the step as code: c, triton or python"),
+    ] = None,
     resolved: Annotated[
         bool, typer.Option("--resolved", help="print the YAML with --set written in")
     ] = False,
@@ -89,9 +98,9 @@ def show(
     from optzoo.train.setup.schema import is_setup
 
     if is_setup(recipe):
-        _show_setup(recipe, settings, program=program or source)
+        _show_setup(recipe, settings, program=program or source is not None)
         return
-    from optzoo.engines.render.python import step_source
+    from optzoo.engines.render import render
     from optzoo.zoo import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
@@ -99,7 +108,7 @@ def show(
     if program:
         typer.echo(loaded.trained_program().text())
     elif source:
-        typer.echo(step_source(loaded.trained_program()).text, nl=False)
+        typer.echo(render(loaded.trained_program(), source.value), nl=False)
     elif resolved or settings or state_dtype:
         typer.echo(loaded.to_yaml(), nl=False)
     else:
@@ -140,7 +149,7 @@ def validate(
             failed.append(error)
             continue
         buffers = len(loaded.program().tensor_states)
-        typer.echo(f"ok  {file}: {loaded.name}, buffers: {buffers}")
+        typer.echo(f"ok  {printable(file)}: {loaded.name}, buffers: {buffers}")
     if failed:
         raise InputError(*(d for error in failed for d in error.diagnostics))
 
@@ -149,7 +158,7 @@ def _validate_setup(file: str) -> None:
     from optzoo.train.setup.schema import load_setup
 
     setup = load_setup(file)
-    typer.echo(f"ok  {file}: setup {setup.name}, {setup.num_steps:,} steps")
+    typer.echo(f"ok  {printable(file)}: setup {setup.name}, {setup.num_steps:,} steps")
 
 
 def schema(
@@ -182,10 +191,10 @@ def new(
 
     Example: optzoo new my_adam --from adamw
     """
-    from optzoo.recipe.schema import IDENTIFIER
+    from optzoo.recipe.schema import IDENTIFIER, MAX_NAME
     from optzoo.zoo import load_recipe, parse_recipe
 
-    if not IDENTIFIER.match(name):
+    if not IDENTIFIER.fullmatch(name) or len(name) > MAX_NAME:
         raise InputError(
             Diagnostic(
                 "bad-value",

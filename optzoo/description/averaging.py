@@ -3,7 +3,8 @@
 With y_t what the parameters hold after step t and e_t the point evaluated there, e_t is a running
 average when e_t = (1 - w_t) e_{t-1} + w_t y_t for the same w_t whatever the gradients were. w_t is
 read off the present gradient and then verified on all others, exactly: `Connections` paper, section
-4.1, has it for Schedule-Free. Otherwise the point may be a step ahead or behind: y_{t-1} less a
+4.1, has it for Schedule-Free. What is not linear takes a drawn value of
+its own in every step. Otherwise the point may be a step ahead or behind: y_{t-1} less a
 multiple of the present gradient, as for AGNES and MaSS.
 """
 
@@ -17,7 +18,7 @@ from optzoo.description.algebra import Ratio, combine, invert, multiply, negate
 from optzoo.description.symbols import ONE, ZERO, Symbols
 from optzoo.description.system import NoClosedForm, System, is_known
 from optzoo.description.verify import PASSES, STEPS, TRIES, Point
-from optzoo.interpreters.linear import Form, LinearDomain, run_linear
+from optzoo.interpreters.linear import Factor, Form, LinearDomain, run_linear
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, format_expression
 from optzoo.program.ir import GRAD, PARAM, Program, View
@@ -63,7 +64,7 @@ def _point(
         return EvaluatedPoint(view.name, "readout", text)
     buffers = tuple(s.id for s in offset.terms if isinstance(s, Name))
     weight = _weight(system, offset)
-    if weight == ONE:
+    if all(value.is_zero for value in offset.terms.values()):
         return EvaluatedPoint(view.name, "parameters", text)
     if weight is not None and _agrees(program, view, weight, constant_lr):
         return EvaluatedPoint(view.name, "average", text, buffers, weight)
@@ -110,14 +111,23 @@ def _agrees(program: Program, view: View, weight: Ratio | None, constant_lr: boo
 
 def _offsets(point: Point, view: View) -> tuple[list[Any], list[dict[Any, Fraction]]]:
     """Return the move of every step, and what the view adds to the parameters after it."""
-    domain: LinearDomain[Fraction] = LinearDomain(point.domain)
+    program = point.program
     seen: dict[int, dict[Name, Any]] = {}
+    drawn: dict[tuple[int, Factor], Fraction] = {}
+    step = 1
+
+    def gain(factor: Factor) -> Fraction:
+        """Draw what is held fixed, anew in every step: an average must not depend on it."""
+        size = Fraction(point.inputs.rng.randint(50, 150), 100)
+        return drawn.setdefault((step, factor), size)
 
     def assigned(t: int, target: Name, value: Any) -> Any:
+        nonlocal step
         seen.setdefault(t, {})[target] = value
+        step = t + (target == program.step[-1].target)
         return value
 
-    program = point.program
+    domain: LinearDomain[Fraction] = LinearDomain(point.domain, gain)
     run = run_linear(program, domain, range(1, STEPS + 1), point.inputs, None, assigned)
     offsets = []
     for t in range(1, STEPS + 1):

@@ -9,15 +9,42 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from optzoo.description.draws import DrawnDomain, DrawnInputs
 from optzoo.description.response import Response
-from optzoo.interpreters.linear import LinearDomain, LinearRun, NotLinearError, run_linear
-from optzoo.program.ir import Program
+from optzoo.interpreters.linear import (
+    Form,
+    LinearDomain,
+    LinearRun,
+    NotLinearError,
+    linear_step,
+    run_linear,
+)
+from optzoo.program.domain import initial_memory, kept_memory, run_scalars
+from optzoo.program.expressions import Name
+from optzoo.program.ir import GRAD, PARAM, Program
 
 DECISION_STEPS = 9
 DRAWS = 2
 TRIES = 12
+
+
+def reads_parameter(program: Program) -> bool:
+    """Whether a step has terms in the parameter it moves: a decay written by hand, say."""
+    rng = random.Random(0)
+    drawn = DrawnDomain(rng)
+    inputs, memory = DrawnInputs(program, rng, DECISION_STEPS), initial_memory(program, drawn)
+    sources = [PARAM.prev, GRAD, *(Name(s.name, "prev") for s in program.tensor_states)]
+    for t in range(1, DECISION_STEPS + 1):
+        values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs(t), memory))
+        memory = kept_memory(program, values)
+        values |= {name: Form({name: Fraction(1)}) for name in sources}
+        linear_step(program, LinearDomain(drawn), values)
+        moved = values[PARAM]
+        if isinstance(moved, Form) and moved.terms.get(PARAM.prev) != 1:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -25,7 +52,9 @@ class Decision:
     """How many momenta a program has, whether it is Eq. (1), and what was held fixed for that.
 
     `momenta` is the rank of the response: 0 when past gradients have no weight. `gap` is a step
-    that Eq. (1) cannot represent although the rank would allow it. `linear` is False when the step
+    that Eq. (1) cannot represent although the rank would allow it: its gradient never counts again
+    though an earlier one does. At the step `cut` the gradient before counts for the last time
+    though that step's own does not. `linear` is False when the step
     is not linear in the gradients even with that held fixed: no momenta to speak of.
     """
 
@@ -33,6 +62,7 @@ class Decision:
     has_form: bool
     held_fixed: tuple[str, ...]
     gap: int | None = None
+    cut: int | None = None
     linear: bool = True
 
 
@@ -58,10 +88,12 @@ def decide(program: Program) -> Decision:
             break
     responses = [response for response, _ in found]
     gaps = [response.gap() for response in responses]
+    cuts = [response.cut() for response in responses]
     held = {gain.kind for _, run in found for gain in run.gains}
     return Decision(
         max((response.rank for response in responses), default=0),
         all(response.coefficients() is not None for response in responses),
         tuple(sorted(held)),
         next(filter(None, gaps), None),
+        next(filter(None, cuts), None),
     )

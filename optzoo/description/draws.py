@@ -17,6 +17,8 @@ from optzoo.program.ir import Program
 
 DENOMINATOR = 10_007
 MAX_EXPONENT = 64
+MAX_BITS = 1 << 14
+"""Size of the integers of a rational; what is longer is drawn, as what is not rational."""
 
 _EXACT: dict[str, Callable[..., Fraction]] = {
     "add": lambda a, b: a + b,
@@ -73,18 +75,21 @@ class DrawnDomain:
 
 
 def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
-    """Return the value of an operation where it is rational, else None."""
+    """Return the value of an operation where it is rational and not too long, else None."""
     rule = _EXACT.get(op)
     if rule is not None:
-        return Fraction(rule(*args))
+        value = Fraction(rule(*args))
+        return value if _bits(value) <= MAX_BITS else None
     match op:
         case "pow":
             base, exponent = args
-            if base in (0, 1) or exponent == 0:
-                return Fraction(1) if exponent == 0 else base
+            if base == 1 or exponent == 0:
+                return Fraction(1)
+            if base == 0:
+                return base if exponent > 0 else None
             if exponent.denominator == 1 and abs(exponent) <= MAX_EXPONENT:
-                return base ** int(exponent)
-        case "sqrt":
+                return base ** int(exponent) if _bits(base) <= MAX_BITS / MAX_EXPONENT else None
+        case "sqrt" if args[0] >= 0:
             root = Fraction(math.isqrt(args[0].numerator), math.isqrt(args[0].denominator))
             return root if root * root == args[0] else None
         case "half_life":
@@ -99,6 +104,10 @@ def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
         case "cospi" if (2 * args[0]).denominator == 1:
             return Fraction((1, 0, -1, 0)[int(2 * args[0]) % 4])
     return None
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def draw_from(interval: Interval, rng: random.Random) -> Fraction:
@@ -116,7 +125,8 @@ def draw_from(interval: Interval, rng: random.Random) -> Fraction:
 class DrawnInputs:
     """Inputs of a program at a random point: `inputs(t)` is what step t is given.
 
-    The learning rate is another number at every step, as a schedule may make it. `values` fixes
+    The learning rate is another number at every step, as a schedule may make it, and `lr0` the one
+    that the schedule started from. `values` fixes
     hyperparameters (at what the user set); the others are drawn. `total` is T, half the steps if
     left out: then schedules end on the way.
     """
@@ -132,18 +142,20 @@ class DrawnInputs:
         total: int | None = None,
     ) -> None:
         fixed = values or {}
+        self.rng = rng
         self.hypers = {
             h.name: fixed[h.name] if h.name in fixed else draw_from(h.interval, rng)
             for h in program.hypers
         }
         base = self.hypers.get("lr", Fraction(1))
+        self.base_lr = base
         shape = [Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR) for _ in range(num_steps + 2)]
         self.lr = [base if constant_lr else base * s for s in shape]
         self.total = Fraction(num_steps // 2 if total is None else total)
 
     def __call__(self, t: int) -> dict[str, Fraction]:
         """Return the inputs of step t."""
-        given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.lr[1]}
+        given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.base_lr}
         if "lr" in self.hypers:
             given["lr"] = self.lr[t]
         return given

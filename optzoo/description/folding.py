@@ -120,7 +120,7 @@ class Folding:
     def value(self, name: Name, t: int) -> Decimal:
         """Return a scalar at step t. Raises CannotFold for recurrences of another kind."""
         wanted, place = divmod(t - 1, CHUNK)
-        with np.errstate(under="ignore"):
+        with np.errstate(all="ignore"):  # whoever asks for a value sees that it is none
             for k in range(len(self.starts) - 1, wanted + 1):
                 chunk = self._chunk(k)
                 self.starts.append({n: chunk.array(n)[-1] for n in self.starts[0]})
@@ -131,10 +131,11 @@ class Folding:
         steps = np.maximum(np.arange(low, high + 1), 1) - 1
         for k in range(len(self.starts) - 1, int(steps[-1]) // CHUNK):
             self.value(next(iter(self.starts[0]), Name("t")), (k + 1) * CHUNK)
-        parts = [
-            self._chunk(int(k)).array(name)[steps[steps // CHUNK == k] % CHUNK]
-            for k in np.unique(steps // CHUNK)
-        ]
+        with np.errstate(all="ignore"):
+            parts = [
+                self._chunk(int(k)).array(name)[steps[steps // CHUNK == k] % CHUNK]
+                for k in np.unique(steps // CHUNK)
+            ]
         return np.concatenate(parts)
 
     def _chunk(self, k: int) -> _Chunk:

@@ -2,14 +2,15 @@
 
 Everything is read off the program by the linear interpreter: the form is decided in exact rationals
 at random points, the coefficients are computed in decimals at the recipe's own values and rounded
-once, the closed forms are verified against the response. Weight decay is left out, and what is not
-linear (preconditioner, sign, clips) is held fixed.
+once, the closed forms are verified against the response. Weight decay is left out, whole, wherever
+it acts; so are other terms in the parameter itself. What is not linear (preconditioner, mask, sign,
+clips) is held fixed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optzoo.description.algebra import Ratio
 from optzoo.description.closed import Closed
-from optzoo.description.decision import Decision, decide
+from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
-from optzoo.description.lr_schedules import parse_lr_schedule
+from optzoo.description.lr_schedules import check_lr_schedule, parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
@@ -27,7 +28,9 @@ from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
-from optzoo.zoo import Recipe
+from optzoo.program.numbers import NotRealError
+from optzoo.recipe.next_values import with_present_values
+from optzoo.zoo import MAX_STEPS, Recipe, check_total_steps
 
 if TYPE_CHECKING:
     from optzoo.description.averaging import EvaluatedPoint
@@ -41,6 +44,14 @@ __all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "des
 ASSUMED_TOTAL_STEPS = 10_000
 DUST = Decimal("1e-30")
 """What rounding in the 50th digit leaves of a difference that is 0."""
+
+
+LATER = 24
+"""How many steps on a gradient is looked for that the step after its own does not read."""
+
+
+class NoValueError(InputError):
+    """Eq. (1) has no coefficients at one step of these hyperparameters."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,14 @@ class Momentum:
 class Description:
     """What `describe` found. The coefficients are methods of the step, which counts from 1.
 
-    `lr_factor` is what the learning rate is multiplied by at step t.
+    `program` is what trains, `undecayed` the same without its weight decay: what everything said of
+    momenta, averages and coefficients is read off. `lr_factor` is what the learning rate is
+    multiplied by at step t.
     """
 
     recipe: Recipe
     program: Program
+    undecayed: Program
     decision: Decision
     total_steps: int
     at: tuple[int, ...]
@@ -111,12 +125,12 @@ class Description:
     @cached_property
     def scalars(self) -> ScalarTable:
         """The scalars of the program at any step."""
-        return ScalarTable(self.program, self.lr_factor, self.total_steps)
+        return ScalarTable(self.undecayed, self.lr_factor, self.total_steps)
 
     @cached_property
     def formulas(self) -> Formulas | None:
         """The closed forms, verified; None when none was found."""
-        return find_formulas(self.program, constant_lr=self.scalars.has_constant_lr)
+        return find_formulas(self.undecayed, constant_lr=self.scalars.has_constant_lr)
 
     @property
     def closed_form(self) -> dict[str, str] | None:
@@ -204,25 +218,37 @@ class Description:
         try:
             with precisely():
                 return self._read(t)
-        except ArithmeticError:  # decimals refuse 0/0, 1/0 and what has no digits
+        except ArithmeticError as error:  # decimals refuse 0/0, 1/0 and what has no digits
+            if isinstance(error, NotRealError) and error.line is not None:
+                raise InputError(self.recipe.diagnostic(error)) from None
             message = f"`t={t}`: a coefficient of {self.recipe.name} has no value at this step"
-            raise InputError(Diagnostic("no-value", message)) from None
+            raise NoValueError(Diagnostic("no-value", message)) from None
 
     def run(self, steps: Sequence[int]) -> LinearRun[Decimal]:
         """Return what these consecutive steps do with their own gradients, in decimals."""
         memory = self.scalars.memory(steps[0] - 1)
         domain: LinearDomain[Decimal] = LinearDomain(DecimalDomain())
         with precisely():
-            return run_linear(self.program, domain, steps, self.scalars.inputs, memory)
+            return run_linear(self.undecayed, domain, steps, self.scalars.inputs, memory)
 
     def _read(self, t: int) -> Coefficients:
-        """Read the response to the gradients of steps t - 1 and t in steps t and t + 1."""
+        """Read the response to the gradients of steps t - 1 and t in steps t and t + 1.
+
+        Where gradient t does not count in step t + 1, it may in one of the `LATER` steps.
+        """
         zero = Decimal(0)
-        steps = (t - 1, t, t + 1) if t > 1 else (t, t + 1)
-        *_, last, after = (move.terms for move in self.run(steps).moves)
-        fed = after.get(t, zero)
+        first = max(1, t - 1)
+        last, after = (_undusted(m.terms) for m in self.run(range(first, t + 2)).moves[-2:])
+        if t not in after:
+            later = self.run(range(first, t + LATER)).moves[t + 2 - first :]
+            after = next((x for m in later if t in (x := _undusted(m.terms))), after)
+        if t not in after and after.get(t - 1):
+            raise ZeroDivisionError("a gradient is outlived by one before it")
+        fed, read = after.get(t, zero), last.get(t - 1, zero) if t > 1 else zero
         beta = after.get(t - 1, zero) / fed if fed else self._closed(t, "beta")
-        eta = -last.get(t - 1, zero) / beta if beta and t > 1 else self._closed(t, "eta")
+        if read and not beta and not fed:  # the momentum dies after this step: any beta will do
+            beta = Decimal(1)
+        eta = -read / beta if beta and t > 1 else self._closed(t, "eta")
         total = -last.get(t, zero)
         alpha = total - eta
         if abs(alpha) < DUST * abs(total):
@@ -242,6 +268,15 @@ class Description:
             return Decimal(0)
 
     # ------------------------------------------------------------ beyond the coefficients
+
+    @property
+    def left_out(self) -> str | None:
+        """What of the step is no matter of gradients, and left out of all coefficients."""
+        found = ["weight decay"] if self.program.step != self.undecayed.step else []
+        follows = any(s.init == "param" for s in self.undecayed.tensor_states)
+        if not follows and reads_parameter(self.undecayed):
+            found.append("terms in the parameter itself")
+        return " and ".join(found) or None
 
     @property
     def ends(self) -> bool:
@@ -290,14 +325,14 @@ class Description:
         """What is held fixed, and on which side of the momentum it stands."""
         from optzoo.description.nonlinear import nonlinearities
 
-        return nonlinearities(self.program)
+        return nonlinearities(self.undecayed)
 
     @cached_property
     def points(self) -> list[EvaluatedPoint]:
         """The evaluated point, then the observers: what they are averages of."""
         from optzoo.description.averaging import evaluated_points
 
-        return evaluated_points(self.program, constant_lr=self.scalars.has_constant_lr)
+        return evaluated_points(self.undecayed, constant_lr=self.scalars.has_constant_lr)
 
     def window(self, point: EvaluatedPoint, t: int) -> Window:
         """Return how far an averaged point reaches back after step t."""
@@ -308,7 +343,7 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; the coefficients are null without an Eq. (1) form."""
-        rows = [self.coefficients(t) for t in self.at] if self.form else []
+        rows = [self._row(t) for t in self.at] if self.form else []
         near = None if self.form else self.nearest(self.at[-1])
         values = [self.momentum_values(t) for t in self.at]
         alphas = [_plain(self.gradient_weights(t)[0]) for t in self.at if self.formulas]
@@ -320,9 +355,9 @@ class Description:
             "total_steps": self.total_steps,
             "lr_schedule": self.lr_schedule,
             "t": list(self.at),
-            "beta_a": [row.beta_a for row in rows] or None,
-            "eta_a": [row.eta_a for row in rows] or None,
-            "alpha_a": [row.alpha_a for row in rows] or alphas or None,
+            "beta_a": [_plain(row.beta_a) for row in rows] or None,
+            "eta_a": [_plain(row.eta_a) for row in rows] or None,
+            "alpha_a": [_plain(row.alpha_a) for row in rows] or alphas or None,
             "momenta": [
                 {
                     **asdict(momentum),
@@ -342,6 +377,12 @@ class Description:
             "tensors_written": self.cost.tensors_written,
         }
 
+    def _row(self, t: int) -> Coefficients:
+        try:
+            return self.coefficients(t)
+        except NoValueError:
+            return Coefficients(t, math.nan, math.nan, math.nan)
+
     def _point_json(self, point: EvaluatedPoint) -> dict[str, Any]:
         found = self.formulas
         weight = found.text(point.weight) if found and point.weight is not None else None
@@ -354,14 +395,21 @@ class Description:
         }
 
 
+def _undusted(terms: Mapping[Any, Decimal]) -> dict[Any, Decimal]:
+    """Return weights without those that are 0 but for rounding."""
+    size = max(map(abs, terms.values()), default=Decimal(0))
+    return {source: value for source, value in terms.items() if abs(value) > DUST * size}
+
+
 def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
 def checked_step(t: int) -> int:
     """Return a step; InputError when it is none."""
-    if t < 1:
-        raise InputError(Diagnostic("bad-value", f"`t={t}`: steps count from 1"))
+    if not 1 <= t <= MAX_STEPS:
+        shown = f"t={t}" if t < 1 else "t"
+        raise InputError(Diagnostic("bad-value", f"`{shown}`: steps go from 1 to {MAX_STEPS:,}"))
     return t
 
 
@@ -382,7 +430,12 @@ def describe(
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
+    undecayed = with_present_values(chosen.trained_program(decays=False))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
+    check_total_steps(steps)
     factor = parse_lr_schedule(lr_schedule, steps)
     shown = tuple(checked_step(t) for t in at)
-    return Description(chosen, program, decide(program), steps, shown, factor, lr_schedule)
+    check_lr_schedule(lr_schedule, factor, steps, shown)
+    chosen.check_steps(max(shown, default=1), total_steps=steps)
+    decision = decide(undecayed)
+    return Description(chosen, program, undecayed, decision, steps, shown, factor, lr_schedule)

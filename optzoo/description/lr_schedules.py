@@ -16,10 +16,15 @@ A bare number stands for `warmup`: `cosine:100`. Anything else is read as an exp
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.program.expressions import Expr, ExpressionError, names_in, parse_expression
+from optzoo.files.documents import number_or_text
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Expr, ExpressionError, Name, names_in, parse_expression
+from optzoo.program.numbers import NotRealError, RealDomain
 
 KINDS = ("constant", "warmup", "linear", "cosine", "wsd")
 _DEFAULTS = {"warmup": "0", "start": "0.1", "final": "0.1", "decay": "0.2"}
@@ -76,10 +81,10 @@ def _arguments(text: str, kind: str, rest: str) -> dict[str, Fraction]:
         if name not in allowed:
             message = f"`{text}`: `{name}` is not an argument of `{kind}`"
             raise InputError(Diagnostic("unknown-name", message, hint=_HINT))
-        try:
-            asked[name] = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            raise _bad(f"`{text}`: `{value}` is not a number") from None
+        number = number_or_text(value)  # what it cannot hold would be a long fraction
+        if isinstance(number, str) or not math.isfinite(number):
+            raise _bad(f"`{text}`: `{value}` is not a number")
+        asked[name] = Fraction(value)
         if asked[name] < 0 or (name in ("start", "final") and asked[name] > 1):
             raise _bad(f"`{text}`: `{name}` is a fraction from 0 to 1, or a number of steps")
     return asked
@@ -90,6 +95,16 @@ def _steps(text: str, value: Fraction, total_steps: int) -> int:
     if steps >= total_steps:
         raise _bad(f"`{text}`: {steps:,} steps have no room in {total_steps:,} total steps")
     return steps
+
+
+def check_lr_schedule(text: str, factor: Expr, total_steps: int, steps: Sequence[int]) -> None:
+    """Raise InputError for the first of the steps at which a schedule has no value."""
+    domain = RealDomain()
+    for t in sorted(steps):
+        try:
+            evaluate(factor, domain, {Name("t"): float(t), Name("T"): float(total_steps)})
+        except NotRealError as error:
+            raise _bad(f"`{text}` has no value at step {t:,}: {error}") from None
 
 
 def _expression(text: str) -> Expr:

@@ -64,7 +64,7 @@ def _pairs(recipe: Recipe) -> Iterator[dict[str, str]]:
 def _tried(recipe: Recipe, values: dict[str, str]) -> Reduction | None:
     numbers = {k: float(v) if v in ("0", "1") else v for k, v in values.items()}
     try:
-        decision = decide(recipe.with_overrides(numbers).trained_program())
+        decision = decide(recipe.with_overrides(numbers).trained_program(decays=False))
     except (InputError, ArithmeticError):  # outside its interval, or nothing left to divide by
         return None
     if not decision.has_form:

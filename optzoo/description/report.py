@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from optzoo.description.averaging import EvaluatedPoint
-from optzoo.description.form import Coefficients, Description
+from optzoo.description.form import Coefficients, Description, NoValueError
 from optzoo.description.formula import definitions
 from optzoo.interpreters.text import format_equations
 from optzoo.program.expressions import format_number
@@ -58,11 +58,15 @@ def statement(description: Description) -> str:
     text = f"Eq. (1) form: {answer}, {count}"
     if decision.momenta <= 1 and decision.gap is not None:
         text += f"; at step {decision.gap} a gradient enters no momentum, which Eq. (1) cannot say"
+    elif decision.momenta <= 1 and decision.cut is not None:
+        text += (
+            f"; step {decision.cut} reads the gradient before for the last time and keeps its own, "
+            "which Eq. (1) cannot say"
+        )
     if decision.held_fixed:
         text += f"\n  numerator coefficients; held fixed: {', '.join(decision.held_fixed)}"
-    decays = description.recipe.hyperparameters.get("weight_decay")
-    if decays is not None and decays.default != 0:
-        text += "\n  weight decay left out"
+    if description.left_out is not None:
+        text += f"\n  {description.left_out} left out"
     return text
 
 
@@ -131,23 +135,36 @@ def _listed(description: Description, moved: str) -> list[str]:
 
 
 def _table(description: Description) -> list[str]:
-    found = [description.coefficients(t) for t in description.at]
+    rows, found = [], []
+    for t in description.at:
+        c = _coefficients(description, t)
+        if c is None:
+            rows.append([f"{t}", *"-----"])
+            continue
+        found.append(c)
+        rows.append([f"{t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)])
     if description.order == 0:
-        return _aligned(("t", "alpha_a"), [[f"{c.t}", _exact(c.alpha_a)] for c in found])
-    rows = [
-        [f"{c.t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)]
-        for c in found
-    ]
+        return _aligned(("t", "alpha_a"), [[row[0], row[3]] for row in rows])
     lines = _aligned(("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), rows)
     lines.append("  memory: 1/(1 - beta_a), the steps that the momentum remembers")
     lines.append("  total: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
     lines.append("         together if the coefficients stay as they are")
     lines += _whole_run(description)
-    if min(c.alpha_a for c in found) < 0:
+    if len(found) < len(rows):
+        lines.append("  -: at these hyperparameters the coefficients have no value at this step")
+    if min((c.alpha_a for c in found), default=0) < 0:
         lines.append("  alpha_a is negative: the current gradient counts for less than a past one")
-    if max(c.beta_a for c in found) >= 1:
+    if max((c.beta_a for c in found), default=0) >= 1:
         lines.append("  beta_a is 1 or more: here older gradients gain weight from step to step")
     return lines
+
+
+def _coefficients(description: Description, t: int) -> Coefficients | None:
+    """Return the coefficients of a step, None where they have no value."""
+    try:
+        return description.coefficients(t)
+    except NoValueError:
+        return None
 
 
 def _settled(c: Coefficients) -> tuple[str, str]:

@@ -4,6 +4,10 @@ Eq. (1) of the Connections paper says
 
     h(t,t) = -(alpha_a(t) + eta_a(t)),   h(t,s) = -eta_a(t) beta_a(s+1) ... beta_a(t)   for s < t.
 
+A response is of that form if and only if its blocks have rank one at most, a gradient counts after
+its step whenever an earlier one does (no `gap`), and the gradient before, where it counts in a step
+whose own gradient counts later, counts later too (no `cut`): docs/derivations.md, section 1.
+
 All arithmetic is in rationals and every test is `==`.
 """
 
@@ -67,13 +71,26 @@ class Response:
                 return s
         return None
 
+    def cut(self) -> int | None:
+        """Return a step that reads the gradient before and then forgets it, but not its own.
+
+        There beta_a would have to be 0 for later steps, and must not be 0 for this one.
+        """
+        for s in range(2, len(self)):
+            kept = not self.tail_is_zero(s)
+            after = range(s + 1, len(self) + 1)
+            if self.at(s, s - 1) != 0 and kept and not any(self.at(t, s - 1) for t in after):
+                return s
+        return None
+
     def coefficients(self) -> AccelSequence | None:
         """Return beta_a, eta_a, alpha_a of Eq. (1), or None when the response has no such form.
 
         beta_a(1) is immaterial and written 0; where beta_a(t) = 0 only eta_a + alpha_a is
-        determined, and eta_a is written 0.
+        determined, and eta_a is written 0. Where gradient t counts in no later step (the momentum
+        dies after it) beta_a(t) is free, and written 1 if step t reads the momentum.
         """
-        if self.rank > 1 or self.gap() is not None:
+        if self.rank > 1 or self.gap() is not None or self.cut() is not None:
             return None
         size = len(self)
         beta, eta, alpha = [ZERO], [ZERO], [-self.at(1, 1)]
@@ -92,7 +109,7 @@ class Response:
         for t in range(s + 1, len(self) + 1):
             if self.at(t, s) != 0:
                 return self.at(t, s - 1) / self.at(t, s)
-        return ZERO
+        return ZERO if self.at(s, s - 1) == 0 else Fraction(1)
 
 
 @dataclass(frozen=True)

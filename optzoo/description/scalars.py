@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from optzoo.description.affine import affine_parts, running_max_of
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.checked import outside
 from optzoo.program.decimals import DecimalDomain, power, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program
+from optzoo.program.numbers import LARGEST, NotRealError
 
 if TYPE_CHECKING:
     from optzoo.description.folding import Folding
@@ -38,6 +40,7 @@ class ScalarTable:
         self.program = program
         self.domain = DecimalDomain()
         self.lines = {line.target: line.expr for line in program.scalars}
+        self.places = {line.target: line for line in program.scalars}
         self.lr_factor = lr_factor
         with precisely():
             self.inits = initial_memory(program, self.domain)
@@ -71,7 +74,8 @@ class ScalarTable:
     def value(self, name: Name, t: int) -> Decimal:
         """Return the value of a scalar at step t; that of step 0 is what it starts at.
 
-        Raises InputError for a recurrence that cannot be followed that far.
+        Raises InputError for a recurrence that cannot be followed that far, and NotRealError where
+        the scalar has no value.
         """
         with precisely():
             return self._value(name, t)
@@ -89,8 +93,23 @@ class ScalarTable:
             return self.lr_at(t)
         key = (name, t)
         if key not in self._cache:
-            self._cache[key] = self._computed(name, t)
+            self._cache[key] = self._checked(name, t)
         return self._cache[key]
+
+    def _checked(self, name: Name, t: int) -> Decimal:
+        """Return the value of a line where it has one that an optimizer could use."""
+        line = self.places[name]
+        try:
+            value = self._computed(name, t)
+            if value.is_nan():
+                raise NotRealError("it is not a real number here, or was none before")
+            if abs(value) > Decimal(LARGEST):
+                raise NotRealError(f"{value:.3g} is more than float64 holds")
+            if line.within is not None and float(value) not in line.within:
+                raise outside(line, float(value))
+        except NotRealError as error:
+            raise error.at(line, t) from None
+        return value
 
     def _computed(self, name: Name, t: int) -> Decimal:
         expr = self.lines[name]

@@ -7,7 +7,8 @@ written out too. Steady is what has the same value at every step; whether `lr` i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -33,6 +34,10 @@ from optzoo.program.ir import CLOCK_INPUTS, Line, Program
 
 ZERO, ONE = constant_ratio(0), constant_ratio(1)
 LARGEST_EXPONENT = 8
+LONGEST_FORMULA = 400
+"""Terms that a formula would have with everything multiplied out; no person reads a longer one."""
+MAX_BITS = 1 << 12
+"""Size of the integers in a formula."""
 
 
 class NotRational(ArithmeticError):  # noqa: N818
@@ -42,20 +47,33 @@ class NotRational(ArithmeticError):  # noqa: N818
 class SymbolDomain:
     """Scalars as rational functions; `unknown`, if given, stands for what is none.
 
-    `positive` are values known to be above 0.
+    `positive` are values known to be above 0, `steady` names that have one value at every step:
+    only those have a power with the exponent t.
     """
 
     def __init__(
-        self, unknown: Ratio | None = None, positive: frozenset[Ratio] = frozenset()
+        self,
+        steady: Collection[str],
+        unknown: Ratio | None = None,
+        positive: frozenset[Ratio] = frozenset(),
     ) -> None:
-        self.unknown, self.positive = unknown, positive
+        self.steady, self.unknown, self.positive = steady, unknown, positive
 
     def number(self, value: Fraction) -> Ratio:
         """Return a number."""
         return constant_ratio(value)
 
     def apply(self, op: str, args: Sequence[Ratio]) -> Ratio:
-        """Apply an operation; NotRational when the result is no rational function."""
+        """Apply an operation; NotRational when the result is no rational function, or too long."""
+        if all(map(_is_short, args)):
+            result = self._applied(op, args)
+            if result is not None and _is_short(result):
+                return result
+        if self.unknown is not None:
+            return self.unknown
+        raise NotRational(op)
+
+    def _applied(self, op: str, args: Sequence[Ratio]) -> Ratio | None:
         match op:
             case "add":
                 return combine(args[0], args[1])
@@ -72,31 +90,40 @@ class SymbolDomain:
             case "positive" if args[0] in self.positive:
                 return ONE
             case "pow":
-                result = symbolic_power(args[0], args[1])
-                if result is not None:
-                    return result
-        if self.unknown is not None:
-            return self.unknown
-        raise NotRational(op)
+                return symbolic_power(args[0], args[1], self.steady)
+        return None
 
 
-def symbolic_power(base: Ratio, exponent: Ratio) -> Ratio | None:
-    """Return a whole power, or a name or number to the power t + n; None for anything else."""
+def _is_short(ratio: Ratio) -> bool:
+    exponent = sum(abs(k) for _, k in ratio.factors)
+    if exponent > LONGEST_FORMULA or _bits(ratio.scale) > MAX_BITS:
+        return False
+    numbers = (c for p, _ in ratio.factors for _, c in p.terms)
+    terms = math.prod(len(p.terms) ** abs(k) for p, k in ratio.factors)
+    return terms <= LONGEST_FORMULA and all(_bits(c) <= MAX_BITS for c in numbers)
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def symbolic_power(base: Ratio, exponent: Ratio, steady: Collection[str]) -> Ratio | None:
+    """Return a whole power, or a steady name or number to the power t + n; None for the rest."""
     number = exponent.constant
     if number is not None and number.denominator == 1 and abs(number) <= LARGEST_EXPONENT:
         return None if base.is_zero and number < 0 else power(base, int(number))
     shift = combine(exponent, negate(atom_ratio(STEP))).constant
-    name = _base_name(base)
+    name = _base_name(base, steady)
     if shift is None or shift.denominator != 1 or abs(shift) > LARGEST_EXPONENT or name is None:
         return None
     return multiply(atom_ratio(Atom(name, power=True)), power(base, int(shift)))
 
 
-def _base_name(base: Ratio) -> str | None:
+def _base_name(base: Ratio, steady: Collection[str]) -> str | None:
     if base.constant is not None:
         return format_number(base.constant) if base.constant > 0 else None
     for atom in base.atoms:
-        if atom.offset == 0 and not atom.power and base == atom_ratio(atom):
+        if atom.name in steady and not atom.offset and not atom.power and base == atom_ratio(atom):
             return atom.name
     return None
 
@@ -106,10 +133,10 @@ class Symbols:
 
     def __init__(self, program: Program, *, constant_lr: bool) -> None:
         above = frozenset(atom_ratio(Atom(h.name)) for h in program.hypers if h.value > 0)
-        self.domain = SymbolDomain(positive=above)
         self.steady = {"T", "lr0", *(h.name for h in program.hypers)}
         if not constant_lr:
             self.steady.discard("lr")
+        self.domain = SymbolDomain(self.steady, positive=above)
         self.intervals = intervals_of(program)
         self.inits = {s.name: s.init for s in program.scalar_states}
         self.values: dict[Name, Any] = {
@@ -120,7 +147,7 @@ class Symbols:
         for name in self.inits:
             self.values[Name(name, "prev")] = atom_ratio(Atom(name, -1))
         for line in program.scalars:
-            self.values[line.target] = self._symbol(line)
+            self._know(line.target)
         for name in self.inits:  # the previous value of what is written out
             if name not in self.named:
                 before = self.shifted(self.values[Name(name)], -1)
@@ -151,12 +178,21 @@ class Symbols:
 
         return substitute(ratio, move)
 
+    def _know(self, name: Name) -> None:
+        """Find the symbol of a scalar, and first of those that it reads; `x.next` reads x."""
+        if name in self.values or name not in self.lines:
+            return
+        line = Line(name, self.lines[name])
+        for read in (Name(name.id),) if name.when == "next" else names_in(line.expr):
+            self._know(read)
+        self.values[name] = self._symbol(line)
+
     def _symbol(self, line: Line) -> Ratio:
         name = line.target
         if name.when == "next":
             return self.shifted(self.values[Name(name.id)], 1)
         try:
-            if any(n.when == "prev" for n in names_in(line.expr)):
+            if name.prev in names_in(line.expr):
                 return self._solved(line)
             value = self._evaluated(line.expr)
             if name.id not in self.inits or self._is_written_out(value):
@@ -194,7 +230,7 @@ class Symbols:
         first = constant_ratio(start)
         if a == ONE:
             return combine(first, multiply(atom_ratio(STEP), c))
-        left = symbolic_power(a, atom_ratio(STEP))
+        left = symbolic_power(a, atom_ratio(STEP), self.steady)
         if left is None:
             raise NotRational(name)
         mass = multiply(combine(ONE, negate(left)), invert(combine(ONE, negate(a))))

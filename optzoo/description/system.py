@@ -11,7 +11,7 @@ from typing import Any
 
 from optzoo.description.algebra import Atom, Ratio, atom_ratio, combine, multiply, negate
 from optzoo.description.symbols import ONE, SymbolDomain, Symbols
-from optzoo.interpreters.linear import Form, Gain, LinearDomain, linear_step
+from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
@@ -63,12 +63,44 @@ class System:
         """Run one step. Raises NoClosedForm when it is not linear, or not the same everywhere."""
         if any(s.init == "param" for s in program.tensor_states):
             raise NoClosedForm("a buffer starts as a copy of the parameter")
-        domain: LinearDomain[Ratio] = LinearDomain(SymbolDomain(atom_ratio(UNKNOWN)))
+        return cls.of_step(program, symbols, fresh)
+
+    @classmethod
+    def of_step(cls, program: Program, symbols: Symbols, fresh: Name | None = None) -> System:
+        """Run one step, whatever the buffers start as. Raises NoClosedForm when not linear."""
         buffers = {s.name for s in program.tensor_states}
+        opaque: set[str] = set()
+        while True:  # a buffer fed by what is not linear is not linear in the next step either
+            values, domain, updates, inner = cls._run(program, symbols, buffers - opaque, fresh)
+            found = {n for n in buffers if not isinstance(values[Name(n)], Form)}
+            if found <= opaque:
+                break
+            opaque |= found
+        if not isinstance(values[PARAM], Form):
+            raise NoClosedForm("the parameter is not linear in the gradients")
+        after = {**symbols.values, **{Name(n): Form({Name(n): ONE}) for n in buffers - opaque}}
+        after |= {Name(n): values[Name(n)] for n in opaque}
+        after[PARAM] = Form({})
+        views = {view.name: evaluate(view.expr, domain, after) for view in program.views}
+        move = add_forms(values[PARAM], Form({}))
+        gains = tuple(domain.gains)
+        return cls(symbols, updates, move, inner[0] if inner else Form({}), views, gains)
+
+    @staticmethod
+    def _run(
+        program: Program, symbols: Symbols, buffers: set[str], fresh: Name | None
+    ) -> tuple[dict[Name, Any], LinearDomain[Ratio], dict[str, Form[Ratio]], list[Form[Ratio]]]:
+        """Run one step with these buffers as linear forms and the rest opaque."""
+        domain: LinearDomain[Ratio] = LinearDomain(
+            SymbolDomain(symbols.steady, atom_ratio(UNKNOWN))
+        )
         values: dict[Name, Any] = dict(symbols.values)
         values[PARAM.prev] = Form({})
         values[GRAD] = Form({GRAD: ONE})
-        values |= {Name(n, "prev"): Form({Name(n, "prev"): ONE}) for n in buffers}
+        for state in program.tensor_states:
+            old = Name(state.name, "prev")
+            fixed: Opaque[Ratio] = Opaque(ONE, (Factor("elementwise factor", old),))
+            values[old] = Form({old: ONE}) if state.name in buffers else fixed
         updates: dict[str, Form[Ratio]] = {"grad": values[GRAD]} if "grad" in buffers else {}
         inner: list[Form[Ratio]] = []
 
@@ -84,15 +116,7 @@ class System:
             return value
 
         linear_step(program, domain, values, assigned)
-        if not isinstance(values[PARAM], Form):
-            raise NoClosedForm("the parameter is not linear in the gradients")
-        after = {**symbols.values, **{Name(n): Form({Name(n): ONE}) for n in buffers}}
-        after[PARAM] = Form({})
-        views = {view.name: evaluate(view.expr, domain, after) for view in program.views}
-        move = add_forms(values[PARAM], Form({}))
-        return cls(
-            symbols, updates, move, inner[0] if inner else Form({}), views, tuple(domain.gains)
-        )
+        return values, domain, updates, inner
 
     def expanded(self, form: Form[Ratio]) -> Form[Ratio]:
         """Return a form over previous values and the sources only."""

@@ -7,7 +7,7 @@ one file and one row of `ENGINES`.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from optzoo.distributed.sharding import Shards
+from optzoo.engines.build import CompilationError, compiler
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
@@ -93,20 +94,38 @@ ENGINES = {
 """Engines by name: module and class."""
 
 
-WORTH_COMPILING = 10**10
+WORTH_COMPILING = 5 * 10**8
 """Updates of one number (parameters times steps) from which compiling pays on CPU: a kernel saves
-about a nanosecond on each, and takes about ten seconds to make."""
+two nanoseconds or more on each, and takes half a second to make, once on a machine."""
+
+ASSUMED_STEPS = 1_000
+"""Steps that a run is taken to have where nobody says."""
 
 
 def choose_engine(device: str, parameters: int, total_steps: int | None) -> str:
     """Return the engine that `auto` stands for.
 
-    On CUDA `compiled`; on CPU `compiled` where `parameters` times `total_steps` reaches
-    `WORTH_COMPILING`; else `foreach`. The rule knows nothing but the run, so that a run which is
-    resumed goes on with the same engine.
+    `compiled` on CUDA where there is Triton, and on CPU where there is a C compiler and
+    `parameters` times `total_steps` reaches `WORTH_COMPILING`; else `foreach`. The rule knows
+    nothing but the run and the machine, so that a run that is resumed has the same engine again.
     """
-    is_long = parameters * (total_steps or 0) >= WORTH_COMPILING
-    return "compiled" if device == "cuda" or (device == "cpu" and is_long) else "foreach"
+    is_long = parameters * (total_steps or ASSUMED_STEPS) >= WORTH_COMPILING
+    is_compiled = has_triton() if device == "cuda" else device == "cpu" and is_long and has_cc()
+    return "compiled" if is_compiled else "foreach"
+
+
+def has_cc() -> bool:
+    """Whether there is a C compiler."""
+    try:
+        compiler()
+    except CompilationError:
+        return False
+    return True
+
+
+def has_triton() -> bool:
+    """Whether there is Triton."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def engine_class(name: str) -> type[Engine]:

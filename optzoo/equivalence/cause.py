@@ -41,12 +41,22 @@ def find_cause(left: Side, right: Side, conditions: Conditions) -> Cause:
     """Look for the causes of a difference that `compare` found."""
     course = conditions.courses()[0]
     a, b = response(left, None, course), response(right, left, course)
-    decays = compare(left, right, replace(conditions, zero_grads=True, long_steps=0))
-    apart = _first_apart(a.moves, b.moves)
-    if apart is not None and all(decide(side.program).has_form for side in (left, right)):
-        forms = _coefficients(a.moves, apart.step), _coefficients(b.moves, apart.step)
-        apart = replace(apart, left_form=forms[0], right_form=forms[1])
-    return Cause(apart, decays.train is not None, a.held, b.held)
+    apart = None
+    if a.moves is not None and b.moves is not None:
+        apart = _first_apart(a.moves, b.moves)
+        sides = (left.undecayed, right.undecayed)
+        if apart is not None and all(decide(side.program).has_form for side in sides):
+            forms = _coefficients(a.moves, apart.step), _coefficients(b.moves, apart.step)
+            apart = replace(apart, left_form=forms[0], right_form=forms[1])
+    return Cause(apart, _decays_differ(left, right, conditions), a.held, b.held)
+
+
+def _decays_differ(left: Side, right: Side, conditions: Conditions) -> bool:
+    """Whether two recipes part without a gradient, or do not part without their decay."""
+    short = replace(conditions, long_steps=0)
+    if compare(left, right, replace(short, zero_grads=True)).train is not None:
+        return True
+    return compare(left.undecayed, right.undecayed, short).train is None
 
 
 def _first_apart(a: tuple[Form[Any], ...], b: tuple[Form[Any], ...]) -> WeightApart | None:

@@ -7,15 +7,26 @@ rates and lengths of the run agree identically, but for a draw that hits a root 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
-from optzoo.equivalence.trajectory import Course, Trajectory, draw_course, follow, lr_rule
+from optzoo.equivalence.switches import LOOKAHEAD, MOST_STEPS, switching_walks
+from optzoo.equivalence.trajectory import (
+    Course,
+    Point,
+    Trajectory,
+    Walk,
+    draw_course,
+    follow,
+    lr_rule,
+    start_walk,
+)
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.digits import DigitsDomain, NotRationalError
-from optzoo.interpreters.linear import Form, LinearDomain, run_linear
+from optzoo.interpreters.digits import DIGITS, DigitsDomain, NotRationalError
+from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, run_linear
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.zoo import Recipe
@@ -25,7 +36,9 @@ DRAWS = 2
 LONG_STEPS = 250
 """Steps of the one long course, in decimals: what sets in late is seen there."""
 AGREEMENT = 40
-"""Decimal digits that must agree where rationals do not suffice."""
+"""Decimal digits of a move that must agree where rationals do not suffice."""
+ROUNDED = DIGITS - 8
+"""Decimal digits of a point that rounding leaves alone."""
 
 Which = Literal["train", "eval"]
 
@@ -77,16 +90,22 @@ class Side:
     """A recipe as one side of a comparison.
 
     On the right side `lr` may say its learning rate at each step: an expression in `lr`, the
-    learning rate of the left side, and `t`.
+    learning rate of the left side, and `t`. Without `decays` the weight decay is left out.
     """
 
     recipe: Recipe
     lr: Expr | None = None
+    decays: bool = True
 
-    @property
+    @cached_property
     def program(self) -> Program:
         """The program as it trains at these hyperparameters."""
-        return self.recipe.trained_program()
+        return self.recipe.trained_program(decays=self.decays)
+
+    @property
+    def undecayed(self) -> Side:
+        """The same without its weight decay."""
+        return replace(self, decays=False)
 
 
 @dataclass(frozen=True)
@@ -100,11 +119,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found. `exact` says that rationals sufficed."""
+    """What a comparison found. `exact` says that rationals sufficed.
+
+    `switches` says that a sign, a clip or a maximum was met, and looked for where it switches.
+    """
 
     train: Difference | None
     eval: Difference | None
     exact: bool
+    switches: bool = False
 
     @property
     def same(self) -> bool:
@@ -122,37 +145,45 @@ def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
         for point in found:
             difference = first_difference(a, b, course, point, exact=was_exact)
             found[point] = _earlier(found[point], difference)
-        if not conditions.zero_grads:
-            behind = _behind_signs(left, right, course)
-            found["train"] = _earlier(found["train"], behind)
+    switches = False
+    if not (conditions.zero_grads or all(found.values())):
+        switches = _compare_at_switches(left, right, conditions, found)
     if conditions.long_steps > conditions.steps and not all(found.values()):
         course = conditions.long_course()
         a, b, _ = both(left, right, course, try_exact=False)
         for point in found:
             found[point] = found[point] or first_difference(a, b, course, point, exact=False)
-    return Comparison(found["train"], found["eval"], exact)
+    return Comparison(found["train"], found["eval"], exact, switches)
 
 
 def _earlier(a: Difference | None, b: Difference | None) -> Difference | None:
     return min((d for d in (a, b) if d is not None), key=lambda d: d.step, default=None)
 
 
-def _behind_signs(left: Side, right: Side, course: Course) -> Difference | None:
-    """Return where two recipes with signs part behind them, for drawn gradients hardly show it.
-
-    What stands under a sign counts up to a positive factor: the rows of the responses, the weights
-    of all gradients in one step, must be multiples of one another.
-    """
-    a, b = response(left, None, course), response(right, left, course)
-    if "sign" not in a.held or "sign" not in b.held:
-        return None
-    for step, (x, y) in enumerate(zip(a.moves, b.moves, strict=True), start=1):
-        p, q = ([Fraction(m.terms.get(s, 0)) for s in range(1, step + 1)] for m in (x, y))
-        size, other = max(map(abs, p)), max(map(abs, q))
-        apart = max(abs(u * other - v * size) for u, v in zip(p, q, strict=True))
-        if apart > size * other / 10**AGREEMENT:
-            return Difference("train", step, float(apart / (size * other)))
-    return None
+def _compare_at_switches(
+    left: Side,
+    right: Side,
+    conditions: Conditions,
+    found: dict[Which, Difference | None],
+) -> bool:
+    """Compare where a sign turns or a clip begins; return whether there is such a place."""
+    course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[0]
+    domain = DigitsDomain(exact=False)
+    walks = (_started(left, None, course, domain), _started(right, left, course, domain))
+    limit = conditions.grad_size if conditions.grad_size < 1 else None
+    switches = False
+    for a, b, is_edge in switching_walks(walks, course, limit):
+        switches = switches or is_edge
+        points: dict[Which, tuple[Point, Point]] = {
+            "train": (a.param, b.param),
+            "eval": (a.evaluated, b.evaluated),
+        }
+        for point, (x, y) in points.items():
+            difference = _difference(point, a.t, x, y, course.start, exact=False)
+            found[point] = _earlier(found[point], difference)
+        if all(found.values()):
+            break
+    return switches
 
 
 def both(
@@ -162,7 +193,8 @@ def both(
     for exact in (True, False) if try_exact else (False,):
         domain = DigitsDomain(exact=exact)
         try:
-            return _run(left, None, course, domain), _run(right, left, course, domain), exact
+            walks = _started(left, None, course, domain), _started(right, left, course, domain)
+            return follow(walks[0], course), follow(walks[1], course), exact
         except NotRationalError:
             continue
         except ArithmeticError:
@@ -172,11 +204,11 @@ def both(
     raise AssertionError("decimals have every operation")
 
 
-def _run(side: Side, other: Side | None, course: Course, domain: DigitsDomain) -> Trajectory:
+def _started(side: Side, other: Side | None, course: Course, domain: DigitsDomain) -> Walk:
     if side.lr is None or other is None:
-        return follow(side.program, course, domain)
+        return start_walk(side.program, course, domain)
     rule = lr_rule(side.lr, domain)
-    return follow(side.program, course, domain, base_lr=own_lr(other.program), rule=rule)
+    return start_walk(side.program, course, domain, base_lr=own_lr(other.program), rule=rule)
 
 
 def own_lr(program: Program) -> Fraction:
@@ -186,14 +218,18 @@ def own_lr(program: Program) -> Fraction:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """The weight of each gradient in each step, and the kinds of what was held fixed for it."""
+    """The weight of each gradient in each step, and the kinds of what was held fixed for it.
 
-    moves: tuple[Form[Any], ...]
+    `moves` is None for a step that is not linear even so.
+    """
+
+    moves: tuple[Form[Any], ...] | None
     held: tuple[str, ...]
 
 
 def response(side: Side, other: Side | None, course: Course) -> LinearPart:
-    """Return the linear part of a side along a course."""
+    """Return the linear part of a side along a course, weight decay left out."""
+    side = side.undecayed
     program = side.program
     digits = DigitsDomain(exact=False)
     domain: LinearDomain[Any] = LinearDomain(digits)
@@ -210,12 +246,16 @@ def response(side: Side, other: Side | None, course: Course) -> LinearPart:
         return {
             **given,
             **{k: digits.number(v) for k, v in clock.items()},
-            "lr0": lr(1),
+            "lr0": base if rule is None else rule(base, 1),
             "lr": lr(t),
         }
 
-    run = run_linear(program, domain, range(1, len(course) + 1), inputs)
-    return LinearPart(run.moves, tuple(sorted({gain.kind for gain in run.gains})))
+    moves = None
+    try:
+        moves = run_linear(program, domain, range(1, len(course) + 1), inputs).moves
+    except NotLinearError:
+        pass
+    return LinearPart(moves, tuple(sorted({gain.kind for gain in domain.gains})))
 
 
 def first_difference(
@@ -223,14 +263,22 @@ def first_difference(
 ) -> Difference | None:
     """Return where two trajectories part, if they do."""
     pairs = zip(getattr(a, point), getattr(b, point), strict=True)
-    start = [Fraction(x) for x in course.start]
     for step, (x, y) in enumerate(pairs, start=1):
-        apart = _apart(x, y)
-        moved = max(_apart(x, start), Fraction(1, 10**30))
-        limit = Fraction(0) if exact else moved / 10**AGREEMENT
-        if apart > limit:
-            return Difference(point, step, float(apart / moved))
+        difference = _difference(point, step, x, y, course.start, exact=exact)
+        if difference is not None:
+            return difference
     return None
+
+
+def _difference(
+    point: Which, step: int, x: Point, y: Point, start: Point, *, exact: bool
+) -> Difference | None:
+    """Return how far two points are apart, where that is more than rounding."""
+    apart = _apart(x, y)
+    moved = max(_apart(x, start), Fraction(1, 10**30))
+    size = max(abs(Fraction(value)) for value in (*x, *y, *start))
+    limit = Fraction(0) if exact else max(moved / 10**AGREEMENT, size / 10**ROUNDED)
+    return Difference(point, step, float(apart / moved)) if apart > limit else None
 
 
 def _apart(x: Sequence[Any], y: Sequence[Any]) -> Fraction:

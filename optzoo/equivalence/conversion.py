@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optzoo.equivalence.compare import Conditions, Side
-from optzoo.equivalence.convert import to_accelerated
+from optzoo.equivalence.convert import to_accelerated, without_clips
 from optzoo.equivalence.nearest import nearest_simplified
 from optzoo.equivalence.substitution import find_substitution
 from optzoo.equivalence.verdict import Verdict, equivalence
@@ -33,9 +33,16 @@ def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conve
     Raises InputError where there is no such form, and RunError, a fault of ours, where what was
     written does not move as the original.
     """
-    written = to_accelerated(recipe, drop_clips=drop_clips)
     conditions = Conditions(grad_size=SMALL) if drop_clips else Conditions()
+    recipe.check_steps(conditions.long_steps, total_steps=conditions.long_steps)
+    written = to_accelerated(recipe, drop_clips=drop_clips)
     verdict = equivalence(recipe, written, conditions=conditions, search=False)
+    if drop_clips and not verdict.same:
+        bare = equivalence(without_clips(recipe), written, search=False)
+        if bare.same:
+            message = f"a clip of {recipe.name} acts on gradients below {float(SMALL):g} too"
+            hint = "without it another method would be written: remove it from a copy of the recipe"
+            raise InputError(Diagnostic("no-form", message, hint=hint))
     if not verdict.same:
         raise RunError(
             f"the conversion of {recipe.name} does not move as {recipe.name}; nothing is written",
@@ -57,6 +64,7 @@ def convert_to_recipe(
     For simplified_ademamix the nearest is written where none is the same, or where `batch_tokens`
     asks for the authors' rules. Raises InputError where no hyperparameters are found.
     """
+    recipe.check_steps(total_steps, total_steps=total_steps)
     left = Side(recipe)
     near = None
     if target.name == NEAREST:

@@ -24,17 +24,17 @@ from optzoo.equivalence.momentum import (
 from optzoo.equivalence.terms import ONE_TERM, Terms, terms_of
 from optzoo.errors import InputError
 from optzoo.program.expressions import (
+    ONE,
     Expr,
     Name,
     add,
-    div,
     format_expression,
     mul,
     names_in,
     substitute,
 )
 from optzoo.recipe.lower import constant_value
-from optzoo.recipe.schema import RecipeSpec, UpdateSpec
+from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
 from optzoo.zoo import Recipe, parse_recipe
 
 
@@ -45,16 +45,21 @@ def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:
     CannotConvert with the reason where there is no such form, or none is known.
     """
     if drop_clips:
-        recipe = _without_clips(recipe)
+        recipe = without_clips(recipe)
     averages = recipe.spec.averaging is not None and recipe.spec.averaging.beta is not None
     data = _averaged(recipe) if averages and not _is_zero_beta(recipe) else _plain(recipe)
+    _keep_state_dtypes(data, recipe)
     data["name"] = f"{recipe.name}_accelerated"
     data["summary"] = f"{recipe.name} with one momentum, in the form of Eq. (1)"
     data["notes"] = [
         f"Made by: optzoo convert {recipe.name} --to accelerated",
         *data.pop("extra_notes", []),
     ]
-    return parse_recipe(_yaml(_ordered(data)), f"{data['name']}.yaml")
+    try:
+        return parse_recipe(_yaml(_ordered(data)), f"{data['name']}.yaml")
+    except InputError as error:
+        why = error.diagnostics[0].message
+        raise CannotConvert(recipe, f"what would be written is no legal recipe: {why}") from None
 
 
 def _is_zero_beta(recipe: Recipe) -> bool:
@@ -68,6 +73,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     if _is_zero_beta(recipe):
         del data["averaging"]["beta"]
     momentum = read_momentum(recipe)
+    _check_other_readers(recipe)
     if momentum is None:
         raise CannotConvert(
             recipe, "its step reads no past gradient", "it is plain (preconditioned) descent"
@@ -98,6 +104,39 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     mix[source] = momentum.new  # the decay may be 0 on its way: read the old momentum, as Lion does
     _set_mix(data, {n: _text(w) for n, w in mix.items() if not w.is_zero})
     return data
+
+
+def _check_other_readers(recipe: Recipe) -> None:
+    """Refuse a recipe whose preconditioner reads a buffer: that buffer is not there any more."""
+    spec = recipe.spec
+    pending = []
+    if isinstance(spec.preconditioner, PreconditionerSpec):
+        rms = spec.preconditioner.rms
+        pending = [spec.preconditioner.input, None if rms is None else rms.of]
+    seen: set[str] = set()
+    while pending:
+        expr = pending.pop()
+        for name in () if expr is None else names_in(expr):
+            if name.id in spec.buffers:
+                raise CannotConvert(recipe, f"its preconditioner reads `{name}`")
+            if name.id in spec.signals and name.id not in seen:
+                seen.add(name.id)
+                signal = spec.signals[name.id]
+                pending.append(signal.input if isinstance(signal, SignalSpec) else signal)
+
+
+def _keep_state_dtypes(data: dict[str, Any], recipe: Recipe) -> None:
+    """Keep what buffers are stored in: those that stay, and a momentum made of alike ones."""
+    dtypes = data.get("state_dtype")
+    if not isinstance(dtypes, dict):
+        return
+    gone = set(recipe.spec.buffers)
+    gone |= {recipe.spec.averaging.buffer} if recipe.spec.averaging is not None else set()
+    kept = {name: dtype for name, dtype in dtypes.items() if name not in gone}
+    before = {recipe.state_dtypes.get(name) for name in gone} - {None}
+    if len(before) == 1:
+        kept |= dict.fromkeys(data["buffers"], before.pop())
+    data["state_dtype"] = kept
 
 
 def _is_legal(data: dict[str, Any]) -> bool:
@@ -157,34 +196,45 @@ def _averaged(recipe: Recipe) -> dict[str, Any]:
         amount = terms_of(folded(recipe, decay.amount))
         if not amount.is_zero:
             raise CannotConvert(recipe, "its weight decay does not act at the gradient point")
-    if any(recipe.hyperparameters.get(n.id) is None for n in names_in(rule.beta)):
+    if not never_moves(recipe, terms_of(rule.beta)):
         raise CannotConvert(recipe, "beta of its averaging moves")
+    update = spec.update if isinstance(spec.update, UpdateSpec) else UpdateSpec(mix=spec.update)
+    if update.clip_norm is not None or update.clip_value is not None:
+        hint = "the form holds while no clip acts: --drop-clips"
+        raise CannotConvert(recipe, "its step is clipped before it is averaged", hint)
+    if read_momentum(recipe) is not None:
+        raise CannotConvert(recipe, "momentum in the step and the averaging make two momenta")
     data = _base(recipe)
-    update = spec.update
-    scale = (
-        update.scale if isinstance(update, UpdateSpec) and update.scale is not None else Name("lr")
-    )
+    scale = update.scale if update.scale is not None else Name("lr")
     fed: Expr = mix_of(spec)
-    if decay is not None and decay.kind == "decoupled" and decay.at == "param":
-        rate = decay.amount if decay.times_lr else div(decay.amount, Name("lr"))
-        if data.pop("weight_decay", None) is not None:
-            fed = add(fed, mul(rate, Name("param")))
+    if data.get("weight_decay", {}).get("kind") == "decoupled":
+        assert decay is not None
+        del data["weight_decay"]
+        rate = mul(Name("lr"), decay.amount) if decay.times_lr else decay.amount
+        if decay.times_lr and scale == Name("lr"):
+            fed = add(fed, mul(decay.amount, Name("param")))
+        else:  # the decay has a rate of its own: the momentum sums whole steps
+            fed, scale = add(mul(scale, fed), mul(rate, Name("param"))), ONE
     weight = rule.weight
-    if not (isinstance(weight, Name) and weight.id in spec.scalars):
+    if not (isinstance(weight, Name) and weight.id in spec.scalars and weight.when == "now"):
         weight = Name(_free_name(data, "c"))
         data.setdefault("scalars", {})[weight.id] = format_expression(rule.weight)
     beta = format_expression(rule.beta)
     name = _free_name(data, "m")
-    data["signals"] = {**data.get("signals", {}), "d": format_expression(fed)}
+    signal = _free_name(data, "d")
+    data["signals"] = {**data.get("signals", {}), signal: format_expression(fed)}
     data["buffers"] = {
-        name: {"input": "d", "decay": f"1 - {weight.id}.prev", "gain": format_expression(scale)}
+        name: {"input": signal, "decay": f"1 - {weight.id}.prev", "gain": format_expression(scale)}
     }
     data["update"] = {
-        "mix": {name: f"({beta})*{weight.id}", "d": f"(1 - ({beta}))*({format_expression(scale)})"},
+        "mix": {
+            name: f"({beta})*{weight.id}",
+            signal: f"(1 - ({beta}))*({format_expression(scale)})",
+        },
         "scale": 1,
     }
     del data["averaging"]
-    data["evaluate"] = f"param + (1 - ({beta}))*(1 - {weight.id})*{name}"
+    data["evaluate"] = _averaged_point(recipe, name, f"(1 - ({beta}))*(1 - {weight.id})*{name}")
     data["extra_notes"] = [
         "The learning rate stands in the gain of the momentum, so that it may move and may be 0. "
         "At a constant lr, beta_a = 1 - c.prev, eta_a = lr*beta*c and alpha_a = lr*(1 - beta): "
@@ -193,12 +243,29 @@ def _averaged(recipe: Recipe) -> dict[str, Any]:
     return data
 
 
-def _without_clips(recipe: Recipe) -> Recipe:
+def _averaged_point(recipe: Recipe, name: str, offset: str) -> str:
+    """Return the evaluation point of an averaging whose offset buffer is called `name` now."""
+    point, rule = recipe.spec.evaluate, recipe.spec.averaging
+    if point is None or point == Name("average"):
+        return f"param + {offset}"
+    assert rule is not None
+    return format_expression(
+        substitute(point, lambda n: Name(name) if n.id == rule.buffer else None)
+    )
+
+
+def without_clips(recipe: Recipe) -> Recipe:
+    """Return the recipe without the clips of its signals, its preconditioner and its update."""
     data = _base(recipe)
     for signal in data.get("signals", {}).values():
         if isinstance(signal, dict):
             signal.pop("clip_norm", None)
             signal.pop("clip_value", None)
+    if isinstance(data.get("preconditioner"), dict):
+        data["preconditioner"].pop("clip_value", None)
+    if isinstance(data["update"], dict):
+        data["update"].pop("clip_norm", None)
+        data["update"].pop("clip_value", None)
     return parse_recipe(_yaml(data), f"{recipe.name}.yaml")
 
 

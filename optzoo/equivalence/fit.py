@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optzoo.equivalence.compare import Conditions, Side, own_lr
-from optzoo.equivalence.trajectory import Course, follow
+from optzoo.equivalence.trajectory import Course, follow, start_walk
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import names_in
 from optzoo.program.intervals import Interval
@@ -34,8 +34,9 @@ STALLED = 5
 ROOT = 1e-11
 """A root mean square distance, relative to the move, that counts as a root in float64."""
 TOO_FAR = 1e6
+USUAL_LINES = 16
 MAX_RUNS = 3_000
-"""Runs of both courses that a search may take: some ten seconds."""
+"""Runs of both courses, of a program of `USUAL_LINES`, that a search may take: some ten seconds."""
 
 Vector = npt.NDArray[np.float64]
 
@@ -79,9 +80,12 @@ class Fit:
         ]
         self.intervals: dict[str, Interval] = {n: knobs[n].interval for n in self.unknowns}
         self.held: dict[str, float] = {}
-        self.runs = 0
+        self.runs = 0.0
         self.program = right.program()
-        self.targets = [self._points(follow(left.program, c, self.domain)) for c in self.courses]
+        self.run_cost = max(1.0, len(self.program.lines) / USUAL_LINES)
+        self.targets = [
+            self._points(follow(start_walk(left.program, c, self.domain), c)) for c in self.courses
+        ]
         starts = [np.asarray([float(x) for x in c.start]) for c in self.courses]
         self.scales = [
             float(np.max(np.abs(target.reshape(-1, len(start)) - start))) or 1.0
@@ -96,7 +100,7 @@ class Fit:
 
     def residual(self, values: Mapping[str, float], gains: Sequence[float] | None) -> Vector:
         """Return the distances of all points, relative to the left recipe's largest move."""
-        self.runs += 1
+        self.runs += self.run_cost
         if self.runs > MAX_RUNS:
             raise OutOfRuns
         exact = {n: Fraction(v) for n, v in {**values, **self.held}.items()}
@@ -105,8 +109,9 @@ class Fit:
         for course, target, scale in zip(self.courses, self.targets, self.scales, strict=True):
             lrs = None if gains is None else self._lrs(course, gains)
             try:
-                points = self._points(follow(program, course, self.domain, step_lrs=lrs))
-            except ArithmeticError:
+                walk = start_walk(program, course, self.domain, step_lrs=lrs)
+                points = self._points(follow(walk, course))
+            except (ArithmeticError, ValueError):  # no value at these hyperparameters
                 return np.full(sum(len(t) for t in self.targets), TOO_FAR)
             rows.append((points - target) / scale)
         return np.nan_to_num(np.concatenate(rows), nan=TOO_FAR, posinf=TOO_FAR, neginf=-TOO_FAR)
@@ -319,6 +324,7 @@ class Fit:
 
     def _relative_stride(self, x: Vector, step: Vector, names: Sequence[str]) -> Vector:
         slopes = self._relative_slopes(x, names)
+        step = np.clip(step, -TOO_FAR, TOO_FAR)
         stride = slopes * step
         for i, name in enumerate(names):
             grows = np.expm1(np.clip(step[i], -5, 5))

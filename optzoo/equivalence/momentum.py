@@ -13,7 +13,6 @@ from typing import Any
 from optzoo.equivalence.terms import ONE_TERM, ZERO_TERM, Terms, TermsDomain, terms_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.linear import Form, LinearDomain
-from optzoo.program.domain import evaluate
 from optzoo.program.expressions import (
     ZERO,
     Expr,
@@ -125,10 +124,10 @@ def _form(recipe: Recipe, expr: Expr, values: dict[Name, Any]) -> Form[Terms]:
             hint = "the form holds while no clip acts; remove the clip from a copy of the recipe"
             raise CannotConvert(recipe, why, hint)
     domain: LinearDomain[Terms] = LinearDomain(TermsDomain())
-    value = evaluate(expr, domain, known)
+    value = domain.read(expr, known)
     if isinstance(value, Terms) and value.is_zero:
         return Form({})
-    if not isinstance(value, Form):
+    if domain.gains or not isinstance(value, Form):
         raise CannotConvert(recipe, f"`{format_expression(expr)}` is not linear in the gradients")
     return Form({k: v for k, v in value.terms.items() if not v.is_zero})
 

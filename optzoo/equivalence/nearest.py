@@ -8,24 +8,25 @@ decay this is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.linear import Form, LinearDomain, linear_step
+from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, linear_step
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
-from optzoo.program.numbers import FloatDomain
+from optzoo.program.numbers import NotRealError, RealDomain
 from optzoo.zoo import Recipe
 
 LAGS = 600
 """Lags followed; decays up to about 0.95 have died out before the tail is read."""
 REFERENCE_TOKENS = 32_768
 REFERENCE_ALPHA = 100.0
-_FLOATS = FloatDomain()
+_REALS = RealDomain()
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,33 @@ class Nearest:
 
 
 def impulse_response(program: Program, total_steps: int, lags: int = LAGS) -> list[float]:
-    """Return the weight of the gradient of step T in steps T, T + 1, ... at a constant lr."""
-    memory = initial_memory(program, _FLOATS)
+    """Return the weight of the gradient of step T in steps T, T + 1, ... at a constant lr.
+
+    Raises NotRealError where a scalar has no value on the way.
+    """
+    memory = initial_memory(program, _REALS)
 
     def inputs(t: int) -> Mapping[str, float]:
         given = {h.name: float(h.value) for h in program.hypers}
         return {**given, "t": float(t), "T": float(total_steps), "lr0": given.get("lr", 1.0)}
 
     for t in range(1, total_steps) if memory else ():
-        memory = kept_memory(program, run_scalars(program, _FLOATS, inputs(t), memory))
-    domain: LinearDomain[float] = LinearDomain(_FLOATS)
+        memory = kept_memory(program, run_scalars(program, _REALS, inputs(t), memory))
+    domain: LinearDomain[float] = LinearDomain(_REALS)
     buffers: dict[str, Any] = {s.name: Form({}) for s in program.tensor_states}
     weights = []
     for t in range(total_steps, total_steps + lags):
-        values: dict[Name, Any] = dict(run_scalars(program, _FLOATS, inputs(t), memory))
+        values: dict[Name, Any] = dict(run_scalars(program, _REALS, inputs(t), memory))
         memory = kept_memory(program, values)
         values[PARAM.prev] = Form({})
         values[GRAD] = Form({0: 1.0} if t == total_steps else {})
         values |= {Name(name, "prev"): value for name, value in buffers.items()}
         linear_step(program, domain, values)
         buffers = {s.name: values[Name(s.name)] for s in program.tensor_states}
-        weights.append(-values[PARAM].terms.get(0, 0.0))
+        moved = values[PARAM]
+        if not isinstance(moved, Form):
+            raise NotLinearError("the parameter is not a linear form in the gradients")
+        weights.append(-moved.terms.get(0, 0.0))
     return weights
 
 
@@ -74,14 +81,21 @@ def nearest_simplified(
     32k tokens and falls as 1/batch; lr is the recipe's times sqrt((1 - beta_start)(1 - beta1)).
     Raises InputError for a recipe without momentum.
     """
-    program = recipe.trained_program()
-    weights = impulse_response(program, total_steps)
+    program = recipe.trained_program(decays=False)
     knobs = recipe.hyperparameters
-    if not weights[-1] > 0 or not weights[-2] > 0:
+    try:
+        weights = impulse_response(program, total_steps)
+    except NotLinearError:
+        message = f"{recipe.name} is not linear in its gradients, and nothing is near to it"
+        raise InputError(Diagnostic("no-form", message)) from None
+    except NotRealError as error:
+        raise InputError(recipe.diagnostic(error)) from None
+    beta = weights[-1] / weights[-2] if 0 < weights[-1] < weights[-2] else 0.0
+    died = beta ** (LAGS - 1)
+    eta = weights[-1] / died if died > 0 else math.inf
+    if not math.isfinite(eta):
         message = f"{recipe.name} has no momentum that Simplified-AdEMAMix could be near to"
         raise InputError(Diagnostic("no-form", message))
-    beta = weights[-1] / weights[-2]
-    eta = weights[-1] / beta ** (LAGS - 1)
     left = sum(w - eta * beta**k for k, w in enumerate(weights))
     alpha = max(0.0, left / eta)
     start = _float(knobs, "beta_start") or _float(knobs, "beta1")

@@ -21,7 +21,7 @@ from optzoo.equivalence.fit import Fit, OutOfRuns, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
 from optzoo.errors import InputError
 from optzoo.interpreters.digits import DigitsDomain
-from optzoo.interpreters.linear import LinearDomain, run_linear
+from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, Name, Num, format_number, mul, substitute
 from optzoo.program.ir import Program
@@ -72,7 +72,8 @@ def find_substitution(
 
     None says that none was found, not that there is none.
     """
-    if _rank(left.program, own_values=True) > _rank(right.program()):
+    needed, possible = _rank(left.undecayed.program, own_values=True), _rank(right.program())
+    if needed is not None and possible is not None and needed > possible:
         return None  # the left has more momenta than the right can have
     fit = Fit(left, right, conditions, fixed, iterates_only)
     proof = _Proof(left, right, conditions, iterates_only)
@@ -89,13 +90,17 @@ def find_substitution(
     return None
 
 
-def _rank(program: Program, *, own_values: bool = False) -> int:
-    """Return how many momenta a program has, at its own values or at drawn ones."""
+def _rank(program: Program, *, own_values: bool = False) -> int | None:
+    """Return how many momenta a program has, at its own or drawn values; None if not linear."""
     values = {h.name: h.value for h in program.hypers} if own_values else {}
     rng = random.Random(0)
     domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
     inputs = DrawnInputs(program, rng, RANK_STEPS, values)
-    return Response.of(run_linear(program, domain, range(1, RANK_STEPS + 1), inputs)).rank
+    try:
+        run = run_linear(program, domain, range(1, RANK_STEPS + 1), inputs)
+    except NotLinearError:
+        return None
+    return Response.of(run).rank
 
 
 class _Proof:

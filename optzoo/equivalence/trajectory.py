@@ -7,9 +7,10 @@ move alike on such gradients move alike on all. Everything drawn is rational.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from optzoo.program.domain import (
@@ -89,7 +90,54 @@ def lr_rule(expr: Expr, domain: Domain[Any]) -> LrRule:
     return rule
 
 
-def follow(
+@dataclass(frozen=True)
+class Walk:
+    """A program under way along a course: what it holds after `t` steps.
+
+    `lr_at(t)` is the learning rate of step t, `inputs` what is the same in every step.
+    """
+
+    program: Program
+    domain: Domain[Any]
+    inputs: Mapping[str, Any]
+    lr_at: Callable[[int], Any]
+    param: Any
+    memory: Mapping[str, Any]
+    buffers: Mapping[str, Any]
+    t: int = 0
+
+    def after(self, numbers: Point, tensors: Domain[Any] | None = None) -> Walk:
+        """Return the walk one step on, with the gradient `numbers`; `tensors` runs its lines."""
+        domain, t = self.domain, self.t + 1
+        grad = tuple(domain.number(x) if isinstance(x, Fraction) else x for x in numbers)
+        buffers = self.buffers if self.t else _first_buffers(self.program, domain, self.param, grad)
+        scalars = self._scalars
+        param, new = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
+        kept = {  # a line that is a number is a tensor of that number
+            name: value if isinstance(value, tuple) else (value,) * len(grad)
+            for name, value in new.items()
+        }
+        memory = kept_memory(self.program, scalars)
+        return replace(self, param=param, memory=memory, buffers=kept, t=t)
+
+    @cached_property
+    def _scalars(self) -> Mapping[Name, Any]:
+        """The scalars of the next step, whatever its gradient."""
+        return run_scalars(self.program, self.domain, self._given(self.t + 1), self.memory)
+
+    def _given(self, t: int) -> dict[str, Any]:
+        return {**self.inputs, "t": self.domain.number(Fraction(t)), "lr": self.lr_at(t)}
+
+    @property
+    def evaluated(self) -> Any:
+        """The evaluation point after the step."""
+        given = self._given(self.t)
+        return run_view(
+            self.program, "eval", self.domain, given, self.memory, self.param, self.buffers
+        )
+
+
+def start_walk(
     program: Program,
     course: Course,
     domain: Domain[Any],
@@ -97,36 +145,36 @@ def follow(
     base_lr: Fraction | None = None,
     rule: LrRule | None = None,
     step_lrs: Sequence[Any] | None = None,
-) -> Trajectory:
-    """Run a program along a course.
+) -> Walk:
+    """Return a program at the start of a course.
 
     The learning rate of step t is `base_lr` (the program's own if left out) times the course's
-    factor, then `rule` of that; or `step_lrs` says it outright.
+    factor, then `rule` of that; or `step_lrs` says it outright. The one at construction, `lr0`, has
+    the factor 1: under a warmup it is not that of step 1.
     """
     number = domain.number
     inputs = {h.name: number(h.value) for h in program.hypers}
     base = inputs.get("lr", number(Fraction(1))) if base_lr is None else number(base_lr)
     inputs["T"] = number(Fraction(course.total_steps))
-    memory = initial_memory(program, domain)
-    param: Any = tuple(number(x) for x in course.start)
-    buffers: dict[str, Any] = {}
-    train, shown = [], []
-    for t, grad_numbers in enumerate(course.grads, start=1):
-        grad = tuple(number(x) for x in grad_numbers)
+    inputs["lr0"] = base if rule is None else rule(base, 1)
+
+    def lr_at(t: int) -> Any:
         if step_lrs is not None:
-            lr = step_lrs[t - 1]
-        else:
-            lr = domain.apply("mul", [base, number(course.lr_factors[t - 1])])
-            lr = lr if rule is None else rule(lr, t)
-        if t == 1:
-            buffers = _first_buffers(program, domain, param, grad)
-            inputs["lr0"] = lr
-        inputs |= {"t": number(Fraction(t)), "lr": lr}
-        scalars = run_scalars(program, domain, inputs, memory)
-        param, buffers = run_step(program, domain, scalars, param, grad, buffers)
-        memory = kept_memory(program, scalars)
-        train.append(param)
-        shown.append(run_view(program, "eval", domain, inputs, memory, param, buffers))
+            return step_lrs[t - 1]
+        lr = domain.apply("mul", [base, number(course.lr_factors[t - 1])])
+        return lr if rule is None else rule(lr, t)
+
+    param = tuple(number(x) for x in course.start)
+    return Walk(program, domain, inputs, lr_at, param, initial_memory(program, domain), {})
+
+
+def follow(walk: Walk, course: Course) -> Trajectory:
+    """Take all steps of a course."""
+    train, shown = [], []
+    for grad in course.grads:
+        walk = walk.after(grad)
+        train.append(walk.param)
+        shown.append(walk.evaluated)
     return Trajectory(tuple(train), tuple(shown))
 
 

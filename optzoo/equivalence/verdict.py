@@ -74,6 +74,9 @@ def equivalence(
     `fixed`, that make them the same. Raises InputError where a recipe has no value.
     """
     conditions = conditions or Conditions()
+    for recipe in (left, right):
+        last = max(conditions.steps, conditions.long_steps)
+        recipe.check_steps(last, total_steps=conditions.total_steps or last)
     a, b = Side(left), Side(right, right_lr)
     comparison = compare(a, b, conditions)
     verdict = Verdict(a, b, conditions, iterates_only, comparison)
@@ -127,7 +130,8 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
     a, b = _labels(verdict)
     lines = [_headline(verdict)]
     if verdict.same:
-        lines.append(f"  {_proof(verdict.comparison)}, {_scope(verdict.conditions)}")
+        scope = _scope(verdict.conditions, switches=verdict.comparison.switches)
+        lines.append(f"  {_proof(verdict.comparison)}, {scope}")
         if verdict.iterates_only and verdict.comparison.eval is not None:
             lines.append("  the evaluation points differ, and were left out")
         return "\n".join(lines)
@@ -169,10 +173,11 @@ def _proof(comparison: Comparison) -> str:
     return f"equal to {AGREEMENT} digits (roots and powers are not rational)"
 
 
-def _scope(conditions: Conditions) -> str:
+def _scope(conditions: Conditions, *, switches: bool) -> str:
     lr = "a constant learning rate" if conditions.constant_lr else "any learning-rate schedule"
     clip = "" if conditions.grad_size >= 1 else f", gradients below {float(conditions.grad_size):g}"
-    return f"at drawn gradients and {lr}{clip}, over {conditions.long_steps} steps"
+    edges = ", where signs turn and clips begin too," if switches else ""
+    return f"at drawn gradients{edges} and {lr}{clip}, over {conditions.long_steps} steps"
 
 
 def _cause_lines(cause: Cause, a: str, b: str) -> list[str]:
@@ -190,7 +195,7 @@ def _cause_lines(cause: Cause, a: str, b: str) -> list[str]:
     else:
         lines.append("  weights of gradients: the same, what is not linear held fixed")
     if cause.decay:
-        lines.append("  weight decay: differs, they part without any gradient too")
+        lines.append("  weight decay: differs")
     if cause.left_held != cause.right_held:
         left, right = (", ".join(h) or "nothing" for h in (cause.left_held, cause.right_held))
         lines.append(f"  not linear: {left} in {a}, {right} in {b}")

@@ -3,33 +3,44 @@
 `load_document` reports every mistake of a file at once, each with file, line, column and a caret.
 It is used for recipes, setups and sweeps alike and knows nothing of their meaning.
 
-Bounds: 1 MiB of text, 40 levels of nesting, 20,000 values after aliases are expanded. YAML is read
-as YAML 1.2 would: only `true` and `false` are booleans, and `1e-3` is a number.
+Bounds: 1 MiB of text, 40 levels of nesting and 20,000 values after aliases are expanded, 200
+characters in a key and 300 in a number. YAML is read as YAML 1.2 would: only `true` and `false` are
+booleans, and `1e-3` is a number.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import re
+import stat
 import types
 import typing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
+from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
+MAX_KEY = 200
+MAX_NUMBER = 300
+MAX_REPORTED = 100
+"""Mistakes of one file that are told apart; there is no use in more."""
 
 Loc = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
-_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.?[0-9]*([eE][-+]?[0-9]+)?$")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""Where YAML ends a line; `str.splitlines` knows more places."""
 _SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf")}
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -72,9 +83,12 @@ class Document:
                 known = (*known, part)
         return known
 
+    @cached_property
+    def _lines(self) -> list[str]:
+        return _LINE_BREAK.split(self.text)
+
     def _line(self, number: int) -> str:
-        lines = self.text.splitlines()
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
 
 
 def read_document(path: str | Path) -> Document:
@@ -82,52 +96,56 @@ def read_document(path: str | Path) -> Document:
 
     Raises InputError when it cannot be read, is too large, or is not the YAML described above.
     """
-    path = Path(path)
+    return parse_document(read_text(path), str(path))
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a regular file of at most `MAX_BYTES` in UTF-8.
+
+    Raises InputError for anything else, before it is read.
+    """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(
-                Diagnostic(
-                    "too-large",
-                    f"{path}: {size:,} bytes; a recipe or setup has at most {MAX_BYTES:,}",
-                    hint="is this the right file?",
-                )
-            )
-        text = path.read_text(encoding="utf-8")
-    except IsADirectoryError:
-        raise InputError(Diagnostic("unreadable", f"{path}: is a directory, not a file")) from None
+        return _bounded_bytes(path).decode()
     except UnicodeDecodeError as error:
-        raise InputError(
-            Diagnostic("unreadable", f"{path}: not UTF-8 text (byte {error.start})")
-        ) from None
+        message = f"{path}: not UTF-8 text (byte {error.start})"
     except OSError as error:
-        raise InputError(
-            Diagnostic("unreadable", f"{path}: cannot be read: {error.strerror or error}")
-        ) from None
-    return parse_document(text, str(path))
+        message = f"{path}: cannot be read: {error.strerror or error}"
+    raise InputError(Diagnostic("unreadable", message))
+
+
+def _bounded_bytes(path: str | Path) -> bytes:
+    # without waiting: opening a pipe that nobody writes to would wait for ever
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
+            raise InputError(Diagnostic("unreadable", f"{path}: is {kind}, not a file"))
+        data = bytearray()
+        while status.st_size <= MAX_BYTES and len(data) <= MAX_BYTES:
+            part = os.read(handle, MAX_BYTES + 1 - len(data))
+            if not part:
+                return bytes(data)
+            data += part
+        message = f"{path}: {max(status.st_size, len(data)):,} bytes; a recipe or setup has at most"
+        hint = "is this the right file?"
+        raise InputError(Diagnostic("too-large", f"{message} {MAX_BYTES:,}", hint=hint))
+    finally:
+        os.close(handle)
 
 
 def parse_document(text: str, path: str) -> Document:
     """Parse YAML text; see `read_document`."""
     document = Document(path, text)
-    if len(text.encode()) > MAX_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        message = f"{path}: character {error.start} is half of a surrogate pair, not text"
+        raise InputError(Diagnostic("unreadable", message)) from None
+    if size > MAX_BYTES:
         raise InputError(Diagnostic("too-large", f"{path}: more than {MAX_BYTES:,} bytes"))
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):  # a state machine: no recursion
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    raise InputError(
-                        Diagnostic(
-                            "too-deep",
-                            f"nested more than {MAX_DEPTH} levels deep",
-                            _mark_location(document, event.start_mark),
-                        )
-                    )
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _BoundedLoader(document).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         location = _mark_location(document, mark) if mark else None
@@ -135,10 +153,45 @@ def parse_document(text: str, path: str) -> Document:
         raise InputError(Diagnostic("bad-yaml", message, location)) from None
     except yaml.YAMLError as error:
         raise InputError(Diagnostic("bad-yaml", f"{path}: not valid YAML: {error}")) from None
+    except InputError:
+        raise
+    except (ValueError, OverflowError):  # an escape beyond the last character of Unicode
+        message = f"{path}: not valid YAML: an escape stands for no character"
+        raise InputError(Diagnostic("bad-yaml", message)) from None
     if root is None:
         raise InputError(Diagnostic("empty", f"{path}: the file is empty"))
     document.data = _Builder(document).build(root, ())
     return document
+
+
+class _BoundedLoader(yaml.BaseLoader):
+    """Reads YAML into nodes; what is nested too deep or holds too many values ends it."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__(document.text)
+        self.document = document
+        self.depth = self.nodes = 0
+
+    def get_event(self) -> Any:
+        """Take the next event, of which every node is composed: no recursion runs ahead of it."""
+        event = super().get_event()  # type: ignore[no-untyped-call]
+        self.nodes += isinstance(event, yaml.NodeEvent)
+        self.depth += isinstance(event, yaml.CollectionStartEvent)
+        self.depth -= isinstance(event, yaml.CollectionEndEvent)
+        if self.depth > MAX_DEPTH:
+            raise _too_deep(_mark_location(self.document, event.start_mark))
+        if self.nodes > 2 * MAX_VALUES:  # a key is a node as well
+            raise _too_many(_mark_location(self.document, event.start_mark))
+        return event
+
+
+def _too_deep(where: Location) -> InputError:
+    return InputError(Diagnostic("too-deep", f"nested more than {MAX_DEPTH} levels deep", where))
+
+
+def _too_many(where: Location) -> InputError:
+    message = f"more than {MAX_VALUES:,} values once aliases are expanded"
+    return InputError(Diagnostic("too-large", message, where))
 
 
 def load_document(path: str | Path, model: type[M], *, what: str = "file") -> tuple[M, Document]:
@@ -181,8 +234,9 @@ class _Builder:
         self.count += 1
         where = self._locate(node)
         if self.count > MAX_VALUES:
-            message = f"more than {MAX_VALUES:,} values once aliases are expanded"
-            raise InputError(Diagnostic("too-large", message, where))
+            raise _too_many(where)
+        if len(loc) > MAX_DEPTH:  # through aliases
+            raise _too_deep(where)
         self.document.values[loc] = where
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, where)
@@ -203,7 +257,10 @@ class _Builder:
             where = self._locate(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
                 raise InputError(Diagnostic("bad-yaml", "a key must be a word", where))
-            key = key_node.value
+            key = _text(key_node.value, where)
+            if len(key) > MAX_KEY:
+                message = f"a key of {len(key):,} characters: at most {MAX_KEY}"
+                raise InputError(Diagnostic("too-large", message, where))
             if key in result:
                 message = f"the key `{key}` appears twice"
                 raise InputError(Diagnostic("duplicate-key", message, where))
@@ -218,25 +275,51 @@ class _Builder:
         return _mark_location(self.document, start, max(1, width))
 
     def _scalar(self, node: yaml.ScalarNode, where: Location) -> Any:
-        text = node.value
+        text = _text(node.value, where)
         if node.style is not None:  # quoted or block text stays text
             return text
         if text.lower() in _WORDS:
             return _WORDS[text.lower()]
         if text.lower() in _SPECIAL:
             return _SPECIAL[text.lower()]
-        if _INT.match(text):
-            return int(text.replace("_", ""))
-        if _FLOAT.match(text) and any(c.isdigit() for c in text):
-            return float(text.replace("_", ""))
+        is_int = _INT.fullmatch(text) is not None
+        if not is_int and not _FLOAT.fullmatch(text):
+            return text
+        if len(text) > MAX_NUMBER:
+            message = f"a number of {len(text):,} characters: at most {MAX_NUMBER}"
+            raise InputError(Diagnostic("bad-value", message, where))
+        return int(text.replace("_", "")) if is_int else number_or_text(text.replace("_", ""))
+
+
+def number_or_text(text: str) -> float | str:
+    """Return the number that a text is, else the text.
+
+    What float64 would make 0 or infinite stays text, for others to refuse as it was written.
+    """
+    try:
+        value = float(text)
+    except ValueError:
         return text
+    vanishes = value == 0 and any(c in "123456789" for c in text.lower().partition("e")[0])
+    overflows = math.isinf(value) and any(c.isdigit() for c in text)
+    return text if vanishes or overflows else value
+
+
+def _text(text: str, where: Location) -> str:
+    """Return the text of a node. Raises InputError where it would act on a terminal, or is none."""
+    match = CONTROLS.search(text)
+    if match is not None:
+        message = f"the character U+{ord(match[0]):04X} is not text"
+        hint = "control characters, and halves of surrogate pairs, stand for nothing here"
+        raise InputError(Diagnostic("bad-value", message, where, hint))
+    return text
 
 
 def _diagnostics(
     error: ValidationError, document: Document, model: type[BaseModel]
 ) -> list[Diagnostic]:
     found: dict[tuple[str, Loc], Diagnostic] = {}
-    for item in error.errors():
+    for item in error.errors()[:MAX_REPORTED]:
         loc: Loc = tuple(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
@@ -29,12 +30,20 @@ def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe"
     """
     text = str(name_or_path)
     known = shipped(kind)
-    if text in known and not Path(text).is_file():
+    if text in known and not path_is(Path.is_file, text):
         return known[text]
     path = Path(text)
-    if path.exists():
+    if path_is(Path.exists, text):
         return path
     looks_like_path = path.suffix in (".yaml", ".yml") or "/" in text
     message = f"no such file: `{text}`" if looks_like_path else f"no {what} is called `{text}`"
     hint = did_you_mean(path.stem, known, what=f"shipped {what}s")
     raise InputError(Diagnostic("not-found", message, hint=hint))
+
+
+def path_is(test: Callable[[Path], bool], text: str) -> bool:
+    """Apply a test to a path; False for what no path can be: too long, or with a NUL in it."""
+    try:
+        return test(Path(text))
+    except (OSError, ValueError):
+        return False

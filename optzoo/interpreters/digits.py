@@ -15,17 +15,23 @@ from optzoo.program.decimals import DECIMAL_RULES
 
 DIGITS = 70
 """Digits carried, far more than two programs are ever asked to agree to."""
+MAX_BITS = 1 << 16
+"""Size of the integers of a rational; beyond it decimals are the faster way to the same answer."""
 
 Number = Decimal | Fraction
 Value = Number | tuple[Number, ...]
 
 
 class NotRationalError(ArithmeticError):
-    """An operation whose result is not rational was asked for in exact arithmetic."""
+    """An operation whose result is not rational, or too long, was asked for in exact arithmetic."""
+
+
+def _bits(a: Fraction) -> int:
+    return max(a.numerator.bit_length(), a.denominator.bit_length())
 
 
 def _exact_pow(a: Fraction, b: Fraction) -> Fraction:
-    if b.denominator != 1:
+    if b.denominator != 1 or abs(b) * _bits(a) > MAX_BITS:
         raise NotRationalError("pow")
     return a ** int(b)
 
@@ -93,4 +99,7 @@ class DigitsDomain:
         rule = self.rules.get(op)
         if rule is None:
             raise NotRationalError(op)
-        return rule(*args)
+        value = rule(*args)
+        if isinstance(value, Fraction) and _bits(value) > MAX_BITS:
+            raise NotRationalError(op)
+        return value

@@ -1,9 +1,10 @@
 """The linear interpreter: a tensor is a linear form in the gradients, with exact coefficients.
 
 What is not linear is told apart, not approximated. An operation that multiplies a linear form by
-something that depends on gradients (the division by a root of squares, a sign, a clip) is a
-*gain*: the form passes through, times a number that `gain` supplies, 1 unless told otherwise. A
-tensor that is no linear form at all (a running mean of squares) is `OPAQUE`.
+something that depends on gradients (the division by a root of squares, a mask, a sign, a clip) is
+a *gain*: the form passes through as if that were 1, or what `gain` says, and the place is recorded.
+A tensor that is no linear form at all (a running mean of squares) is `Opaque`. It carries the
+number that it is multiplied by: k*mask*m and mask*(k*m) are the same form held by the same mask.
 
 The coefficients live in any scalar domain: rationals decide, symbols print. This file does not
 choose them and knows no recipe.
@@ -12,17 +13,20 @@ choose them and knows no recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from optzoo.program.domain import Domain, evaluate, initial_memory, run_scalars
-from optzoo.program.expressions import ZERO, Name
+from optzoo.program.domain import Domain, initial_memory, run_scalars
+from optzoo.program.expressions import ZERO, Call, Expr, Name, Num
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.numbers import NotRealError
 
 C = TypeVar("C")
-Kind = Literal["preconditioner", "sign", "norm clip", "elementwise clip"]
+Kind = Literal[
+    "preconditioner", "sign", "norm clip", "elementwise clip", "elementwise factor", "norm factor"
+]
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,38 @@ class Form(Generic[C]):
         return self.terms.get(source)
 
 
-class _Opaque:
-    """A tensor that is not a linear form."""
+@dataclass(frozen=True)
+class Factor:
+    """What is held fixed: `expr` multiplies a form, or divides it if `divides`."""
 
-    def __repr__(self) -> str:
-        return "OPAQUE"
+    kind: Kind
+    expr: Expr
+    divides: bool = False
 
 
-OPAQUE = _Opaque()
+@dataclass(frozen=True)
+class Opaque(Generic[C]):
+    """A tensor that is not a linear form: `coefficient` times all the `factors`.
+
+    `is_norm` says that all its elements are one number, made of norms; `is_product` that linear
+    forms are multiplied in it: times another form it has no linear part.
+    """
+
+    coefficient: C
+    factors: tuple[Factor, ...]
+    is_norm: bool = False
+    is_product: bool = False
+
+    def read_as(self, name: Name, one: C) -> Opaque[C]:
+        """Return what a line holds under its name; a plain divisor is still told as one."""
+        if all(factor.divides for factor in self.factors):
+            return self
+        kind: Kind = "norm factor" if self.is_norm else "elementwise factor"
+        return replace(self, coefficient=one, factors=(Factor(kind, name),))
+
+
 Value = Any
-"""A scalar of the coefficient domain, a Form, or OPAQUE."""
+"""A scalar of the coefficient domain, a Form, or an Opaque."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +80,54 @@ class Gain:
     kind: Kind
     line: Name
     sources: tuple[Hashable, ...]
+    factor: Factor
 
 
 @dataclass
 class LinearDomain(Generic[C]):
-    """Linear forms over a scalar domain; `gains` collects what was held fixed, line by line."""
+    """Linear forms over a scalar domain; `gains` collects what was held fixed, line by line.
+
+    `line` and `node` say which operation of which line is being applied. `gain` returns what a
+    factor held fixed is taken to be, left out 1.
+    """
 
     scalars: Domain[C]
-    gain: Callable[[Kind, Name], C] | None = None
+    gain: Callable[[Factor], C] | None = None
     line: Name = PARAM
+    node: Call | None = None
     gains: list[Gain] = field(default_factory=list)
 
     def number(self, value: Fraction) -> Value:
         """Return a literal."""
         return self.scalars.number(value)
 
+    def read(self, expr: Expr, values: Mapping[Name, Value]) -> Value:
+        """Return the value of an expression, remembering where each operation stands."""
+        if isinstance(expr, Num):
+            return self.number(expr.value)
+        if isinstance(expr, Name):
+            value = values[expr]
+            return value.read_as(expr, self._one) if isinstance(value, Opaque) else value
+        args = [self.read(arg, values) for arg in expr.args]
+        self.node = expr
+        return self.apply(expr.op, args)
+
     def apply(self, op: str, args: Sequence[Value]) -> Value:
         """Apply an operation to scalars, linear forms and opaque tensors."""
         if not any(_is_tensor(arg) for arg in args):
             return self.scalars.apply(op, args)
         rule = getattr(self, f"_{op}", None)
-        return rule(*args) if rule is not None else OPAQUE
+        return rule(*args) if rule is not None else self._opaque(*args)
+
+    @property
+    def _one(self) -> C:
+        return self.scalars.number(Fraction(1))
 
     # ---------------------------------------------------------------- rules
 
     def _add(self, a: Value, b: Value) -> Value:
         if not (isinstance(a, Form) and isinstance(b, Form)):
-            return OPAQUE
+            return self._opaque(a, b)
         terms = dict(a.terms)
         for source, value in b.terms.items():
             terms[source] = (
@@ -88,67 +135,88 @@ class LinearDomain(Generic[C]):
             )
         return Form(terms)
 
-    def _neg(self, a: Value) -> Value:
-        return self._each(a, lambda c: self.scalars.apply("neg", [c]))
-
     def _sub(self, a: Value, b: Value) -> Value:
+        if not (isinstance(a, Form) and isinstance(b, Form)):
+            return self._opaque(a, b)
         return self._add(a, self._neg(b))
 
+    def _neg(self, a: Value) -> Value:
+        return self._scaled(a, "neg")
+
     def _mul(self, a: Value, b: Value) -> Value:
-        for form, other in ((a, b), (b, a)):
-            if isinstance(form, Form) and not _is_tensor(other):
-                return Form(
-                    {s: self.scalars.apply("mul", [c, other]) for s, c in form.terms.items()}
-                )
-            if isinstance(form, Form) and other is OPAQUE:
-                return self._held("preconditioner", form)
-        return OPAQUE
+        for i, (form, other) in enumerate(((a, b), (b, a))):
+            if not _is_tensor(other):
+                return self._scaled(form, "mul", other)
+            if isinstance(form, Form) and isinstance(other, Opaque) and not other.is_product:
+                return self._scaled(self._held(form, other.factors), "mul", other.coefficient)
+            if isinstance(form, Form) and isinstance(other, Form) and not other.terms:
+                return self._held(form, (Factor("elementwise factor", self._operand(1 - i)),))
+        if isinstance(a, Opaque) and isinstance(b, Opaque):
+            return Opaque(
+                self.scalars.apply("mul", [a.coefficient, b.coefficient]),
+                a.factors + b.factors,
+                a.is_norm and b.is_norm,
+                a.is_product or b.is_product,
+            )
+        return replace(self._opaque(a, b), is_product=True)
 
     def _div(self, a: Value, b: Value) -> Value:
-        if not isinstance(a, Form):
-            return NORM if isinstance(a, _Norm) else OPAQUE
         if not _is_tensor(b):
-            return self._each(a, lambda c: self.scalars.apply("div", [c, b]))
-        return self._held("norm clip" if isinstance(b, _Norm) else "preconditioner", a)
+            return self._scaled(a, "div", b)
+        is_norm = isinstance(b, Opaque) and b.is_norm
+        divisor = Factor("norm clip" if is_norm else "preconditioner", self._operand(1), True)
+        if isinstance(a, Form):
+            return self._held(a, (divisor,))
+        if isinstance(a, Opaque):
+            whole = a.is_norm and is_norm
+            return replace(a, factors=(*a.factors, divisor), is_norm=whole)
+        return Opaque(a, (divisor,), is_norm)
 
     def _sign(self, a: Value) -> Value:
-        return self._held("sign", a)
-
-    def _norm(self, a: Value) -> Value:
-        return NORM
+        if not isinstance(a, Form):
+            return self._opaque(a)
+        return self._held(a, (Factor("sign", self._whole()),))
 
     def _min(self, *args: Value) -> Value:
         forms = [arg for arg in args if _is_tensor(arg)]
         if len(forms) == 1 and isinstance(forms[0], Form):
-            return self._held("elementwise clip", forms[0])
-        return NORM if any(isinstance(form, _Norm) for form in forms) else OPAQUE
+            return self._held(forms[0], (Factor("elementwise clip", self._whole()),))
+        return self._opaque(*args)
 
     _max = _min
 
-    def _each(self, a: Value, function: Callable[[C], C]) -> Value:
-        if not isinstance(a, Form):
-            return a if isinstance(a, _Norm) else OPAQUE
-        return Form({source: function(value) for source, value in a.terms.items()})
+    def _norm(self, _: Value) -> Value:
+        return Opaque(self._one, (Factor("norm factor", self._whole()),), is_norm=True)
 
-    def _held(self, kind: Kind, a: Value) -> Value:
-        if not isinstance(a, Form):
-            return OPAQUE
-        self.gains.append(Gain(kind, self.line, tuple(a.terms)))
-        if self.gain is None:
-            return a
-        factor = self.gain(kind, self.line)
-        return self._each(a, lambda c: self.scalars.apply("mul", [c, factor]))
+    # ---------------------------------------------------------------- what they are made of
 
+    def _whole(self) -> Expr:
+        return ZERO if self.node is None else self.node
 
-class _Norm(_Opaque):
-    """An opaque value made from the norm of one tensor: dividing by it is a clip."""
+    def _operand(self, place: int) -> Expr:
+        return ZERO if self.node is None else self.node.args[place]
 
+    def _opaque(self, *args: Value) -> Opaque[C]:
+        """Return what an operation without a linear part makes of its arguments."""
+        is_norm = all(isinstance(a, Opaque) and a.is_norm for a in args if _is_tensor(a))
+        kind: Kind = "norm factor" if is_norm else "elementwise factor"
+        return Opaque(self._one, (Factor(kind, self._whole()),), is_norm)
 
-NORM = _Norm()
+    def _scaled(self, a: Value, op: str, *by: C) -> Value:
+        """Apply a scalar operation to what a tensor is multiplied by."""
+        if isinstance(a, Opaque):
+            return replace(a, coefficient=self.scalars.apply(op, [a.coefficient, *by]))
+        return Form({s: self.scalars.apply(op, [value, *by]) for s, value in a.terms.items()})
+
+    def _held(self, a: Form[C], factors: Sequence[Factor]) -> Form[C]:
+        self.gains += [Gain(f.kind, self.line, tuple(a.terms), f) for f in factors]
+        for value in () if self.gain is None else map(self.gain, factors):
+            a = self._scaled(a, "mul", value)
+        return a
 
 
 def _is_tensor(value: Value) -> bool:
-    return isinstance(value, Form | _Opaque)
+    return isinstance(value, Form | Opaque)
 
 
 # -------------------------------------------------------------------- running a program
@@ -227,5 +295,8 @@ def linear_step(
     """
     for line in program.step:
         domain.line = line.target
-        value = Form({}) if line.expr == ZERO else evaluate(line.expr, domain, values)
+        try:
+            value = Form({}) if line.expr == ZERO else domain.read(line.expr, values)
+        except NotRealError as error:  # of the coefficients' domain
+            raise error.at(line, None) from None
         values[line.target] = value if assigned is None else assigned(line.target, value)

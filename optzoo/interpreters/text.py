@@ -21,6 +21,7 @@ from optzoo.program.expressions import (
     Num,
     format_number,
     names_in,
+    num,
     parse_expression,
     substitute,
 )
@@ -36,6 +37,7 @@ GREEK = frozenset(
 )
 SYMBOLS = {"eps": r"\varepsilon", "weight_decay": r"\lambda", "grad": "g", "param": "w"}
 SYMBOLS["preconditioned"] = r"\tilde{g}"
+MINUS_ONE = num(-1)
 SUM, PRODUCT, SIGN, POWER, ATOM = 1, 2, 3, 4, 9
 
 
@@ -149,12 +151,18 @@ class Printer:
         above: list[Expr] = []
         below: list[Expr] = []
         _factors(expr, above, below)
-        signs = sum(isinstance(f, Call) and f.op == "neg" for f in above)
-        above = [f.args[0] if isinstance(f, Call) and f.op == "neg" else f for f in above]
+        negative = (above + below).count(MINUS_ONE) % 2 == 1
+        above = [f for f in above if f != MINUS_ONE]
+        below = [f for f in below if f != MINUS_ONE]
         printed = self._times(above)
         if below:
             printed = self._over(printed, self._times(below))
-        return Printed("-" + self._wrapped(printed, PRODUCT), SIGN) if signs % 2 else printed
+        return self._minus(printed) if negative else printed
+
+    def _minus(self, printed: Printed) -> Printed:
+        """Put a minus before a product or what binds tighter; -a*b is a product, -a a factor."""
+        text = "-" + self._wrapped(printed, PRODUCT)
+        return Printed(text, PRODUCT if printed.level == PRODUCT else SIGN)
 
     def _times(self, factors: Sequence[Expr]) -> Printed:
         if not factors:
@@ -190,7 +198,7 @@ class Printer:
         return Printed(f"{self.print(a).text} - {self._wrapped(self.print(b), PRODUCT)}", SUM)
 
     def _neg(self, a: Expr) -> Printed:
-        return Printed(f"-{self._wrapped(self.print(a), PRODUCT)}", SIGN)
+        return self._minus(self.print(a))
 
     def _raised(self, base: str, exponent: str) -> Printed:
         if self.is_latex:
@@ -256,13 +264,16 @@ def _shifted(offset: int) -> str:
 
 
 def _factors(expr: Expr, above: list[Expr], below: list[Expr]) -> None:
-    """Collect the factors of a product of products and quotients."""
+    """Collect the factors of a product of products and quotients; a minus is the factor -1."""
     if isinstance(expr, Call) and expr.op == "mul":
         for arg in expr.args:
             _factors(arg, above, below)
     elif isinstance(expr, Call) and expr.op == "div":
         _factors(expr.args[0], above, below)
         _factors(expr.args[1], below, above)
+    elif isinstance(expr, Call) and expr.op == "neg":
+        above.append(MINUS_ONE)
+        _factors(expr.args[0], above, below)
     elif expr != ONE:
         above.append(expr)
 

@@ -2,18 +2,21 @@
 
 It refuses unbound and rebound names, sort errors, unused lines and buffers, `param` not assigned
 exactly once, `.prev` of a name without state, `norm` among the scalars, views that are not linear,
-and division by something that can be zero on the declared intervals.
+division by something that can be zero on the declared intervals, and what has no finite real value
+on them. `check_values` refuses what has none at the values a program is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from typing import Literal
 
 from optzoo.errors import did_you_mean
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
-from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
+from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS
 
@@ -43,7 +46,12 @@ def check_program(program: Program) -> list[Fault]:
     faults = _check_sorts(program)
     if faults:
         return faults
-    return [*_check_views(program), *_check_use(program), *_check_division(program)]
+    faults = [*_check_views(program), *_check_use(program)]
+    values = intervals_of(program)
+    unreal = _check_reals(program, values)
+    at_fault = {fault.source for fault in unreal}  # a divisor without a value says nothing more
+    division = [f for f in _check_division(program, values) if f.source not in at_fault]
+    return [*faults, *unreal, *division]
 
 
 def sorts_of(program: Program) -> dict[Name, Sort]:
@@ -188,12 +196,16 @@ def _check_use(program: Program) -> list[Fault]:
     return faults
 
 
-# ------------------------------------------------------------------ division by zero
+# ------------------------------------------------------------------ values
 
 _UNIT = Interval(0.0, 1.0)
 _UNIT_OPEN = Interval(0.0, 1.0, False, True)
 _NONNEGATIVE = Interval(0.0, float("inf"), False, True)
 _POSITIVE = Interval(0.0, float("inf"), True, True)
+STEPS = Interval(1.0, float("inf"), False, True)
+"""Where t and T lie."""
+MAX_LOOKS = 50
+"""Passes over a program in search of what its states may hold."""
 _INVARIANTS = (_UNIT_OPEN, _UNIT, _POSITIVE, _NONNEGATIVE, EVERYTHING)
 
 
@@ -204,17 +216,16 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
     that every step preserves.
     """
     inputs: dict[Name, Interval] = {Name(h.name): h.interval for h in program.hypers}
-    inputs[Name("t")] = Interval(1.0, float("inf"), False, True)
-    inputs[Name("T")] = Interval(1.0, float("inf"), False, True)
+    inputs[Name("t")] = inputs[Name("T")] = STEPS
     inputs[Name("lr0")] = inputs.get(Name("lr"), _NONNEGATIVE)
     inputs |= {GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
     rank = {s.name: 0 for s in program.states}
-    while True:
+    for looking in count():
         values = dict(inputs)
         for state in program.states:
             values[Name(state.name, "prev")] = _INVARIANTS[rank[state.name]]
         for line in program.lines:
-            values[line.target] = _interval(line.expr, values)
+            values[line.target] = _line_interval(line, values)
         loosened = False
         for state in program.states:
             invariant = _INVARIANTS[rank[state.name]]
@@ -225,27 +236,100 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
                 loosened = True
         if not loosened:
             return values
+        if looking == MAX_LOOKS:  # a long chain of states: know nothing of any
+            rank = dict.fromkeys(rank, len(_INVARIANTS) - 1)
+    raise AssertionError("a state that may be anything holds")
 
 
-def _interval(expr: Expr, values: dict[Name, Interval]) -> Interval:
+Never = list[tuple[Call, str]]
+"""Operations without a value anywhere, and why."""
+
+
+def _line_interval(
+    line: Line, values: dict[Name, Interval], never: Never | None = None
+) -> Interval:
+    """Return what a line may hold; what it must lie in is checked when it is computed."""
+    interval = interval_of(line.expr, values, never)
+    if line.within is None:
+        return interval
+    return interval.meet(line.within) or line.within
+
+
+def interval_of(
+    expr: Expr, values: Mapping[Name, Interval], never: Never | None = None
+) -> Interval:
+    """Return an interval that holds every value of an expression.
+
+    Operations that have no finite real value anywhere are added to `never`, innermost first.
+    """
     if isinstance(expr, Num):
         return point(float(expr.value))
     if isinstance(expr, Name):
         return values[expr]
-    if expr.op == "mul" and expr.args[0] == expr.args[1]:
-        return apply_interval("square", [_interval(expr.args[0], values)])
-    return apply_interval(expr.op, [_interval(arg, values) for arg in expr.args])
+    op, args = expr.op, [interval_of(arg, values, never) for arg in expr.args]
+    if op == "mul" and expr.args[0] == expr.args[1]:
+        op, args = "square", args[:1]
+    interval = apply_interval(op, args)
+    reason = never_real(op, args, interval)
+    if reason is None:
+        return interval
+    if never is not None:
+        never.append((expr, reason))
+    return EVERYTHING
 
 
-def _check_division(program: Program) -> list[Fault]:
+def _check_reals(program: Program, values: dict[Name, Interval]) -> list[Fault]:
+    """Return what has no finite real value at any step, whatever the hyperparameters are."""
     faults = []
-    values = intervals_of(program)
+    for line in program.lines:
+        never: Never = []
+        interval_of(line.expr, values, never)
+        faults += [_not_real(line, node, reason) for node, reason in never[:1]]
+    return faults
+
+
+def _not_real(line: Line, node: Call, reason: str, when: str = "") -> Fault:
+    message = f"`{format_expression(node)}` has no value{when}: {reason}"
+    hint = "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
+    return Fault("not-real", message, line.source, node.span, hint)
+
+
+def check_values(program: Program) -> list[Fault]:
+    """Return what has no value, or an illegal one, at the first step of a program as it stands.
+
+    Hyperparameters are at their values, but the learning rate, which a scheduler may move, and T.
+    """
+    values: dict[Name, Interval] = {Name(h.name): point(float(h.value)) for h in program.hypers}
+    rates = [h.interval for h in program.hypers if h.name == "lr"]
+    values[Name("lr")] = values[Name("lr0")] = rates[0] if rates else _NONNEGATIVE
+    values |= {Name("t"): point(1.0), Name("T"): STEPS, GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
+    for state in program.states:
+        known = isinstance(state.init, Fraction) and state.sort == "scalar"
+        first = point(float(state.init)) if known else EVERYTHING
+        values[Name(state.name, "prev")] = first
+    faults = []
+    for line in program.lines:
+        never: Never = []
+        interval = interval_of(line.expr, values, never)
+        values[line.target] = _line_interval(line, values)
+        if never:
+            faults.append(_not_real(line, *never[0], " at step 1"))
+        elif line.within is not None and interval.meet(line.within) is None:
+            text = format_expression(line.expr)
+            held = f"{interval.low:.6g}" if interval.low == interval.high else f"in {interval}"
+            message = f"`{line.target}` is `{text}`: {held} at step 1, outside {line.within}"
+            faults.append(Fault("out-of-range", message, line.source))
+    return faults
+
+
+def _check_division(program: Program, values: dict[Name, Interval]) -> list[Fault]:
+    faults = []
     for line in program.lines:
         for node in walk(line.expr):
             if not (isinstance(node, Call) and node.op == "div"):
                 continue
             divisor = node.args[1]
-            interval = _interval(divisor, values)
+            interval = interval_of(divisor, values)
             if 0 in interval:
                 text = format_expression(divisor)
                 message = f"division by `{text}`, which can be 0: it lies in {interval}"

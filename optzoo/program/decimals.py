@@ -8,8 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal, getcontext, localcontext
+from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    InvalidOperation,
+    Overflow,
+    getcontext,
+    localcontext,
+)
 from fractions import Fraction
+
+from optzoo.program.numbers import LARGEST, not_real
 
 DIGITS = 50
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620900")
@@ -29,10 +41,14 @@ def power(base: Decimal, exponent: Decimal) -> Decimal:
 
 
 def _half_life(start: Decimal, end: Decimal, fraction: Decimal) -> Decimal:
-    if fraction <= 0:
+    if not (0 <= start <= 1 and 0 <= end <= 1):
+        raise InvalidOperation
+    if fraction <= 0 or start == end:
         return start
     if fraction >= 1:
         return end
+    if 1 in (start, end):
+        return Decimal(1)
     inverse = Decimal(0)
     for weight, decay in ((1 - fraction, start), (fraction, end)):
         if decay > 0:
@@ -42,6 +58,8 @@ def _half_life(start: Decimal, end: Decimal, fraction: Decimal) -> Decimal:
 
 def _cospi(x: Decimal) -> Decimal:
     """Return cos(pi x) by its series, after folding x into [0, 1/2]."""
+    if abs(x) >= Decimal(10) ** getcontext().prec:
+        return Decimal(1)  # as many digits and more: an even number
     x = abs(x) % 2
     x = 2 - x if x > 1 else x
     if x > Decimal("0.5"):
@@ -76,8 +94,14 @@ DECIMAL_RULES: dict[str, Callable[..., Decimal]] = {
 }
 
 
+_LARGEST = Decimal(LARGEST)
+
+
 class DecimalDomain:
-    """Scalars as decimals."""
+    """Scalars as decimals, each a real number that float64 could hold.
+
+    A result that is none raises NotRealError; a division by 0 stays what decimals make of it.
+    """
 
     def number(self, value: Fraction) -> Decimal:
         """Return the nearest decimal."""
@@ -85,4 +109,12 @@ class DecimalDomain:
 
     def apply(self, op: str, args: Sequence[Decimal]) -> Decimal:
         """Apply a scalar operation."""
-        return DECIMAL_RULES[op](*args)
+        try:
+            value = DECIMAL_RULES[op](*args)
+        except (InvalidOperation, Overflow):
+            if op == "div":
+                raise
+            raise not_real(op, args) from None
+        if abs(value) > _LARGEST:
+            raise not_real(op, args, f"{value:.3g}")
+        return value

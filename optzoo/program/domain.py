@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Protocol, TypeVar
+from typing import Protocol, SupportsFloat, TypeVar
 
 from optzoo.program.expressions import Expr, Name, Num
 from optzoo.program.ir import GRAD, PARAM, Line, Program
+from optzoo.program.numbers import NotRealError
 
 V = TypeVar("V")
 
@@ -54,11 +55,16 @@ def run_scalars(
     """Run the scalar block of one step.
 
     `inputs` holds the hyperparameters and `t`, `T`, `lr0`; `memory` the value of each scalar
-    state at the end of the previous step.
+    state at the end of the previous step. A NotRealError of the domain gets its place.
     """
     values = {Name(name): value for name, value in inputs.items()}
     values |= {Name(name, "prev"): value for name, value in memory.items()}
-    run_lines(program.scalars, domain, values)
+    for line in program.scalars:
+        try:
+            run_lines([line], domain, values)
+        except NotRealError as error:
+            t = inputs["t"]
+            raise error.at(line, float(t) if isinstance(t, SupportsFloat) else None) from None
     return values
 
 

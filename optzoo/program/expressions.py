@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +23,8 @@ from optzoo.program.ops import FUNCTIONS, OPS
 MAX_CHARACTERS = 1_000
 MAX_NODES = 300
 MAX_DEPTH = 40
+LARGEST = 1e308
+"""The largest literal; what float64 holds goes a little further."""
 
 When = Literal["now", "prev", "next"]
 
@@ -73,6 +76,11 @@ class ExpressionError(ValueError):
 def num(value: int | float | Fraction | str) -> Num:
     """Return an exact number; a float stands for its shortest decimal, 0.1 for 1/10."""
     return Num(Fraction(repr(value)) if isinstance(value, float) else Fraction(value))
+
+
+def number_expression(value: int | float | Fraction) -> Expr:
+    """Return a number of either sign as it is written: a literal, with a minus if need be."""
+    return call("neg", num(-value)) if value < 0 else num(value)
 
 
 def call(op: str, *args: Expr) -> Call:
@@ -130,17 +138,20 @@ def parse_expression(source: str | int | float) -> Expr:
     if isinstance(source, bool):
         raise ExpressionError("expected a number or an expression, not true or false")
     if isinstance(source, int | float):
-        if not math.isfinite(source):
-            raise ExpressionError(f"`{source}` is not a finite number")
-        number = num(abs(source))
-        return call("neg", number) if source < 0 else number
+        if abs(source) > LARGEST:
+            raise ExpressionError(f"the number is too large: at most {LARGEST:g}")
+        if math.isnan(source):
+            raise ExpressionError("`nan` is not a number")
+        return number_expression(source)
     if not isinstance(source, str):
         kind = type(source).__name__
         raise ExpressionError(f"expected a number or an expression, not a {kind}")
     if len(source) > MAX_CHARACTERS:
         raise ExpressionError(f"an expression has at most {MAX_CHARACTERS:,} characters")
     try:
-        tree = ast.parse(source.strip(), mode="eval")
+        with warnings.catch_warnings():  # Python's advice on what it reads is about other languages
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         offset = getattr(error, "offset", None) or 1
         reason = error.msg if isinstance(error, SyntaxError) else "not an expression"
@@ -148,12 +159,12 @@ def parse_expression(source: str | int | float) -> Expr:
             f"not an expression: {reason}", max(0, min(offset, len(source)) - 1)
         ) from None
     lead = len(source) - len(source.lstrip())
-    return _Parser(lead).parse(tree.body, 0)
+    return _Parser(source.strip(), lead).parse(tree.body, 0)
 
 
 class _Parser:
-    def __init__(self, lead: int) -> None:
-        self.lead = lead
+    def __init__(self, source: str, lead: int) -> None:
+        self.source, self.lead = source, lead
         self.nodes = 0
 
     def fail(self, node: ast.expr, message: str, hint: str | None = None) -> ExpressionError:
@@ -202,9 +213,18 @@ class _Parser:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(node, f"`{str(value)[:40]}` is not a number")
-        if not math.isfinite(value) or abs(value) > 1e308:
-            raise self.fail(node, "the number is too large")
+        if value > LARGEST:
+            raise self.fail(node, f"the number is too large: at most {LARGEST:g}")
+        if value == 0 and self.is_written_otherwise(node):
+            raise self.fail(node, "the number is too small: float64 rounds it to 0")
         return num(value)
+
+    def is_written_otherwise(self, zero: ast.Constant) -> bool:
+        """Whether a literal that was read as 0 has another digit before its exponent."""
+        text = self.source.encode()[zero.col_offset : zero.end_col_offset].lower()
+        return not text.startswith((b"0x", b"0o", b"0b")) and any(
+            digit in text.partition(b"e")[0] for digit in b"123456789"
+        )
 
     def _call(self, node: ast.Call, name: str, depth: int) -> Call:
         if name not in FUNCTIONS:

@@ -1,17 +1,20 @@
-"""Interval arithmetic with open and closed ends: can this expression be zero?
+"""Interval arithmetic with open and closed ends: can this expression be zero, or have no value?
 
 Every rule returns an interval that contains all values of the operation, never less; the checker
-uses it to refuse a division by something that may be zero.
+uses it to refuse a division by something that may be zero, and what is no finite real number
+anywhere.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _INF = math.inf
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Interval:
         )
         return low and high
 
+    def meet(self, other: Interval) -> Interval | None:
+        """The numbers that lie in both; None where there are none."""
+        low, low_open = max((self.low, self.low_open), (other.low, other.low_open))
+        high, closed = min((self.high, not self.high_open), (other.high, not other.high_open))
+        if low > high or (low == high and (low_open or not closed)):
+            return None
+        return Interval(low, high, low_open, not closed)
+
     def hull(self, other: Interval) -> Interval:
         """The smallest interval around both."""
         low, low_open = min((self.low, self.low_open), (other.low, other.low_open))
@@ -54,14 +65,16 @@ def _text(value: float) -> str:
 
 
 EVERYTHING = Interval(-_INF, _INF, True, True)
-_PATTERN = re.compile(r"\s*([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])\s*$")
+_PATTERN = re.compile(r"\s*([\[(])\s*([^,\s]{1,40})\s*,\s*([^,\s]{1,40})\s*([\])])\s*")
 
 
 def parse_interval(text: str) -> Interval:
     """Parse `[0, 1)`, `(0, inf)`. Raises ValueError with what is wrong."""
-    match = _PATTERN.match(text)
+    match = _PATTERN.fullmatch(text) if len(text) <= 100 else None
     if match is None:
-        raise ValueError(f"`{text}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`")
+        raise ValueError(
+            f"`{text[:100]}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`"
+        )
     left, low_text, high_text, right = match.groups()
     try:
         low, high = float(low_text), float(high_text)
@@ -69,7 +82,11 @@ def parse_interval(text: str) -> Interval:
         raise ValueError(f"`{text}`: the ends of an interval are numbers or inf") from None
     if math.isnan(low) or math.isnan(high) or low > high:
         raise ValueError(f"`{text}`: the first end must not be above the second")
-    return Interval(low, high, left == "(" or low == -_INF, right == ")" or high == _INF)
+    ends = Interval(low, high, left == "(", right == ")")
+    numbers = ends.meet(EVERYTHING)
+    if numbers is None:
+        raise ValueError(f"`{text}` holds no number")
+    return numbers
 
 
 def point(value: float) -> Interval:
@@ -80,6 +97,34 @@ def point(value: float) -> Interval:
 def apply_interval(op: str, args: Sequence[Interval]) -> Interval:
     """Return an interval that contains every value of `op` on `args`."""
     return _RULES[op](*args)
+
+
+def never_real(op: str, args: Sequence[Interval], value: Interval) -> str | None:
+    """Return why an operation has no finite real value anywhere on `args`; None if it may have one.
+
+    `args` hold finite numbers, and `value` is what `apply_interval` made of them. Division by 0 is
+    the checker's: it refuses a divisor that may be 0.
+    """
+    match op, args:
+        case "log", (a,) if a.high <= 0:
+            return f"the logarithm of what is never above 0: it lies in {a}"
+        case "sqrt", (a,) if _below_zero(a):
+            return f"the square root of what is always below 0: it lies in {a}"
+        case "pow", (a, b) if _below_zero(a) and b.low == b.high and b.low % 1 != 0:
+            return f"a power that is not whole, of what is always below 0: it lies in {a}"
+        case "pow", (a, b) if a == point(0.0) and _below_zero(b):
+            return "a power of 0 below 0"
+        case "half_life", (*decays, _):
+            for decay in decays:
+                if _below_zero(decay) or decay.low > 1 or (decay.low == 1 and decay.low_open):
+                    return f"a decay lies in [0, 1], and this one in {decay}"
+    if value.low > _LARGEST or value.high < -_LARGEST:
+        return "more than float64 holds"
+    return None
+
+
+def _below_zero(a: Interval) -> bool:
+    return a.high < 0 or (a.high == 0 and a.high_open)
 
 
 def _ends(a: Interval) -> tuple[tuple[float, bool], tuple[float, bool]]:
@@ -116,13 +161,13 @@ def _mul(a: Interval, b: Interval) -> Interval:
 
 
 def _reciprocal(b: Interval) -> Interval:
-    if 0 in b or b.low < 0 < b.high or b.low == b.high == 0:
-        return EVERYTHING
-    if b.low >= 0:
+    if b.low >= 0 and b.high > 0 and 0 not in b:
         high = _INF if b.low == 0 else 1 / b.low
         low = 0.0 if b.high == _INF else 1 / b.high
         return Interval(low, high, b.high_open, b.low_open or b.low == 0)
-    return _neg(_reciprocal(_neg(b)))
+    if b.high <= 0 and b.low < 0 and 0 not in b:
+        return _neg(_reciprocal(_neg(b)))
+    return EVERYTHING
 
 
 def _div(a: Interval, b: Interval) -> Interval:
@@ -140,7 +185,8 @@ def _ratio(a: Interval, b: Interval) -> Interval:
 
 def _square(a: Interval) -> Interval:
     magnitude = _abs(a)
-    return Interval(magnitude.low**2, magnitude.high**2, magnitude.low_open, magnitude.high_open)
+    low, high = magnitude.low * magnitude.low, magnitude.high * magnitude.high
+    return Interval(low, high, magnitude.low_open, magnitude.high_open)
 
 
 def _abs(a: Interval) -> Interval:
@@ -174,7 +220,10 @@ def _monotone(function: Callable[[float], float], a: Interval) -> Interval:
 
 def _exp(a: Interval) -> Interval:
     def exp(x: float) -> float:
-        return math.exp(x) if x < 700 else _INF
+        try:
+            return math.exp(x)
+        except OverflowError:
+            return _INF
 
     low_open = a.low_open or a.low == -_INF
     return Interval(exp(a.low), exp(a.high), low_open, a.high_open)

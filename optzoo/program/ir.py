@@ -67,11 +67,16 @@ class State:
 
 @dataclass(frozen=True)
 class Line:
-    """One assignment. `source` is the place in the recipe it came from."""
+    """One assignment. `source` is the place in the recipe it came from.
+
+    `within` is the interval that the value must lie in: that of a hyperparameter which is an
+    expression.
+    """
 
     target: Name
     expr: Expr
     source: Loc = ()
+    within: Interval | None = None
 
     def __str__(self) -> str:
         return f"{self.target} := {format_expression(self.expr)}"

@@ -45,7 +45,7 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
             is_copy = isinstance(expr, Name) and expr.when == "now"
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
-            folded.append(Line(line.target, expr, line.source))
+            folded.append(replace(line, expr=expr))
         return tuple(folded)
 
     scalars, step = fold_block(program.scalars), fold_block(program.step)

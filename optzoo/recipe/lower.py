@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from optzoo.program.check import Fault, check_program
 from optzoo.program.expressions import (
@@ -28,8 +28,9 @@ from optzoo.program.expressions import (
     sub,
     substitute,
 )
-from optzoo.program.intervals import parse_interval
+from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
+from optzoo.program.passes import drop_unused
 from optzoo.recipe.names import mix_name
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.order import LoweringError, ordered
@@ -48,13 +49,19 @@ LR, T = Name("lr"), Name("t")
 IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
 
 
-def lower_recipe(spec: RecipeSpec, values: Mapping[str, Expr] | None = None) -> Program:
+def lower_recipe(
+    spec: RecipeSpec, values: Mapping[str, Expr] | None = None, *, decays: bool = True
+) -> Program:
     """Lower a recipe whose names have been checked; `values` replaces hyperparameter defaults.
 
     A hyperparameter whose value is a number stays a hyperparameter of the program; one whose
-    value is an expression becomes a scalar. Raises LoweringError with all faults found.
+    value is an expression becomes a scalar. Without `decays` the weight decay is left out, and
+    what only it reads. Raises LoweringError with all faults found.
     """
+    if not decays:
+        spec = spec.model_copy(update={"weight_decay": None})
     program = _Lowering(spec, dict(values or {})).run()
+    program = program if decays else drop_unused(program)
     faults = check_program(program)
     if faults:
         raise LoweringError(faults)
@@ -114,9 +121,11 @@ class _Lowering:
         self.taken.add(name)
         return Name(name)
 
-    def add_scalar(self, name: str, expr: Expr, source: Loc) -> Name:
+    def add_scalar(
+        self, name: str, expr: Expr, source: Loc, within: Interval | None = None
+    ) -> Name:
         target = Name(name)
-        self.scalars[target] = Line(target, expr, source)
+        self.scalars[target] = Line(target, expr, source, within)
         return target
 
     def add_line(self, target: Name, expr: Expr, source: Loc) -> Name:
@@ -140,6 +149,10 @@ class _Lowering:
         fixed = {h.name for h in self.hypers} - {"lr"}
         return all(n.id in fixed and n.when != "prev" for n in names_in(expr))
 
+    def is_scalar_now(self, expr: Expr) -> TypeGuard[Name]:
+        """Whether an expression is this step's value of one of the recipe's scalars."""
+        return isinstance(expr, Name) and expr.id in self.spec.scalars and expr.when == "now"
+
     def named(self, expr: Expr, name: str, source: Loc) -> Name:
         """Return a name for a tensor expression, adding a line unless it is one already."""
         if isinstance(expr, Name):
@@ -153,7 +166,7 @@ class _Lowering:
             value = constant_value(self.values[name])
             if value is None:
                 source: Loc = ("hyperparameters", name, "default")
-                self.add_scalar(name, self.values[name], source)
+                self.add_scalar(name, self.values[name], source, hyper.interval)
             else:
                 self.hypers.append(Hyper(name, value, hyper.interval, hyper.doc))
         if "lr" not in self.spec.hyperparameters:
@@ -173,6 +186,8 @@ class _Lowering:
             return PARAM.prev
         rule = self.spec.averaging
         beta = rule.beta if rule.beta is not None else num(0)
+        if not self.is_fixed(beta):
+            beta = self.moving_beta(beta).prev  # the point on entry was formed with it
         old = mul(one_minus(self.average_weight().prev), Name(rule.buffer, "prev"))
         if at == "base":
             return sub(PARAM.prev, mul(beta, old))
@@ -300,12 +315,21 @@ class _Lowering:
         """Return the scalar that is the averaging weight c, adding it on first use."""
         rule = self.spec.averaging
         assert rule is not None
-        if isinstance(rule.weight, Name) and rule.weight.id in self.spec.scalars:
-            return Name(rule.weight.id)
+        if self.is_scalar_now(rule.weight):
+            return rule.weight
         if not hasattr(self, "_weight"):
             self._weight = self.fresh("c")
             self.add_scalar(self._weight.id, rule.weight, ("averaging", "weight"))
         return self._weight
+
+    def moving_beta(self, beta: Expr) -> Name:
+        """Return the scalar that is a beta which moves, adding it on first use."""
+        if self.is_scalar_now(beta):
+            return beta
+        if not hasattr(self, "_beta"):
+            self._beta = self.fresh("beta_y")
+            self.add_scalar(self._beta.id, beta, ("averaging", "beta"))
+        return self._beta
 
     def lower_averaging(self, step: Expr) -> None:
         rule = self.spec.averaging
@@ -328,12 +352,7 @@ class _Lowering:
             pull: Expr = mul(mul(beta, c), b)
             move = add(pull, mul(one_minus(beta), s))
         else:  # beta moves: what formed the current point is the previous beta
-            if isinstance(rule.beta, Name) and rule.beta.id in self.spec.scalars:
-                name = Name(rule.beta.id)
-            else:
-                name = self.fresh("beta_y")
-                self.add_scalar(name.id, rule.beta, ("averaging", "beta"))
-            beta = name
+            beta = name = self.moving_beta(rule.beta)
             kept = add(mul(one_minus(name.prev), s), mul(name.prev, b))
             move = sub(kept, mul(mul(beta, one_minus(c)), b))
         return move, add(PARAM, mul(mul(one_minus(beta), one_minus(c)), b))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from optzoo.errors import did_you_mean
@@ -23,6 +24,11 @@ from optzoo.recipe.schema import (
     SignalSpec,
     UpdateSpec,
 )
+
+MAX_NAMES = 150
+"""Names that a recipe defines, and entries of its `mix`: far more than any method has."""
+MAX_REPORTED = 100
+"""Faults of a recipe's names that are told apart."""
 
 Wanted = Literal["scalar", "tensor", "view", "pure"]
 """What may stand in an expression: numbers; tensors too; a view; pure functions of t."""
@@ -130,15 +136,16 @@ def _fields(
 
 def check_names(spec: RecipeSpec) -> list[Fault]:
     """Return everything wrong with the names of a recipe."""
+    faults = _check_counts(spec)
+    if faults:
+        return faults
     scope = scope_of(spec)
     faults = _check_definitions(spec)
     if isinstance(spec.update, UpdateSpec) and isinstance(spec.update.mix, dict):
         faults += _check_mix_keys(spec.update.mix, scope)
-    for use in uses_of(spec):
-        for name in names_in(use.expr):
-            fault = _check_name(name, use, scope)
-            if fault is not None:
-                faults.append(fault)
+    reads = ((name, use) for use in uses_of(spec) for name in names_in(use.expr))
+    unfit = (_check_name(name, use, scope) for name, use in reads)
+    faults += islice(filter(None, unfit), MAX_REPORTED)
     if spec.evaluate == Name("average") and spec.averaging is None:
         hint = "add `averaging: {weight: 1/t}`, or leave `evaluate` out"
         faults.append(
@@ -148,6 +155,20 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
         message = f"decay at `{spec.weight_decay.at}` needs an `averaging` section"
         faults.append(Fault("unknown-name", message, ("weight_decay", "at")))
     return faults
+
+
+def _check_counts(spec: RecipeSpec) -> list[Fault]:
+    count = 0
+    for section in ("hyperparameters", "scalars", "signals", "buffers", "observers"):
+        count += len(getattr(spec, section))
+        if count > MAX_NAMES:
+            message = f"{count:,} names are defined up to here: a recipe has at most {MAX_NAMES}"
+            return [Fault("too-large", message, (section,), at_key=True)]
+    mix = spec.update.mix if isinstance(spec.update, UpdateSpec) else None
+    if isinstance(mix, dict) and len(mix) > MAX_NAMES:
+        message = f"`mix` has {len(mix):,} entries: at most {MAX_NAMES}"
+        return [Fault("too-large", message, ("update", "mix"), at_key=True)]
+    return []
 
 
 def _check_definitions(spec: RecipeSpec) -> list[Fault]:

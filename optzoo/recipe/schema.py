@@ -33,7 +33,9 @@ from optzoo.program.expressions import (
 from optzoo.program.intervals import Interval, parse_interval
 
 RECIPE_VERSION = 1
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*$")
+MAX_NAME = 100
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""A name, by `fullmatch`; of `MAX_NAME` characters at most."""
 RESERVED = frozenset(
     [
         "t",
@@ -85,15 +87,18 @@ Expression = Annotated[
 
 
 def _check_identifier(name: str) -> str:
-    if not IDENTIFIER.match(name):
-        raise ValueError(f"`{name}` is not a name: use letters, digits and `_`, a letter first")
+    if not IDENTIFIER.fullmatch(name):
+        shown = name[:MAX_NAME].replace("\n", "\\n")
+        raise ValueError(f"`{shown}` is not a name: use letters, digits and `_`, a letter first")
+    if len(name) > MAX_NAME:
+        raise ValueError(f"`{name[:20]}...` has {len(name):,} characters: at most {MAX_NAME}")
     if name in RESERVED:
         raise ValueError(f"`{name}` has a fixed meaning and cannot be redefined")
     return name
 
 
 def _check_observer_name(name: str) -> str:
-    if not re.match(r"[A-Za-z][\w.:-]*$", name) or name in ("train", "eval"):
+    if not re.fullmatch(r"[A-Za-z][\w.:-]{,99}", name) or name in ("train", "eval"):
         raise ValueError(
             f"`{name}` cannot name an observer: use letters, digits and `_.:-`, a letter first"
         )
@@ -107,7 +112,9 @@ Identifier = Annotated[str, BeforeValidator(lambda v: _check_identifier(str(v)))
 class Section(BaseModel):
     """Base of every section: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class HyperparameterSpec(Section):

@@ -44,7 +44,9 @@ def test_show() -> None:
     program = run("show", "ademamix", "--program", "--set", "beta1=0").stdout
     assert program.startswith("program ademamix (")
     assert "m1" not in program
-    source = run("show", "ademamix", "--source", "--set", "beta1=0").stdout
+    assert "void step(" in run("show", "ademamix", "--source", "c").stdout
+    assert "@triton.jit" in run("show", "ademamix", "--source", "triton").stdout
+    source = run("show", "ademamix", "--source", "python", "--set", "beta1=0").stdout
     assert source.startswith(
         "import torch\n\n\ndef ademamix(param_prev, grad, m2_prev, v_prev, coeff"
     )

@@ -124,9 +124,9 @@ def _within(text: str) -> str:
     return text if text.replace(".", "").replace("_", "").isalnum() else f"({text})"
 
 
-def draw_recipe(random: Random) -> str:
+def draw_recipe(random: Random, draft_class: type[Draft] = Draft) -> str:
     """Return the YAML text of a drawn recipe."""
-    draft = Draft(random)
+    draft = draft_class(random)
     draft.recipe |= {"name": "drawn", "version": 1, "summary": "drawn", "reference": "none"}
     _draw_hyperparameters(draft)
     _draw_scalars(draft)

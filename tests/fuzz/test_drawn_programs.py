@@ -15,7 +15,7 @@ import pytest
 import torch
 from beside import SHAPES, TOTAL_STEPS, Outcome, Problem, compare, rates
 from draw import draw_legal
-from eager_engines import ENGINES as EAGER
+from drawn_engines import ENGINES as MORE
 from lockstep import largest_excess
 
 import optzoo
@@ -38,7 +38,7 @@ CHUNKS = pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 
 @pytest.fixture(autouse=True)
 def _more_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "ENGINES", {**engines.ENGINES, **EAGER})
+    monkeypatch.setattr(engines, "ENGINES", {**engines.ENGINES, **MORE})
 
 
 def drawn(seed: int) -> str:
@@ -60,6 +60,18 @@ def faults(seeds: range, engine: str, **options: Any) -> list[str]:
 @CHUNKS
 def test_foreach_is_the_page(first: int) -> None:
     assert not faults(range(first, first + CHUNK), "foreach")
+
+
+@CHUNKS
+@pytest.mark.skipif(not engines.has_cc(), reason="no C compiler")
+def test_compiled_is_the_page(first: int) -> None:
+    """Kernels take about a third of a second each: one recipe in six, all of them on demand."""
+    assert not faults(range(first, first + CHUNK, 6 if COUNT <= 300 else 1), "compiled")
+
+
+@pytest.mark.skipif(not engines.has_triton(), reason="triton is not installed")
+def test_triton_is_the_page() -> None:
+    assert not faults(range(0, COUNT, 30), "triton", large=False)
 
 
 @CHUNKS

@@ -1,1 +1,18 @@
 """Renderers: the step of a program as source text, in one language a file."""
+
+from __future__ import annotations
+
+from optzoo.program.ir import Program
+from optzoo.program.planning import plan_program
+
+
+def render(program: Program, language: str) -> str:
+    """Return a checked program's step as "c", "triton" or "python", in float32."""
+    from optzoo.engines.render.c import render_c
+    from optzoo.engines.render.python import step_source
+    from optzoo.engines.render.triton import render_triton
+
+    if language == "python":
+        return step_source(program).text
+    plan = plan_program(program)
+    return (render_c if language == "c" else render_triton)(plan).text

@@ -79,7 +79,9 @@ class Identifiers:
 
     def fresh(self, wish: str) -> str:
         """Return an identifier that is not in use, and take it."""
-        while wish in self._taken or (len(wish) > 1 and wish.isupper()):  # as macros are
+        if len(wish) > 1 and wish.isupper():  # as the macros of C are
+            wish += "_v"
+        while wish in self._taken:
             wish += "_"
         self._taken.add(wish)
         return wish

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.files.documents import parse_document
+from optzoo.files.documents import number_or_text, parse_document
 from optzoo.train.setup.provenance import CHANGED, leaf_paths
 from optzoo.train.setup.schema import (
     BudgetSection,
@@ -188,7 +188,7 @@ def split_changes(
         if "." in name or (of_setup and name not in recipe.hyperparameters):
             fields[name] = value
         else:
-            knobs[name] = _number(value)
+            knobs[name] = number_or_text(value)
     return knobs, fields
 
 
@@ -204,10 +204,3 @@ def _gather(make_recipe: Any, make_setup: Any) -> tuple[Recipe, Setup]:
     if problems:
         raise InputError(*problems)
     return made[0], made[1]
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text

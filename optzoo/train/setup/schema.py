@@ -25,7 +25,7 @@ from pydantic import (
 
 from optzoo.errors import InputError
 from optzoo.files.documents import load_document, read_document
-from optzoo.files.shipped import find_file, shipped
+from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.train.setup.provenance import Sources, check_sources
 
@@ -340,7 +340,7 @@ def is_setup(name_or_path: str) -> bool:
 
     A file that cannot be read is none: whoever reads it as a recipe says what is wrong.
     """
-    if not Path(name_or_path).is_file():
+    if not path_is(Path.is_file, name_or_path):
         return name_or_path in shipped("setups") and name_or_path not in shipped()
     try:
         data = read_document(name_or_path).data

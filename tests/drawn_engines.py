@@ -1,4 +1,4 @@
-"""Ways to run a program that users reach only on other devices, as engines for the drawn tests."""
+"""Ways to run a program that users reach only on other devices, as engines for the tests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DeviceEngine(CompiledEngine):
 
 
 ENGINES = {
-    "triton": "eager_engines:DeviceEngine",
-    "lists": "eager_engines:ListsEngine",
-    "source": "eager_engines:SourceEngine",
+    "triton": "drawn_engines:DeviceEngine",
+    "lists": "drawn_engines:ListsEngine",
+    "source": "drawn_engines:SourceEngine",
 }
