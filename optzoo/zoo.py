@@ -20,7 +20,6 @@ import yaml
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.files.documents import Document, load_document, parse_document, validate_document
 from optzoo.files.shipped import find_file
-from optzoo.observers import parse_observer
 from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.decimals import DecimalDomain, precisely
@@ -40,6 +39,7 @@ from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.order import LoweringError
+from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import ObserverSpec, RecipeSpec, TrainingSpec
 
 if TYPE_CHECKING:

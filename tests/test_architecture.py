@@ -17,7 +17,7 @@ PACKAGE = ROOT / "optzoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 HEAVY = {"torch", "numpy", "sympy", "typer", "rich", "matplotlib", "datasets", "pandas"}
-PROGRAM_LAYER = ["errors.py", "files/documents.py", "observers.py", "program", "recipe"]
+PROGRAM_LAYER = ["errors.py", "files/documents.py", "program", "recipe"]
 
 
 def module_name(path: Path) -> str:

@@ -21,10 +21,10 @@ from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
+from optzoo.recipe.schedules import LrSchedule
 from optzoo.train.evaluate import HeldOut
 from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
-from optzoo.train.schedule import Schedule
 from optzoo.train.setup.schema import Setup
 from optzoo.zoo import Recipe
 
@@ -40,7 +40,7 @@ class Experiment:
     held_out: HeldOut
     model: Transformer
     optimizer: RecipeOptimizer
-    schedule: Schedule
+    schedule: LrSchedule
     world: World
     parallel: Parallel
 
@@ -92,7 +92,7 @@ def assemble(recipe: Recipe, setup: Setup, world: World | None = None) -> Experi
         total_steps=setup.num_steps,
         engine=execution.engine,
     )
-    schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
+    schedule = setup.lr_schedule(recipe.training.lr_schedule)
     return Experiment(
         recipe, setup, corpus, batches, held_out, model, optimizer, schedule, world, parallel
     )

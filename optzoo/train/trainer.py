@@ -133,7 +133,7 @@ class Trainer:
         optimizer = experiment.optimizer
         number = self.step + 1
         self._telemetry.start(number)
-        multiplier = experiment.schedule.multiplier(self.step)
+        multiplier = experiment.schedule.at(number)
         for group, base in zip(optimizer.param_groups, self._base_rates):
             group["lr"] = base * multiplier
         rows = experiment.batches.rows(self.step, self.world.rank, self.world.size)

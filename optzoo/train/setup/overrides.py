@@ -30,6 +30,8 @@ RIVALS: dict[tuple[type[BaseModel], str], tuple[str, ...]] = {
     (BudgetSection, "tokens"): ("steps",),
     (ScheduleSection, "warmup_steps"): ("warmup_fraction",),
     (ScheduleSection, "warmup_fraction"): ("warmup_steps",),
+    (ScheduleSection, "decay_steps"): ("decay_fraction",),
+    (ScheduleSection, "decay_fraction"): ("decay_steps",),
     (DataSection, "path"): ("corpus",),
     (DataSection, "corpus"): ("path", "source", "validation", "tokenizer", "vocabulary"),
 }
@@ -146,6 +148,7 @@ def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
     """Turn a pydantic error into a message that names the flag it comes from."""
     where = ".".join(str(part) for part in item["loc"])
     message, _, hint = item["msg"].removeprefix("Value error, ").partition("\nhint: ")
+    hint = hint or item.get("ctx", {}).get("hint")
     if item["type"] == "extra_forbidden":
         message = "there is no such field"
     path = max((p for p in changes if (where + ".").startswith(p + ".")), key=len, default=None)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.interpreters.cost import cost, storage_of
-from optzoo.train.schedule import Schedule
 from optzoo.train.setup.hardware import SHOWN, Accelerator, find_accelerator
 from optzoo.train.setup.provenance import annotate
 from optzoo.train.setup.schema import Setup
@@ -121,13 +120,13 @@ def _hours(device: Accelerator, flops: float, mfu: float) -> dict[str, Any]:
 
 
 def _milestones(setup: Setup, recipe: Recipe) -> dict[str, Any]:
-    schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
+    schedule = setup.lr_schedule(recipe.training.lr_schedule)
     peak = recipe.hyperparameters["lr"].default
     assert isinstance(peak, float)  # a recipe's learning rate is a number
-    last = setup.num_steps - 1
-    steps = sorted({0, min(setup.warmup_steps, last), (setup.warmup_steps + last) // 2, last})
+    first, last = min(setup.warmup_steps, setup.num_steps - 1) + 1, setup.num_steps
+    steps = sorted({1, first, (setup.warmup_steps + last - 1) // 2 + 1, last})
     return {
-        "kind": schedule.kind,
+        "kind": schedule.text,
         "warmup_steps": setup.warmup_steps,
-        "milestones": [{"step": s + 1, "lr": peak * schedule.multiplier(s)} for s in steps],
+        "milestones": [{"step": t, "lr": peak * schedule.at(t)} for t in steps],
     }

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,15 +23,21 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from optzoo.errors import InputError
+from optzoo.errors import InputError, nearest
 from optzoo.files.documents import load_document, read_document
 from optzoo.files.shipped import find_file, path_is, shipped
+from optzoo.program.expressions import mul, num
+from optzoo.recipe.schedules import LR_KINDS, LrSchedule, make_lr_factor
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.train.setup.provenance import Sources, check_sources
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+DECAY = 0.2  # of a run, in `wsd`
+SEEN = 1000
+"""Steps at which an expression as a schedule is evaluated on loading: the first, and of all."""
 ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 
 
@@ -147,26 +154,58 @@ class BudgetSection(SetupSection):
         return self
 
 
-class ScheduleSection(SetupSection):
-    """What the recipe's learning rate is multiplied by; see `optzoo.train.schedule`.
+def _check_kind(kind: str) -> str:
+    """Refuse what is neither a schedule by name nor an expression in t and T."""
+    if kind == "auto":
+        return kind
+    try:
+        make_lr_factor(kind, 2, warmup=0, start=0.0, final=0.0, decay=1)
+    except InputError as error:
+        known = ("auto", *LR_KINDS)
+        near = nearest(kind, known)
+        hint = f"did you mean `{near}`?" if near else f"write {', '.join(known)}, or an expression"
+        raise PydanticCustomError(
+            "schedule", "{message}", {"message": error.diagnostics[0].message, "hint": hint}
+        ) from None
+    return kind
 
-    `auto` is what the recipe asks for, else cosine. `scale` suits the recipe's learning rate to the
+
+class ScheduleSection(SetupSection):
+    """What the recipe's learning rate is multiplied by, as `optzoo.recipe.schedules` has it.
+
+    `kind` is a schedule by name or an expression in `t`, from 1, and `T`, such as `1/sqrt(t)`; the
+    warmup multiplies it. `auto` is what the recipe asks for, else cosine. `decay` is how much of
+    the run `wsd` falls over, a fifth if left out. `scale` suits the recipe's learning rate to the
     model: defaults are for hundreds of millions of parameters, and small models want more.
     """
 
-    kind: Literal["auto", "constant", "linear", "cosine"] = "auto"
+    kind: Annotated[
+        str,
+        AfterValidator(_check_kind),
+        Field(
+            description="auto, constant, linear, cosine, wsd, or an expression in t and T",
+            examples=["auto", *LR_KINDS, "1/sqrt(t)"],
+        ),
+    ] = "auto"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     warmup_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    decay_steps: Count | None = None
+    decay_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     scale: Annotated[float, Field(gt=0.0)] = 1.0
     start_fraction: Fraction = 0.1
     final_fraction: Fraction = 0.1
 
     @model_validator(mode="after")
-    def _one_warmup(self) -> Self:
+    def _one_warmup_and_one_decay(self) -> Self:
         if (self.warmup_steps is None) == (self.warmup_fraction is None):
             raise ValueError(
                 "give exactly one of `schedule.warmup_steps` and `schedule.warmup_fraction`"
             )
+        given = [name for name in ("decay_steps", "decay_fraction") if getattr(self, name)]
+        if len(given) == 2:
+            raise ValueError("give one of `schedule.decay_steps` and `schedule.decay_fraction`")
+        if given and self.kind != "wsd":
+            raise ValueError(f"`schedule.{given[0]}` belongs to `schedule.kind: wsd`")
         return self
 
 
@@ -289,6 +328,24 @@ class Setup(SetupSection):
             )
         return self
 
+    @model_validator(mode="after")
+    def _schedule_has_values(self) -> Self:
+        steps = self.num_steps
+        if self.schedule.kind == "wsd" and not 1 <= self.decay_steps <= steps - self.warmup_steps:
+            raise ValueError(
+                f"the last {self.decay_steps:,} steps of `schedule.kind: wsd` do not fit after the "
+                f"warmup of {self.warmup_steps:,}, in a run of {steps:,}"
+            )
+        if self.schedule.kind in ("auto", *LR_KINDS):
+            return self
+        schedule = self.lr_schedule()
+        try:
+            for t in {*range(1, min(steps, SEEN) + 1), *range(1, steps, 1 + steps // SEEN), steps}:
+                schedule.at(t)
+        except InputError as error:
+            raise ValueError(f"`schedule.kind`: {error.diagnostics[0].message}") from None
+        return self
+
     @property
     def num_steps(self) -> int:
         """Optimizer steps of the run."""
@@ -304,6 +361,28 @@ class Setup(SetupSection):
             return self.schedule.warmup_steps
         assert self.schedule.warmup_fraction is not None
         return int(self.schedule.warmup_fraction * self.num_steps)
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps at the end over which the learning rate of `wsd` falls."""
+        if self.schedule.decay_steps is not None:
+            return self.schedule.decay_steps
+        share = DECAY if self.schedule.decay_fraction is None else self.schedule.decay_fraction
+        return int(num(share).value * self.num_steps)
+
+    def lr_schedule(self, asked: str | None = None) -> LrSchedule:
+        """Return what the learning rate is multiplied by; `asked` is what the recipe wants."""
+        wish = self.schedule
+        kind = wish.kind if wish.kind != "auto" else (asked or "cosine")
+        factor = make_lr_factor(
+            kind,
+            self.num_steps,
+            warmup=self.warmup_steps,
+            start=wish.start_fraction,
+            final=wish.final_fraction,
+            decay=self.decay_steps,
+        )
+        return LrSchedule(kind, mul(num(wish.scale), factor), self.num_steps)
 
     def values(self) -> dict[str, Any]:
         """Return the fields as plain values, without the name and the sources."""

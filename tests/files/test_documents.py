@@ -12,7 +12,8 @@ import pytest
 import optzoo
 from optzoo.errors import CONTROLS, Diagnostic, InputError, Location
 from optzoo.files.documents import MAX_VALUES, number_or_text, parse_document
-from optzoo.files.shipped import find_file, names_setup
+from optzoo.files.shipped import find_file
+from optzoo.train.setup.schema import is_setup
 from optzoo.zoo import parse_recipe
 
 ADAMW = optzoo.load_recipe("adamw").text
@@ -28,7 +29,7 @@ def refused(text: str) -> str:
 def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     for path in (tmp_path / "pipe.yaml", Path("/dev/zero")):
-        assert not names_setup(str(path))
+        assert not is_setup(str(path))
         with pytest.raises(InputError, match="a device or a pipe, not a file"):
             optzoo.load_recipe(path)
 
@@ -37,14 +38,14 @@ def test_a_sparse_file_is_refused_by_its_size(tmp_path: Path) -> None:
     path = tmp_path / "sparse.yaml"
     with path.open("wb") as file:
         file.truncate(3 << 30)
-    assert not names_setup(str(path))
+    assert not is_setup(str(path))
     with pytest.raises(InputError, match="3,221,225,472 bytes"):
         optzoo.load_recipe(path)
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "a" * 300 + ".yaml", "a/" * 3_000 + "b", "nul\0.yaml"])
 def test_what_no_path_can_be(path: str) -> None:
-    assert not names_setup(path)
+    assert not is_setup(path)
     with pytest.raises(InputError, match=r"no such file|no recipe is called"):
         find_file(path)
 
