@@ -5,7 +5,8 @@
 >>> print(recipe.program().step[-1])
 param := param.prev - lr*(u + weight_decay*param.prev)
 
-Importing optzoo is cheap; torch is imported when an optimizer is built.
+Importing optzoo is cheap; torch is imported when an optimizer is built. The names below are the
+public ones; every other module is internal and may change.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from optzoo.description.form import describe
     from optzoo.errors import InputError, OptzooError, RunError
+    from optzoo.optimizer import RecipeOptimizer
     from optzoo.zoo import Recipe, load_recipe, parse_recipe
 
-__version__ = "0.1.0"
 __all__ = [
     "InputError",
     "OptzooError",
     "Recipe",
+    "RecipeOptimizer",
     "RunError",
     "__version__",
     "describe",
@@ -33,6 +36,7 @@ _HOMES = {
     "InputError": "optzoo.errors",
     "OptzooError": "optzoo.errors",
     "Recipe": "optzoo.zoo",
+    "RecipeOptimizer": "optzoo.optimizer",
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.form",
     "load_recipe": "optzoo.zoo",
@@ -41,10 +45,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in {*_HOMES, "__version__"}:
         raise AttributeError(f"module 'optzoo' has no attribute '{name}'")
-    import importlib
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
 
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+        value = version("optzoo")
+    else:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

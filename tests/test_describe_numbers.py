@@ -15,9 +15,9 @@ import pytest
 
 import optzoo
 from optzoo.description.scalars import WALKED
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, parse_expression
-from optzoo.program.numbers import FloatDomain
 from optzoo.recipe.schedules import parse_lr_schedule
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.schema import load_setup

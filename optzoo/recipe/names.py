@@ -154,6 +154,23 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
     if spec.weight_decay is not None and spec.weight_decay.at != "param" and not spec.averaging:
         message = f"decay at `{spec.weight_decay.at}` needs an `averaging` section"
         faults.append(Fault("unknown-name", message, ("weight_decay", "at")))
+    return faults + _check_unread(spec)
+
+
+def _check_unread(spec: RecipeSpec) -> list[Fault]:
+    """Return what is said and would never be read: a number left out without a word is wrong."""
+    pre = spec.preconditioner
+    if not isinstance(pre, PreconditionerSpec):
+        return []
+    faults = []
+    if pre.input is not None and spec.order == "momentum_first":
+        message = "`input` is read with `order: precondition_first` only"
+        hint = "with `momentum_first` the mix of `update` is what is preconditioned"
+        faults.append(Fault("bad-value", message, ("preconditioner", "input"), hint=hint))
+    if pre.rms is not None and pre.rms.mix is not None and pre.rms.eps_place == "before_debias":
+        message = "`mix` is a weight of the debiased mean, and `before_debias` adds eps before that"
+        hint = "leave `mix` out, or choose another `eps_place`"
+        faults.append(Fault("bad-value", message, ("preconditioner", "rms", "mix"), hint=hint))
     return faults
 
 

@@ -32,6 +32,7 @@ from fractions import Fraction
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.documents import number_or_text
+from optzoo.program.arithmetic import NotRealError, RealDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import (
     ONE,
@@ -49,7 +50,6 @@ from optzoo.program.expressions import (
     parse_expression,
     sub,
 )
-from optzoo.program.numbers import NotRealError, RealDomain
 from optzoo.recipe.schema import RunningSpec, ScheduleSpec
 
 STEP, TOTAL = Name("t"), Name("T")
