@@ -16,6 +16,7 @@ import re
 import stat
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
 
@@ -217,6 +219,24 @@ def validate_document(document: Document, model: type[M], *, what: str = "file")
         raise InputError(*_diagnostics(error, document, model)) from None
 
 
+def bad_value(
+    message: str, *, hint: str | None = None, offset: int = 0, width: int = 0
+) -> PydanticCustomError:
+    """Return what a validator raises where a message has more to it than its text.
+
+    `offset` and `width` select the characters of the value that are at fault.
+    """
+    values = {"message": message, "hint": hint, "offset": offset, "width": width}
+    return PydanticCustomError("bad_value", "{message}", values)
+
+
+def explain(item: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return message and hint of one of pydantic's errors."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    hint: str | None = (item.get("ctx") or {}).get("hint")
+    return message, hint
+
+
 def _mark_location(document: Document, mark: Any, width: int = 1) -> Location:
     line = document._line(mark.line + 1)
     return Location(document.path, mark.line + 1, mark.column + 1, width, line)
@@ -356,8 +376,7 @@ def _missing_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagno
 
 def _bad_value(loc: Loc, item: dict[str, Any], document: Document) -> Diagnostic:
     context = item.get("ctx") or {}
-    text = str(item["msg"]).removeprefix("Value error, ")
-    message, _, hint = text.partition("\nhint: ")
+    message, hint = explain(item)
     if item["type"] == "literal_error":
         message = f"`{item['input']}` is not allowed here"
         hint = f"write {context['expected']}"
@@ -369,7 +388,7 @@ def _bad_value(loc: Loc, item: dict[str, Any], document: Document) -> Diagnostic
     where = document.location(
         known, key=is_key, offset=context.get("offset", 0), width=context.get("width", 0)
     )
-    return Diagnostic("bad-value", message, where, hint or context.get("hint"))
+    return Diagnostic("bad-value", message, where, hint)
 
 
 def _place(loc: Loc) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.files.documents import number_or_text, parse_document
+from optzoo.files.documents import explain, number_or_text, parse_document
 from optzoo.train.setup.provenance import CHANGED, leaf_paths
 from optzoo.train.setup.schema import (
     BudgetSection,
@@ -147,8 +147,7 @@ def _unknown(parts: list[str], model: type[BaseModel]) -> Diagnostic:
 def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
     """Turn a pydantic error into a message that names the flag it comes from."""
     where = ".".join(str(part) for part in item["loc"])
-    message, _, hint = item["msg"].removeprefix("Value error, ").partition("\nhint: ")
-    hint = hint or item.get("ctx", {}).get("hint")
+    message, hint = explain(item)
     if item["type"] == "extra_forbidden":
         message = "there is no such field"
     path = max((p for p in changes if (where + ".").startswith(p + ".")), key=len, default=None)
@@ -156,7 +155,7 @@ def _explain(item: Any, changes: Mapping[str, str]) -> Diagnostic:
         message = f"`--set {path}={changes[path]}`: {message[0].lower()}{message[1:]}"
     elif where and f"`{where}" not in message:
         message = f"`{where}`: {message[0].lower()}{message[1:]}"
-    return Diagnostic("bad-value", message, hint=hint or None)
+    return Diagnostic("bad-value", message, hint=hint)
 
 
 def resolve(

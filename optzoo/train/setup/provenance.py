@@ -13,14 +13,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from optzoo.files.documents import bad_value
+
 MARKS = ("paper", "code", "assumed", "changed")
 
 
 def _check_source(text: str) -> str:
     mark, _, where = text.partition(", ")
     if mark not in MARKS or not where.strip():
-        raise ValueError(
-            f"`{text}` is not a source\nhint: write `paper, WHERE`, `code, WHERE` or `assumed, WHY`"
+        raise bad_value(
+            f"`{text}` is not a source",
+            hint="write `paper, WHERE`, `code, WHERE` or `assumed, WHY`",
         )
     return text
 
@@ -52,10 +55,9 @@ def check_sources(sources: Mapping[str, str], values: Mapping[str, Any]) -> None
     paths = [path for path, _ in leaf_paths(values)]
     bare = [path for path in paths if source_of(path, sources) is None]
     if bare:
-        raise ValueError(
-            f"`sources` lacks {', '.join(f'`{path}`' for path in bare)}"
-            "\nhint: give each field, or its section, `paper, WHERE`, `code, WHERE` or "
-            "`assumed, WHY`"
+        raise bad_value(
+            f"`sources` lacks {', '.join(f'`{path}`' for path in bare)}",
+            hint="give each field, or its section, `paper, WHERE`, `code, WHERE` or `assumed, WHY`",
         )
     idle = [key for key in sources if not any((path + ".").startswith(key + ".") for path in paths)]
     if idle:

@@ -23,10 +23,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from optzoo.errors import InputError, nearest
-from optzoo.files.documents import load_document, read_document
+from optzoo.files.documents import bad_value, load_document, read_document
 from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
 from optzoo.recipe.schedules import LR_KINDS, LrSchedule, make_lr_factor
@@ -68,9 +67,9 @@ class ModelSection(SetupSection):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.width % (2 * self.heads):
-            raise ValueError(
-                f"`model.width` {self.width} is not a multiple of twice `model.heads` {self.heads}"
-                "\nhint: rotary positions turn pairs of channels, so each head has an even width"
+            raise bad_value(
+                f"`model.width` {self.width} is not a multiple of twice `model.heads` {self.heads}",
+                hint="rotary positions turn pairs of channels, so each head has an even width",
             )
         return self
 
@@ -103,9 +102,9 @@ class DataSection(SetupSection):
             raise ValueError("give one of `data.corpus` and `data.path`")
         about = sorted(given & {"source", "validation", "tokenizer", "vocabulary"})
         if about and "path" not in given:
-            raise ValueError(
-                f"`data.{about[0]}` is about prepared data, and `data.path` is not given"
-                "\nhint: `data.path` is a directory that `optzoo data prepare` made"
+            raise bad_value(
+                f"`data.{about[0]}` is about prepared data, and `data.path` is not given",
+                hint="`data.path` is a directory that `optzoo data prepare` made",
             )
         return data if given & {"corpus", "path"} else {**data, "corpus": "stdlib"}
 
@@ -164,9 +163,7 @@ def _check_kind(kind: str) -> str:
         known = ("auto", *LR_KINDS)
         near = nearest(kind, known)
         hint = f"did you mean `{near}`?" if near else f"write {', '.join(known)}, or an expression"
-        raise PydanticCustomError(
-            "schedule", "{message}", {"message": error.diagnostics[0].message, "hint": hint}
-        ) from None
+        raise bad_value(error.diagnostics[0].message, hint=hint) from None
     return kind
 
 
@@ -321,10 +318,10 @@ class Setup(SetupSection):
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
         if self.warmup_steps and self.warmup_steps >= self.num_steps:
-            raise ValueError(
+            raise bad_value(
                 f"the warmup of {self.warmup_steps:,} steps is no shorter than the run of "
-                f"{self.num_steps:,}"
-                "\nhint: shorten it (`--set schedule.warmup_fraction=0.1`), or train longer"
+                f"{self.num_steps:,}",
+                hint="shorten it (`--set schedule.warmup_fraction=0.1`), or train longer",
             )
         return self
 
