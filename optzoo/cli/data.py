@@ -55,7 +55,7 @@ SourcesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet), http(s) "
+        help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet, .csv), http(s) "
         "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
     ),
 ]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from optzoo.data.manifest import Shard
 from optzoo.data.preparation.readers import Meter, Reading, Record, read_records
-from optzoo.data.preparation.source_file import SourceFile
+from optzoo.data.preparation.source_file import LINES, SourceFile
 from optzoo.data.token_files import Row, ShardWriter, dtype_for
 from optzoo.data.tokenizer import Tokenizer
 from optzoo.errors import Diagnostic, InputError
@@ -200,7 +200,7 @@ class SplitPass:
         problem = item.record.problem or "no text"
         if not self.skip_bad:
             source = self.files[item.file]
-            unit = "row" if source.format == "parquet" else "line"
+            unit = "line" if source.format in LINES else "row"
             raise InputError(
                 Diagnostic(
                     "bad-document",
