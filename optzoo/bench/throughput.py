@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optzoo.bench.measure import Stopwatch, Work, stopwatch_for, take_turns
 from optzoo.tables import align
 from optzoo.train.experiment import Experiment, assemble, make_model
 from optzoo.train.progress import Progress
@@ -32,7 +32,6 @@ from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import flops_per_token
 from optzoo.train.trainer import Trainer
 
-Step = Callable[[], object]
 SECONDS = 60.0  # that the rounds take together, about
 ROUNDS = (11, 301)  # at least and at most
 TURN_SECONDS = 1.0  # of a turn on a GPU
@@ -110,57 +109,38 @@ def measure_throughput(
         with MetricsLog(run.metrics) as log:
             progress.start(0)
 
-            def block(step: Step, steps: int) -> float:
-                return _seconds(step, steps, setup.execution.device)
-
-            def take_step() -> None:
-                trainer.take_step(log)
-
-            pairs = _take_turns(block, take_step, bare.take_step, experiment, seconds)
-            optimizer, fused = (
-                statistics.median(block(step, 1) for _ in range(11))
-                for step in (experiment.optimizer.step, bare.optimizer.step)
-            )
+            works: dict[str, Work] = {
+                "trainer": lambda: trainer.take_step(log),
+                "bare": bare.take_step,
+            }
+            stopwatch = stopwatch_for(setup.execution.device, "wall")
+            pairs = _take_turns(works, experiment, stopwatch, seconds)
+            steps: dict[str, Work] = {
+                "recipe": lambda: _step(experiment.optimizer),
+                "fused": lambda: _step(bare.optimizer),
+            }
+            taken = take_turns(steps, rounds=11, steps=1, warmup=0, stopwatch=stopwatch)
+            optimizer, fused = (timing.median for timing in taken.values())
     return _summarise(experiment, pairs, optimizer, fused)
 
 
 def _take_turns(
-    block: Callable[[Step, int], float],
-    first: Step,
-    second: Step,
-    experiment: Experiment,
-    seconds: float,
+    works: dict[str, Work], experiment: Experiment, stopwatch: Stopwatch, seconds: float
 ) -> list[tuple[float, float]]:
-    """Return seconds a step of both in each round; who begins alternates."""
-    for step in (first, second):
-        block(step, WARM_UP)
-    pace = block(second, WARM_UP)
+    """Return seconds a step of both works in each round, in about `seconds` together."""
+    for work in works.values():
+        for _ in range(WARM_UP):
+            work()
+    pace = statistics.median(stopwatch(works["bare"]) for _ in range(WARM_UP))
     on_gpu = experiment.setup.execution.device == "cuda"
     steps = max(1, round(TURN_SECONDS / pace)) if on_gpu else 1
     rounds = min(max(round(seconds / (2 * steps * pace)), ROUNDS[0]), ROUNDS[1])
-    pairs = []
-    for i in range(rounds):
-        if i % 2:
-            b, a = block(second, steps), block(first, steps)
-        else:
-            a, b = block(first, steps), block(second, steps)
-        pairs.append((a, b))
-    return pairs
+    found = take_turns(works, rounds=rounds, steps=steps, warmup=0, stopwatch=stopwatch)
+    return list(zip(found["trainer"].rounds, found["bare"].rounds, strict=True))
 
 
-def _seconds(step: Step, steps: int, device: str) -> float:
-    """Return seconds a step, waiting for the device before and after."""
-    _wait(device)
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    _wait(device)
-    return (time.perf_counter() - began) / steps
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.step()
 
 
 def _summarise(

@@ -118,7 +118,7 @@ def _running(name: str, spec: RunningSpec) -> Expr:
 
 
 @dataclass(frozen=True)
-class LrSchedule:
+class LrMultiplier:
     """What a learning rate is multiplied by in a run of `total_steps`; `text` is what was asked."""
 
     text: str

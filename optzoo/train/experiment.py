@@ -21,7 +21,7 @@ from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.recipe.schedules import LrSchedule
+from optzoo.recipe.schedules import LrMultiplier
 from optzoo.train.evaluate import HeldOut
 from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
@@ -40,7 +40,7 @@ class Experiment:
     held_out: HeldOut
     model: Transformer
     optimizer: RecipeOptimizer
-    schedule: LrSchedule
+    schedule: LrMultiplier
     world: World
     parallel: Parallel
 

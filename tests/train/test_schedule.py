@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optzoo.errors import InputError
-from optzoo.recipe.schedules import LrSchedule
+from optzoo.recipe.schedules import LrMultiplier
 from optzoo.train.model.loss import plain_objective
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.schema import load_setup
@@ -18,7 +18,7 @@ from optzoo.train.trainer import clip_gradients
 QUICK = load_setup("quick")
 
 
-def schedule(**fields: object) -> LrSchedule:
+def schedule(**fields: object) -> LrMultiplier:
     """The schedule of a run of 110 steps, 10 of them warm-up."""
     given = {"warmup_steps": 10, "start_fraction": 0.1, "final_fraction": 0.2, "scale": 1} | fields
     changes = {f"schedule.{name}": str(value) for name, value in given.items()}

@@ -28,7 +28,7 @@ from optzoo.errors import InputError, nearest
 from optzoo.files.documents import bad_value, load_document, read_document
 from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
-from optzoo.recipe.schedules import LR_KINDS, LrSchedule, make_lr_factor
+from optzoo.recipe.schedules import LR_KINDS, LrMultiplier, make_lr_factor
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.train.setup.provenance import Sources, check_sources
 
@@ -367,7 +367,7 @@ class Setup(SetupSection):
         share = DECAY if self.schedule.decay_fraction is None else self.schedule.decay_fraction
         return int(num(share).value * self.num_steps)
 
-    def lr_schedule(self, asked: str | None = None) -> LrSchedule:
+    def lr_schedule(self, asked: str | None = None) -> LrMultiplier:
         """Return what the learning rate is multiplied by; `asked` is what the recipe wants."""
         wish = self.schedule
         kind = wish.kind if wish.kind != "auto" else (asked or "cosine")
@@ -379,7 +379,7 @@ class Setup(SetupSection):
             final=wish.final_fraction,
             decay=self.decay_steps,
         )
-        return LrSchedule(kind, mul(num(wish.scale), factor), self.num_steps)
+        return LrMultiplier(kind, mul(num(wish.scale), factor), self.num_steps)
 
     def values(self) -> dict[str, Any]:
         """Return the fields as plain values, without the name and the sources."""
