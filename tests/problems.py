@@ -16,7 +16,7 @@ from oracles.base import Array, Oracle
 from oracles.variants import VARIANTS
 
 import optzoo
-from optzoo.catalog import recipes_dir
+from optzoo.files.shipped import recipes_dir
 
 STEPS = 50
 TOTAL_STEPS = 40

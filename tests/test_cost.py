@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optzoo import describe, load_recipe
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 from optzoo.interpreters.cost import FLOAT32, Cost, Storage, cost
 
 ADAM = ("param", "grad", "m", "v")

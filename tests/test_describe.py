@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 from optzoo.program.arithmetic import half_life
 
 T = 1000

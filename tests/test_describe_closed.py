@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.catalog import shipped
 from optzoo.description.closed_forms import Closed
 from optzoo.description.description import Description
 from optzoo.description.formulas import find_formulas
 from optzoo.description.symbolic_step import System
 from optzoo.description.symbols import Symbols
 from optzoo.description.verify import verified
+from optzoo.files.shipped import shipped
 from optzoo.interpreters.random_point import draw_from
 from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.catalog import shipped
 from optzoo.description.description import Description
+from optzoo.files.shipped import shipped
 from optzoo.program.ir import GRAD
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schema import SignalSpec

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.catalog import shipped
 from optzoo.description.description import Description
 from optzoo.description.output.text import format_report
 from optzoo.description.weights import nearest_form, total_weight, weights_in
 from optzoo.description.window import iterate_weights
+from optzoo.files.shipped import shipped
 from optzoo.recipe.recipe import parse_recipe
 
 LINES = 110

@@ -115,9 +115,9 @@ def _write_pages(folder: Path) -> None:
     """Write one page for each shipped recipe, and their index."""
     from tqdm import tqdm
 
-    from optzoo.catalog import shipped
     from optzoo.description.description import describe
     from optzoo.description.output.page import format_index, format_markdown
+    from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
 
     try:

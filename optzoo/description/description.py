@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from optzoo.description.closed_forms import Closed
 from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
-from optzoo.description.lr_schedules import check_lr_schedule, parse_lr_schedule
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
@@ -30,6 +29,7 @@ from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.recipe.next_values import with_present_values
 from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.schedules import check_lr_schedule, parse_lr_schedule
 from optzoo.recipe.values import MAX_STEPS, check_total_steps
 
 if TYPE_CHECKING:
@@ -425,7 +425,7 @@ def describe(
     """Describe a recipe at these hyperparameters.
 
     `total_steps` is `T`, 10,000 if left out; `lr_schedule` one of
-    `optzoo.description.lr_schedules`, `observers` averages such as `tail:0.1`. Raises InputError
+    `optzoo.recipe.schedules`, `observers` averages such as `tail:0.1`. Raises InputError
     for unknown hyperparameters, schedules and steps.
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from optzoo.distributed.sharding import Shards, local, shards_of
 from optzoo.engines.engine import Batch, Engine, choose_engine, engine_class
 from optzoo.optimizer.entries import (
     STEP,
@@ -34,7 +35,6 @@ from optzoo.optimizer.precision import MASTER, Part, Precision
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
-from optzoo.shards import Shards, local, shards_of
 
 State = MutableMapping[Tensor, dict[str, Any]]
 

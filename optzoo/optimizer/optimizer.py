@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optzoo.distributed.sharding import local, local_like
 from optzoo.engines.engine import check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.entries import (
@@ -42,7 +43,6 @@ from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import check_total_steps
-from optzoo.shards import local, local_like
 
 F = TypeVar("F", bound=Callable[..., Any])
 

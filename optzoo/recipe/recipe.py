@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from optzoo.catalog import find_file
-from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
-from optzoo.observers import parse_observer
+from optzoo.files.documents import Document, load_document, parse_document, validate_document
+from optzoo.files.shipped import find_file
 from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.check import Fault, check_values
 from optzoo.program.checked import CheckedScalars
@@ -37,6 +36,7 @@ from optzoo.program.simplify import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
+from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import ObserverSpec, RecipeSpec, TrainingSpec
 from optzoo.recipe.values import (
     Hyperparameter,

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from optzoo.catalog import shipped
 from optzoo.description.description import describe
 from optzoo.description.output.text import format_report
 from optzoo.errors import CONTROLS, InputError
+from optzoo.files.shipped import shipped
 from optzoo.recipe.recipe import Recipe, parse_recipe
 
 COUNT = max(3_000, int(os.environ.get("OPTZOO_FUZZ", "0")))

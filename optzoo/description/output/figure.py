@@ -44,14 +44,12 @@ def draw(description: Description, path: Path) -> None:
 
 
 def _draw(description: Description, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # not pyplot: it would choose a backend for the process
 
     averages = [p for p in description.points if p.weight is not None]
     count = 3 if averages else 2
-    figure, axes = plt.subplots(1, count, figsize=(5 * count, 3.8), layout="constrained")
+    figure = Figure(figsize=(5 * count, 3.8), layout="constrained")
+    axes = figure.subplots(1, count)
     steps = [t for t in description.at if t > 1] or [10]
     _past_gradients(axes[0], description, steps)
     _coefficients(axes[1], description, max(steps[-1], 2))
@@ -64,8 +62,6 @@ def _draw(description: Description, path: Path) -> None:
     except OSError as error:
         message = f"`{path}` cannot be written: {error.strerror}"
         raise InputError(Diagnostic("unwritable", message)) from None
-    finally:
-        plt.close(figure)
 
 
 def _past_gradients(axis: Any, description: Description, steps: list[int]) -> None:
