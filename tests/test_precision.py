@@ -51,6 +51,8 @@ def test_extreme_values() -> None:
     extreme = torch.tensor([float("inf"), -float("inf"), float("nan"), largest, -largest, 0.0])
     patterns = torch.tensor([0x7FFFFFFF, -1], dtype=torch.int32).view(torch.float32)  # NaN too
     for seed in range(50):
+        beyond = torch.full((100,), -largest * (1 + 2.0**-8))  # nearest rounding makes it infinite
+        assert round_stochastically(beyond, generator(seed)).isinf().all()
         rounded = round_stochastically(extreme, generator(seed)).float()
         torch.testing.assert_close(rounded, extreme, rtol=0, atol=0, equal_nan=True)
         assert round_stochastically(patterns, generator(seed)).isnan().all()
@@ -141,9 +143,10 @@ def test_one_step_with_narrow_state_is_the_wide_one_rounded(name: str) -> None:
             assert bool((error <= 2 * HALF_UNIT * value.abs()).all()), key
 
 
+@pytest.mark.parametrize("engine", ["foreach", "compiled"])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", ["ademamix", "mars", "lion", "schedule_free_adamw"])
-def test_saved_and_loaded_bit_for_bit(name: str, rounding: str) -> None:
+def test_saved_and_loaded_bit_for_bit(name: str, rounding: str, engine: str) -> None:
     """A run that is saved in the middle, looked at, and loaded elsewhere goes on as it was."""
 
     def make() -> tuple[list[Tensor], Any]:
@@ -151,7 +154,12 @@ def test_saved_and_loaded_bit_for_bit(name: str, rounding: str) -> None:
             torch.nn.Parameter(torch.ones(n, dtype=d)) for n, d in ((30, BF16), (5, torch.float32))
         ]
         opt = optzoo.load_recipe(name).build(
-            params, total_steps=9, state_dtype="bfloat16", param_rounding=rounding, lr=0.01
+            params,
+            total_steps=9,
+            state_dtype="bfloat16",
+            param_rounding=rounding,
+            lr=0.01,
+            engine=engine,
         )
         return params, opt
 

@@ -108,7 +108,8 @@ def show(
     if program:
         typer.echo(loaded.trained_program().text())
     elif source:
-        typer.echo(render(loaded.trained_program(), source.value), nl=False)
+        narrow = [name for name, dtype in loaded.state_dtypes.items() if dtype == "bfloat16"]
+        typer.echo(render(loaded.trained_program(), source.value, narrow), nl=False)
     elif resolved or settings or state_dtype:
         typer.echo(loaded.to_yaml(), nl=False)
     else:

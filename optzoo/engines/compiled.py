@@ -45,11 +45,11 @@ class CompiledEngine:
         self.plan = plan_program(program)
         self.eager = engine_class("foreach")(program)
         self.compile_seconds = 0.0
-        self._kernels: dict[tuple[str, torch.dtype, torch.dtype], Any] = {}
+        self._kernels: dict[tuple[Any, ...], Any] = {}
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
-        device, dtype = batch.params[0].device.type, batch.params[0].dtype
+        device = batch.params[0].device.type
         if type(batch.params[0]) not in PLAIN:
             self.eager.step(batch, scalars)
             return
@@ -61,7 +61,7 @@ class CompiledEngine:
         if table is None or not table.layout.fits(batch):
             table = batch.memo["table"] = self.kinds[device][0](batch)
         filled = table.fill(batch)
-        kernel = self._kernel(device, dtype, filled.grad_dtype)
+        kernel = self._kernel(batch, filled.grad_dtype)
         if kernel is None:
             self.eager.step(batch, scalars)
             return
@@ -73,17 +73,27 @@ class CompiledEngine:
         for slot in table.layout.slots:  # autograd is to see that these have changed
             increment_version(slot)
 
+    def stores_narrow(self, batch: Batch) -> bool:
+        """Return whether there is a kernel that loads and stores this batch's narrow buffers."""
+        first = batch.params[0]
+        if type(first) not in PLAIN or first.device.type not in self.kinds:
+            return False
+        table, kernel = self.kinds[first.device.type]
+        return kernel.stores_narrow and self._kernel(batch, table.grad_dtype(batch)) is not None
+
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view."""
         return self.eager.view(view, batch, values)
 
-    def _kernel(self, device: str, dtype: torch.dtype, grad_dtype: torch.dtype) -> Any:
-        """Return the kernel for a device and dtypes, or None where there can be none."""
-        key = (device, dtype, grad_dtype)
+    def _kernel(self, batch: Batch, grad_dtype: torch.dtype) -> Any:
+        """Return the kernel for a batch's device and dtypes, or None where there can be none."""
+        device, dtype, narrow = batch.params[0].device.type, batch.params[0].dtype, batch.narrow
+        key = (device, dtype, grad_dtype, narrow)
         if key not in self._kernels:
             begin = time.perf_counter()
+            stored = (narrow,) if narrow else ()
             try:
-                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype)
+                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype, *stored)
             except CompilationError as error:
                 self._kernels[key] = None
                 _say(f"no step can be compiled for {device} here ({error})")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import Shards
@@ -22,6 +23,18 @@ from optzoo.program.ir import Program
 from optzoo.program.ops import Scope
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What the random bits of one step are made of, beside the slot and the place of an element.
+
+    `key` has 64 bits and is another one in each step; `places` are the parameters' positions in the
+    optimizer, in the order of the batch.
+    """
+
+    key: int
+    places: Sequence[int]
+
+
 @dataclass
 class Batch:
     """Parameters that take one step together.
@@ -29,7 +42,9 @@ class Batch:
     Element i of every list belongs to parameter i and has its shape. `params` and `buffers` are in
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
     narrower and are never written. Where parameters are spread over processes, all lists hold this
-    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`.
+    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`. An
+    engine that is a `NarrowEngine` may be handed buffers in bfloat16, and `rounding` says then with
+    which random bits they are stored.
 
     The same batch comes back every step, with new `grads`, for as long as the same tensors take
     their steps together; `memo` is for what an engine wants to find again then.
@@ -40,9 +55,15 @@ class Batch:
     buffers: dict[str, list[Tensor]]
     shards: Shards | None = None
     memo: dict[str, Any] = field(default_factory=dict)
+    rounding: Rounding | None = None
+
+    @property
+    def narrow(self) -> frozenset[str]:
+        """The buffers that are stored in bfloat16."""
+        return frozenset(n for n, held in self.buffers.items() if held[0].dtype == torch.bfloat16)
 
     def only(self, chosen: Sequence[int]) -> Batch:
-        """Return a new batch of some of the parameters."""
+        """Return a new batch of some of the parameters, without `memo` and `rounding`."""
         return Batch(
             [self.params[i] for i in chosen],
             [self.grads[i] for i in chosen] if self.grads else [],
@@ -68,6 +89,20 @@ class Engine(Protocol):
 
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view; `batch.grads` is not used."""
+        ...
+
+
+@runtime_checkable
+class NarrowEngine(Protocol):
+    """An engine that may work on buffers stored in bfloat16, without copies of them."""
+
+    def stores_narrow(self, batch: Batch) -> bool:
+        """Return whether `step` would take this batch, narrow buffers included.
+
+        It widens what it reads and stores it rounded stochastically: to one of the two neighbours,
+        right in the mean, with bits that depend on `batch.rounding`, the buffer and the element's
+        place alone. Where it says no, and for other engines, buffers are copied.
+        """
         ...
 
 

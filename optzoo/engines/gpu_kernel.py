@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
-from optzoo.engines.kernel import Filled
+from optzoo.engines.kernel import Filled, common_dtype
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.triton import render_triton
 from optzoo.engines.values import BlockDomain, settled
@@ -66,10 +66,7 @@ class DeviceTable:
             copies.append((homes, copied))
             rows.append(copied)
             grads.append(grad)
-        dtypes = {grad.dtype for grad in grads}
-        wide = batch.params[0].dtype
-        dtype = dtypes.pop() if len(dtypes) == 1 else wide
-        dtype = dtype if dtype in GRADIENTS else wide
+        dtype = self.grad_dtype(batch)
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
         addresses = [
             [param.data_ptr(), grad.data_ptr(), *(b.data_ptr() for b in buffers)]
@@ -80,12 +77,19 @@ class DeviceTable:
             self.slots = _on_device(torch.tensor(addresses, dtype=torch.int64), self.device)
         return Filled(dtype, grads, copies)
 
+    @staticmethod
+    def grad_dtype(batch: Batch) -> torch.dtype:
+        """Return the dtype in which a kernel reads the gradients of a batch."""
+        return common_dtype(batch, GRADIENTS)
+
 
 class DeviceKernel:
     """The Triton step of a plan for one dtype of arithmetic and one of gradients.
 
-    Raises CompilationError where there is no Triton.
+    Raises CompilationError where there is no Triton. All buffers are wide here.
     """
+
+    stores_narrow = False
 
     def __init__(self, plan: Plan, dtype: torch.dtype, grad_dtype: torch.dtype) -> None:
         try:

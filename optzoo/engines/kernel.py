@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from optzoo.engines.build import load
-from optzoo.engines.engine import Batch
+from optzoo.engines.engine import Batch, Rounding
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.c import render_c
 from optzoo.program.arithmetic import FloatDomain
@@ -56,6 +56,7 @@ class Table:
         self.start = np.concatenate([*starts, np.zeros(0, np.int64)])
         ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
         self.length = (ends - self.start).astype(np.int32)
+        self.keys = np.zeros(len(sizes), dtype=np.uint64)
         self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
         for row, tensors in enumerate(self.layout.rows.values()):
             self.slots[row, 0] = tensors[0].data_ptr()
@@ -74,13 +75,30 @@ class Table:
             self.slots[row, 0] = param.data_ptr()
             self.slots[row, 2:] = [buffer.data_ptr() for buffer in buffers]
             grads.append(grad)
-        dtypes = {grad.dtype for grad in grads}
-        dtype = dtypes.pop() if len(dtypes) == 1 else batch.params[0].dtype
-        if dtype not in GRADIENTS:
-            dtype = batch.params[0].dtype
+        dtype = self.grad_dtype(batch)
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
         self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
+        if batch.rounding is not None:
+            self.keys = _keys(batch.rounding, self.order)
         return Filled(dtype, grads, copies)
+
+    @staticmethod
+    def grad_dtype(batch: Batch) -> torch.dtype:
+        """Return the dtype in which a kernel reads the gradients of a batch."""
+        return common_dtype(batch, GRADIENTS)
+
+
+def common_dtype(batch: Batch, known: Collection[torch.dtype]) -> torch.dtype:
+    """Return the dtype of all gradients, or where it is not one of the known that of the step."""
+    dtypes = {grad.dtype for grad in batch.grads}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    return dtype if dtype is not None and dtype in known else batch.params[0].dtype
+
+
+def _keys(rounding: Rounding, order: Sequence[int]) -> npt.NDArray[np.uint64]:
+    """Return the key of each row: the step's, and the place of its parameter."""
+    places = np.array([rounding.places[i] for i in order], dtype=np.uint64)
+    return (places << np.uint64(32)) ^ np.uint64(rounding.key)
 
 
 GRADIENTS = {
@@ -108,11 +126,21 @@ class Filled:
 class Kernel:
     """The compiled step of a plan for one dtype of arithmetic and one of gradients.
 
-    Raises CompilationError where nothing can be compiled.
+    `narrow` are the buffers stored in bfloat16. Raises CompilationError where nothing can be
+    compiled.
     """
 
-    def __init__(self, plan: Plan, dtype: torch.dtype, grad_dtype: torch.dtype) -> None:
-        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype])
+    stores_narrow = True
+
+    def __init__(
+        self,
+        plan: Plan,
+        dtype: torch.dtype,
+        grad_dtype: torch.dtype,
+        narrow: Collection[str] = (),
+    ) -> None:
+        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow)
+        self._is_narrow = bool(narrow)
         library = load(source.text)
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         chunks = [integer, pointer, pointer, pointer]
@@ -123,7 +151,8 @@ class Kernel:
             return found  # type: ignore[no-any-return]
 
         rest = [pointer, pointer, pointer]
-        self._step = function("step", *chunks, *rest, ctypes.c_int)
+        keys = [pointer] if narrow else []
+        self._step = function("step", *chunks, *rest, *keys, ctypes.c_int)
         self._passes = [
             (
                 count,
@@ -165,4 +194,5 @@ class Kernel:
                 held[-1] = whole_norms(torch.from_numpy(held[-1])).contiguous().numpy()
             pointers = np.array([_address(each) for each in held], dtype=np.uint64)
             finish(rows, _address(pointers), given, found)
-        self._step(*table.chunks, slots, given, found, threads)
+        keys = [_address(table.keys)] if self._is_narrow else []
+        self._step(*table.chunks, slots, given, found, *keys, threads)

@@ -50,10 +50,17 @@ class Layout:
         return _flat(grad)
 
     def copied(self, batch: Batch, i: int) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Return a loose tensor's slots as contiguous copies, its flat gradient, and the slots."""
+        """Return a loose tensor's slots as dense copies, its flat gradient, and the slots.
+
+        Copies lie in the order of the parameter's elements, as rows do: what depends on an
+        element's place does not depend on how its buffers came to lie.
+        """
         homes = [slot[i] for slot in self.slots]
-        copies = [t.detach().clone(memory_format=torch.contiguous_format) for t in homes]
-        return copies, batch.grads[i].detach().contiguous().view(-1), homes
+        *copies, grad = [
+            torch.empty_like(homes[0], dtype=t.dtype).copy_(t.detach())
+            for t in (*homes, batch.grads[i])
+        ]
+        return copies, _flat(grad), homes
 
 
 def addresses(batch: Batch) -> list[int]:

@@ -292,7 +292,7 @@ class RecipeOptimizer(Optimizer):
         check_scope(plan.engine, plan.program, batch)
         batch.grads = grads
         rank = torch.distributed.get_rank() if batch.shards is not None else 0
-        for chosen, wide in self.precision.batches(part):
+        for chosen, wide in self.precision.batches(part, plan.engine, t, rank):
             plan.engine.step(wide, scalars)
             self.precision.round(part, chosen, wide, t, rank)
         batch.grads = []

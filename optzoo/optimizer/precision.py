@@ -5,6 +5,9 @@ rounded stochastically: a value between two neighbours becomes either, the neare
 and is right in the mean, where rounding to nearest would lose every change under half a unit. A
 parameter narrower than the arithmetic is kept in one of four ways, `ROUNDINGS`.
 
+An engine that loads and stores bfloat16 itself (`NarrowEngine`) is given the buffers as they are;
+for the others they are copied, here, before and after a step.
+
 Random bits come from generators of their own, seeded by the optimizer's seed, the time and the
 place of the parameter: nothing else that draws numbers sees or disturbs them, and a run that is
 resumed draws the same. No step is taken here: the optimizer calls the engine in between.
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import local
-from optzoo.engines.engine import Batch
+from optzoo.engines.engine import Batch, Engine, NarrowEngine, Rounding
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 
 MASTER, COMPENSATION = "master", "compensation"
@@ -61,7 +64,7 @@ def round_stochastically(wide: Tensor, generator: torch.Generator) -> Tensor:
     )
     noise.add_(wide.contiguous().view(torch.int32)).bitwise_and_(-1 << _MANTISSA_LOST)
     rounded = noise.view(torch.float32)
-    is_usual = wide.isfinite() & rounded.isfinite()
+    is_usual = wide.abs() < torch.finfo(torch.bfloat16).max
     return torch.where(is_usual, rounded, wide).to(torch.bfloat16)
 
 
@@ -123,12 +126,14 @@ class Part:
         dtype = self.params[0].dtype
         return dtype != arithmetic(dtype)
 
-    @property
-    def is_kept_wide(self) -> bool:
-        """Whether a step may work on what is stored, without copies."""
-        wide = arithmetic(self.params[0].dtype)
-        slots = [self.batch.params, *self.batch.buffers.values()]
-        return all(tensors[0].dtype == wide for tensors in slots)
+    def is_taken_as_kept(self, engine: Engine) -> bool:
+        """Return whether an engine's step works on what is stored, without copies."""
+        batch = self.batch
+        if batch.params[0].dtype != arithmetic(self.params[0].dtype):
+            return False
+        if not batch.narrow:
+            return True
+        return isinstance(engine, NarrowEngine) and engine.stores_narrow(batch)
 
     def portions(self) -> Iterator[list[int]]:
         """Yield which parameters to work on together where what is narrow is copied.
@@ -198,15 +203,20 @@ class Precision:
         else:
             state.pop(COMPENSATION, None)
 
-    def batches(self, part: Part) -> Iterator[tuple[list[int], Batch]]:
-        """Yield a part in batches in the dtype of the arithmetic: which parameters, and the batch.
+    def batches(
+        self, part: Part, engine: Engine, t: int, rank: int = 0
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Yield a part in batches that an engine takes: which parameters, and the batch.
 
-        The gradients are those of the part's batch. What is stored wide is the stored tensors
-        themselves; weights that someone loaded into narrow parameters are taken up.
+        They are in the dtype of the arithmetic, but for buffers that the engine itself widens and
+        rounds. The gradients are those of the part's batch. What is stored as it is taken is the
+        stored tensors themselves; weights that someone loaded into narrow parameters are taken up.
         """
-        if part.is_kept_wide:
+        if part.is_taken_as_kept(engine):
             if part.has_narrow_params:
                 refresh_masters([local(param) for param in part.params], part.batch.params)
+            if part.batch.narrow:
+                part.batch.rounding = Rounding(_seed(self.seed, t, rank), part.places)
             yield list(range(len(part.params))), part.batch
             return
         for chosen in part.portions():
@@ -215,7 +225,7 @@ class Precision:
     def round(self, part: Part, chosen: Sequence[int], wide: Batch, t: int, rank: int = 0) -> None:
         """Store the results of a step on a batch of `batches`, rounded as they are kept."""
         params = [local(part.params[i]) for i in chosen]
-        if part.is_kept_wide:
+        if wide is part.batch:
             if part.has_narrow_params:
                 torch._foreach_copy_(params, wide.params)
             return

@@ -17,6 +17,7 @@ from beside import SHAPES, TOTAL_STEPS, Outcome, Problem, compare, rates
 from draw import draw_legal
 from drawn_engines import ENGINES as MORE
 from lockstep import largest_excess
+from narrow_steps import excess_of_one_step
 
 import optzoo
 from optzoo.engines import blocks as foreach_blocks
@@ -109,6 +110,15 @@ def test_narrow_parameters_are_the_rounded_ones(first: int) -> None:
             paths.append([p.detach().bfloat16() for p in params])
         for wide, narrow in zip(*paths, strict=True):
             assert torch.equal(wide.nan_to_num(), narrow.nan_to_num()), f"seed {seed}"
+
+
+@CHUNKS
+@pytest.mark.skipif(not engines.has_cc(), reason="no C compiler")
+def test_a_kernel_with_narrow_buffers_is_the_wide_one_rounded(first: int) -> None:
+    """Each buffer ends at a neighbour of its float32 value; kernels take a while, as above."""
+    for seed in range(first, first + CHUNK, 10 if COUNT <= 300 else 2):
+        recipe = optzoo.parse_recipe(drawn(seed))
+        assert excess_of_one_step(recipe) <= 1, f"seed {seed}\n{recipe.text}"
 
 
 @CHUNKS

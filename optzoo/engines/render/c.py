@@ -14,11 +14,16 @@ The functions of the text, for a table of `tensors` rows:
 
 Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; a row of `slots` is
 the addresses of the parameter, the gradient and the buffers.
+
+Buffers may be stored in bfloat16. They are widened where they are read and rounded stochastically
+where they are written, with random bits that are a hash of the row's key (`keys`, one more argument
+of `step` then), the place of the slot and that of the element: whoever computes an element, in
+whatever order, draws the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -45,6 +50,7 @@ _KEYWORDS = """
 _OWN = """
     real stored chunks owner start length slots coefficients numbers partial threads norms tensors
     row step main squared smaller larger magnitude sign_of root widened i j count
+    keys first mixed drawn wide_of narrowed
     int32_t int64_t uint16_t uint32_t
 """
 _RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
@@ -107,6 +113,50 @@ _WIDEN_BFLOAT16 = (
     "uint32_t bits = (uint32_t)x << 16; float wide; memcpy(&wide, &bits, 4); return wide;"
 )
 
+_NARROW = """\
+/* a hash of 64 bits (splitmix64): a key and a number to a key */
+static inline uint64_t mixed(uint64_t key, uint64_t number)
+{
+    uint64_t x = key + (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+/* 32 random bits of element i, by multiplications that a processor does many of at once */
+static inline uint32_t drawn(uint64_t key, uint32_t i)
+{
+    uint32_t x = i + (uint32_t)key;
+    x = (x ^ (x >> 16)) * UINT32_C(0x7feb352d);
+    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
+    x = (x ^ (x >> 16)) * UINT32_C(0x846ca68b);
+    x = (x ^ (x >> 15)) * UINT32_C(0x9e3779b1);
+    return x ^ (x >> 16);
+}
+
+static inline real wide_of(uint16_t x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, 4);
+    return (real)wide;
+}
+
+/* One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
+   the largest bfloat16 goes where rounding to nearest takes it. */
+static inline uint16_t narrowed(real x, uint32_t random)
+{
+    const float value = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    const uint32_t size = bits & UINT32_C(0x7fffffff);
+    const uint32_t nearest = UINT32_C(0x7fff) + ((bits >> 16) & 1);
+    const uint32_t usual = bits + (size < UINT32_C(0x7f7f0000) ? random : nearest);
+    const uint32_t is_nan = size > UINT32_C(0x7f800000);
+    return (uint16_t)((is_nan ? bits | UINT32_C(0x400000) : usual) >> 16);
+}
+"""
+
 _CHUNK = """\
 int64_t chunks, const int32_t *owner, const int64_t *start,
             const int32_t *length"""
@@ -127,19 +177,31 @@ class CSource:
     numbers: int
 
 
-def render_c(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") -> CSource:
+def render_c(
+    plan: Plan,
+    dtype: str = "float32",
+    grad_dtype: str = "float32",
+    narrow: Collection[str] = (),
+) -> CSource:
     """Return the step of a plan as C, with arithmetic in `dtype` ("float32" or "float64").
 
-    Gradients may be stored narrower, see `TYPES`.
+    Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in bfloat16.
     """
-    return _Renderer(plan).render(dtype, grad_dtype)
+    return _Renderer(plan, narrow).render(dtype, grad_dtype)
 
 
 class _Renderer:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
         self.plan = plan
+        self.narrow = {Name(name, "prev") for name in plan.buffers if name in narrow}
         identifiers = Identifiers(TENSORS)
         self.spelling: Spelling = spell(plan, identifiers)
+        slots = [place for place, name in enumerate(plan.inputs) if name in self.narrow]
+        self.words = {
+            word: (identifiers.fresh(f"key{word}"), identifiers.fresh(f"random{word}"))
+            for word in sorted({place // 2 for place in slots})
+        }
+        """Names of a chunk's key and an element's random bits; slots 2k and 2k + 1 share word k."""
         self.places = {n: identifiers.fresh(f"{s}_at") for n, s in self.spelling.olds.items()}
         self.names = self.spelling.all
         self.coefficients = list(self.spelling.coefficients)
@@ -154,7 +216,7 @@ class _Renderer:
             sqrt="sqrt" if is_double else "sqrtf",
             fabs="fabs" if is_double else "fabsf",
         )
-        parts = [self.heading(), prelude]
+        parts = [self.heading(), prelude, *([_NARROW] if self.narrow else [])]
         for k, each in enumerate(self.plan.passes):
             parts += [self.pass_(k, each), self.norms(k, each), self.per_tensor(k, each)]
         parts.append(self.step())
@@ -198,13 +260,35 @@ class _Renderer:
         reads = {n for line in self.plan.lines for n in names_in(line.expr)}
         stores = self.plan.stores
         reads |= {name for name in stores if name in self.spelling.olds}
+        head = []
+        for word, (key, random) in self.words.items():
+            high = "mixed(keys[owner[j]], (uint64_t)start[j] >> 32)"
+            head.append(f"const uint64_t {key} = mixed({high}, {word});")
+            body.append(f"const uint32_t {random} = drawn({key}, first + (uint32_t)i);")
+        if head:
+            head.append("const uint32_t first = (uint32_t)start[j];")
         for name in stores:
-            body.append(f"{self.places[name.prev]}[i] = {self.names[name]};")
+            body.append(f"{self.places[name.prev]}[i] = {self.stored(name)};")
+        keys = "const uint64_t *keys, " if self.narrow else ""
         signature = (
             f"void step({_CHUNK}, void *const *slots,\n"
-            "          const double *coefficients, const double *numbers, int threads)"
+            f"          const double *coefficients, const double *numbers, {keys}int threads)"
         )
-        return self.loop(signature, reads, body, [name.prev for name in stores], "#pragma omp simd")
+        written = [name.prev for name in stores]
+        return self.loop(signature, reads, body, written, "#pragma omp simd", head)
+
+    def stored(self, name: Name) -> str:
+        """Return what goes into the slot of a name."""
+        if name.prev not in self.narrow:
+            return self.names[name]
+        word, half = divmod(self.plan.inputs.index(name.prev), 2)
+        random = self.words[word][1]
+        bits = f"{random} >> 16" if half else f"{random} & 0xffff"
+        return f"narrowed({self.names[name]}, {bits})"
+
+    def kind(self, name: Name) -> str:
+        """Return the type in which a slot is stored."""
+        return "stored" if name == GRAD else "uint16_t" if name in self.narrow else "real"
 
     def lines(self, lines: Sequence[Line]) -> list[str]:
         rows = []
@@ -229,7 +313,7 @@ class _Renderer:
         rows.append(f"        void *const *row = slots + (int64_t)owner[j] * {width};")
         for place, name in enumerate(self.spelling.olds):
             if name in reads or name in written:
-                kind = "stored" if name == GRAD else "real"
+                kind = self.kind(name)
                 const = "" if name in written else "const "
                 at = f"({const}{kind} *)row[{place}] + start[j]"
                 rows.append(f"        {const}{kind} *{self.places[name]} = {at};")
@@ -240,7 +324,8 @@ class _Renderer:
         for name, spelt in self.spelling.olds.items():
             if name in reads:
                 at = f"{self.places[name]}[i]"
-                loaded = f"widened({at})" if name == GRAD else at
+                widen = {"stored": "widened({})", "uint16_t": "wide_of({})", "real": "{}"}
+                loaded = widen[self.kind(name)].format(at)
                 rows.append(f"            const real {spelt} = {loaded};")
         rows += [f"            {row}" for row in body]
         rows += ["        }", *(f"        {row}" for row in after), "    }", "}", ""]
