@@ -19,8 +19,8 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def one_step(recipe: Recipe, dtype: str) -> tuple[list[Tensor], list[Tensor]]:
-    """Take one compiled step with buffers of a dtype; return the parameters and the buffers.
+def one_step(recipe: Recipe, dtype: str, engine: str) -> tuple[list[Tensor], list[Tensor]]:
+    """Take one step of an engine with buffers of a dtype; return the parameters and the buffers.
 
     It begins where a few steps with bfloat16 buffers have led.
     """
@@ -34,7 +34,7 @@ def one_step(recipe: Recipe, dtype: str) -> tuple[list[Tensor], list[Tensor]]:
         if step == STEPS_BEFORE:
             saved = optimizer.state_dict()
             after = recipe.with_state_dtype(dtype)
-            optimizer = after.build(params, engine="compiled", total_steps=9)
+            optimizer = after.build(params, engine=engine, total_steps=9)
             optimizer.load_state_dict(saved)
         for i, p in enumerate(params):
             p.grad = torch.randn(p.shape, generator=generator(10 * step + i + 5))
@@ -45,13 +45,15 @@ def one_step(recipe: Recipe, dtype: str) -> tuple[list[Tensor], list[Tensor]]:
     return [p.detach() for p in params], buffers
 
 
-def excess_of_one_step(recipe: Recipe) -> float:
+def excess_of_one_step(recipe: Recipe, engine: str = "compiled") -> float:
     """Return the largest error of a narrow step over what it may be; more than 1 is wrong.
 
     Parameters are the same but for `SLACK`; buffers are off by less than a unit in the last place.
     """
     worst = 0.0
-    (params, wide), (found, narrow) = (one_step(recipe, d) for d in ("float32", "bfloat16"))
+    (params, wide), (found, narrow) = (
+        one_step(recipe, dtype, engine) for dtype in ("float32", "bfloat16")
+    )
     pairs = [(p, q, 0.0) for p, q in zip(params, found, strict=True)]
     pairs += [(p, q, 2.0**-7) for p, q in zip(wide, narrow, strict=True)]
     for wanted, have, unit in pairs:

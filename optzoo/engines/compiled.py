@@ -78,8 +78,8 @@ class CompiledEngine:
         first = batch.params[0]
         if type(first) not in PLAIN or first.device.type not in self.kinds:
             return False
-        table, kernel = self.kinds[first.device.type]
-        return kernel.stores_narrow and self._kernel(batch, table.grad_dtype(batch)) is not None
+        table, _ = self.kinds[first.device.type]
+        return self._kernel(batch, table.grad_dtype(batch)) is not None
 
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view."""
@@ -91,9 +91,8 @@ class CompiledEngine:
         key = (device, dtype, grad_dtype, narrow)
         if key not in self._kernels:
             begin = time.perf_counter()
-            stored = (narrow,) if narrow else ()
             try:
-                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype, *stored)
+                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype, narrow)
             except CompilationError as error:
                 self._kernels[key] = None
                 _say(f"no step can be compiled for {device} here ({error})")

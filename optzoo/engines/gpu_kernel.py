@@ -6,7 +6,7 @@ there is no GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
-from optzoo.engines.kernel import Filled, common_dtype
+from optzoo.engines.kernel import Filled, common_dtype, random_keys
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.triton import render_triton
 from optzoo.engines.values import BlockDomain, settled
@@ -55,6 +55,7 @@ class DeviceTable:
         self.counts = torch.tensor(counts, dtype=torch.int64).to(self.device)
         self._addresses: list[list[int]] = []
         self.slots = torch.zeros(0)
+        self.rounding = batch.rounding
 
     def fill(self, batch: Batch) -> Filled:
         """Put in the gradients, and copies of what is not flat."""
@@ -75,6 +76,7 @@ class DeviceTable:
         if addresses != self._addresses:
             self._addresses = addresses
             self.slots = _on_device(torch.tensor(addresses, dtype=torch.int64), self.device)
+        self.rounding = batch.rounding
         return Filled(dtype, grads, copies)
 
     @staticmethod
@@ -86,18 +88,23 @@ class DeviceTable:
 class DeviceKernel:
     """The Triton step of a plan for one dtype of arithmetic and one of gradients.
 
-    Raises CompilationError where there is no Triton. All buffers are wide here.
+    `narrow` are the buffers stored in bfloat16. Raises CompilationError where there is no Triton.
     """
 
-    stores_narrow = False
-
-    def __init__(self, plan: Plan, dtype: torch.dtype, grad_dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        dtype: torch.dtype,
+        grad_dtype: torch.dtype,
+        narrow: Collection[str] = (),
+    ) -> None:
         try:
             import triton  # noqa: F401
         except ImportError as error:
             raise CompilationError("there is no triton: pip install triton") from error
         self.plan, self.dtype = plan, dtype
-        source = render_triton(plan, _name(dtype), _name(grad_dtype))
+        source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow)
+        self._words = source.words
         self.coefficients = source.coefficients
         module = load_module(source.text)
         self._step = module.step
@@ -137,7 +144,14 @@ class DeviceKernel:
                 assert isinstance(value, Tensor)
                 numbers[name] = value
         args = (table.owner, table.start, table.length, table.slots, coefficients)
-        self._step[(table.blocks,)](*args, self._rows(table, names, numbers), BLOCK=BLOCK)
+        rows = self._rows(table, names, numbers)
+        keys = [self._keys(table)] if self._words else []
+        self._step[(table.blocks,)](*args, rows, *keys, BLOCK=BLOCK)
+
+    def _keys(self, table: DeviceTable) -> Tensor:
+        """Return the keys of each row's random words, each as its lower and its upper 32 bits."""
+        keys = random_keys(table.rounding, table.order, self._words)
+        return _on_device(torch.from_numpy(keys.astype("<u8").view("<i4")), table.device)
 
     def _rows(
         self, table: DeviceTable, names: list[Name], numbers: Mapping[Name, Tensor]

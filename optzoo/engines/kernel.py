@@ -56,7 +56,7 @@ class Table:
         self.start = np.concatenate([*starts, np.zeros(0, np.int64)])
         ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
         self.length = (ends - self.start).astype(np.int32)
-        self.keys = np.zeros(len(sizes), dtype=np.uint64)
+        self.rounding = batch.rounding
         self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
         for row, tensors in enumerate(self.layout.rows.values()):
             self.slots[row, 0] = tensors[0].data_ptr()
@@ -78,8 +78,7 @@ class Table:
         dtype = self.grad_dtype(batch)
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
         self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
-        if batch.rounding is not None:
-            self.keys = _keys(batch.rounding, self.order)
+        self.rounding = batch.rounding
         return Filled(dtype, grads, copies)
 
     @staticmethod
@@ -95,10 +94,20 @@ def common_dtype(batch: Batch, known: Collection[torch.dtype]) -> torch.dtype:
     return dtype if dtype is not None and dtype in known else batch.params[0].dtype
 
 
-def _keys(rounding: Rounding, order: Sequence[int]) -> npt.NDArray[np.uint64]:
-    """Return the key of each row: the step's, and the place of its parameter."""
+def random_keys(
+    rounding: Rounding | None, order: Sequence[int], words: Sequence[int]
+) -> npt.NDArray[np.uint64]:
+    """Return the keys of each row's random words: a hash of the step, the place and the word.
+
+    The hash is that of splitmix64 (Steele, Lea and Flood 2014).
+    """
+    assert rounding is not None, "narrow buffers need `Batch.rounding`"
     places = np.array([rounding.places[i] for i in order], dtype=np.uint64)
-    return (places << np.uint64(32)) ^ np.uint64(rounding.key)
+    x = ((places << np.uint64(32)) ^ np.uint64(rounding.key))[:, None]
+    x = x + (np.array(words, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.ascontiguousarray(x ^ (x >> np.uint64(31)))
 
 
 GRADIENTS = {
@@ -130,8 +139,6 @@ class Kernel:
     compiled.
     """
 
-    stores_narrow = True
-
     def __init__(
         self,
         plan: Plan,
@@ -140,7 +147,7 @@ class Kernel:
         narrow: Collection[str] = (),
     ) -> None:
         source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow)
-        self._is_narrow = bool(narrow)
+        self._words = source.words
         library = load(source.text)
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         chunks = [integer, pointer, pointer, pointer]
@@ -151,7 +158,7 @@ class Kernel:
             return found  # type: ignore[no-any-return]
 
         rest = [pointer, pointer, pointer]
-        keys = [pointer] if narrow else []
+        keys = [pointer] if self._words else []
         self._step = function("step", *chunks, *rest, *keys, ctypes.c_int)
         self._passes = [
             (
@@ -194,5 +201,7 @@ class Kernel:
                 held[-1] = whole_norms(torch.from_numpy(held[-1])).contiguous().numpy()
             pointers = np.array([_address(each) for each in held], dtype=np.uint64)
             finish(rows, _address(pointers), given, found)
-        keys = [_address(table.keys)] if self._is_narrow else []
-        self._step(*table.chunks, slots, given, found, *keys, threads)
+        rest: list[npt.NDArray[Any]] = []
+        if self._words:
+            rest = [random_keys(table.rounding, table.order, self._words)]
+        self._step(*table.chunks, slots, given, found, *map(_address, rest), threads)

@@ -13,13 +13,16 @@ from problems import RECIPES
 from torch import Tensor
 
 import optzoo
+from optzoo.engines import engine as engines
 from optzoo.engines import kernel as kernels
 from optzoo.engines.build import CompilationError
-from optzoo.engines.engine import Batch, NarrowEngine, Rounding, engine_class, has_cc
+from optzoo.engines.compiled import CompiledEngine
+from optzoo.engines.engine import Batch, NarrowEngine, Rounding, engine_class, has_cc, has_triton
 from optzoo.engines.render import render
 from optzoo.optimizer import precision
 from optzoo.program.expressions import Name
 
+needs_triton = pytest.mark.skipif(not has_triton(), reason="triton is not installed")
 pytestmark = pytest.mark.skipif(not has_cc(), reason="no C compiler")
 
 KEEP = """
@@ -36,10 +39,14 @@ update: 0*a + 0*b
 
 
 def kept(
-    grads: list[Tensor], key: int = 0, places: list[int] | None = None, dtype: Any = torch.float32
+    grads: list[Tensor],
+    key: int = 0,
+    places: list[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    engine_name: str = "compiled",
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Store gradients through the kernel in two bfloat16 buffers; return both."""
-    engine = engine_class("compiled")(optzoo.parse_recipe(KEEP).program())
+    engine = engine_class(engine_name)(optzoo.parse_recipe(KEEP).program())
     params = [torch.zeros(g.shape, dtype=dtype) for g in grads]
     a, b = ([torch.zeros_like(g, dtype=BF16) for g in grads] for _ in range(2))
     batch = Batch(params, grads, {"a": a, "b": b})
@@ -234,7 +241,7 @@ def _without_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     widened = precision.Precision.batches
 
     def watched(self: Any, part: Any, engine: Any, *rest: Any) -> Any:
-        if type(engine).__name__ == "CompiledEngine":
+        if isinstance(engine, CompiledEngine):
             assert part.is_taken_as_kept(engine)
         return widened(self, part, engine, *rest)
 
@@ -281,3 +288,37 @@ def test_the_c_says_what_is_narrow() -> None:
     assert "float *m_prev_at" not in render(program, "c", ["v"])
     assert "real *m_prev_at" in render(program, "c", ["v"])
     assert "keys" not in render(program, "c")
+
+
+# ---------------------------------------------------------------- Triton
+
+
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run Triton kernels on CPU tensors, in Triton's interpreter (see conftest)."""
+    devices = {**engines.ENGINES, "triton": "drawn_engines:DeviceEngine"}
+    monkeypatch.setattr(engines, "ENGINES", devices)
+    return "triton"
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, for the NaN
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_triton_draws_the_bits_of_c(dtype: torch.dtype, triton: str) -> None:
+    every = torch.arange(-(2**31), 2**31, 500_009).to(torch.int32).view(torch.float32)
+    random = torch.randn(10_000, generator=generator(0))
+    grads = [every.to(dtype), random.to(dtype), torch.zeros(0, dtype=dtype)]
+    for key, places in ((1, [0, 1, 2]), (2**63 - 1, [7, 2**20, 1])):
+        in_c = kept(grads, key, places, dtype)
+        in_triton = kept(grads, key, places, dtype, triton)
+        for one, other in zip(in_c, in_triton, strict=True):
+            for x, y in zip(one, other, strict=True):
+                assert torch.equal(x.isnan(), y.isnan())
+                assert torch.equal(x.nan_to_num(), y.nan_to_num())
+
+
+@needs_triton
+@pytest.mark.usefixtures("_without_copies")
+@pytest.mark.parametrize("name", ["adamw", "mars", "adopt", "schedule_free_adamw"])
+def test_one_triton_step_is_the_wide_one_rounded(name: str, triton: str) -> None:
+    assert excess_of_one_step(optzoo.load_recipe(name), triton) <= 1

@@ -11,7 +11,7 @@ from optzoo.program.planning import plan_program
 def render(program: Program, language: str, narrow: Collection[str] = ()) -> str:
     """Return a checked program's step as "c", "triton" or "python", in float32.
 
-    `narrow` are the buffers kept in bfloat16, which C alone loads and stores itself.
+    `narrow` are the buffers kept in bfloat16, which C and Triton load and store themselves.
     """
     from optzoo.engines.render.c import render_c
     from optzoo.engines.render.python import step_source
@@ -20,4 +20,4 @@ def render(program: Program, language: str, narrow: Collection[str] = ()) -> str
     if language == "python":
         return step_source(program).text
     plan = plan_program(program)
-    return render_c(plan, narrow=narrow).text if language == "c" else render_triton(plan).text
+    return (render_c if language == "c" else render_triton)(plan, narrow=narrow).text

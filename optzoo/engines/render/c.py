@@ -16,8 +16,8 @@ Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; 
 the addresses of the parameter, the gradient and the buffers.
 
 Buffers may be stored in bfloat16. They are widened where they are read and rounded stochastically
-where they are written, with random bits that are a hash of the row's key (`keys`, one more argument
-of `step` then), the place of the slot and that of the element: whoever computes an element, in
+where they are written, with random bits that are a hash of a key of the row and the slot (`keys`,
+one more argument of `step` then) and the place of the element: whoever computes an element, in
 whatever order, draws the same.
 """
 
@@ -33,7 +33,10 @@ from optzoo.engines.render.expressions import (
     Identifiers,
     Row,
     Spelling,
+    narrow_slots,
+    random_words,
     spell,
+    word_of,
 )
 from optzoo.program.expressions import Expr, Name, format_expression, names_in
 from optzoo.program.ir import GRAD, Line
@@ -50,7 +53,7 @@ _KEYWORDS = """
 _OWN = """
     real stored chunks owner start length slots coefficients numbers partial threads norms tensors
     row step main squared smaller larger magnitude sign_of root widened i j count
-    keys first mixed drawn wide_of narrowed
+    keys first drawn wide_of narrowed
     int32_t int64_t uint16_t uint32_t
 """
 _RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
@@ -114,15 +117,6 @@ _WIDEN_BFLOAT16 = (
 )
 
 _NARROW = """\
-/* a hash of 64 bits (splitmix64): a key and a number to a key */
-static inline uint64_t mixed(uint64_t key, uint64_t number)
-{
-    uint64_t x = key + (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
 /* 32 random bits of element i, by multiplications that a processor does many of at once */
 static inline uint32_t drawn(uint64_t key, uint32_t i)
 {
@@ -168,13 +162,15 @@ class CSource:
     """A step as C source.
 
     `coefficients` are the expressions over the program's scalars that the argument of that name
-    holds, in order; `norms` the number of norms of each pass; `numbers` how many numbers a row has.
+    holds, in order; `norms` the number of norms of each pass; `numbers` how many numbers a row has;
+    `words` the words of random bits that a row has keys for.
     """
 
     text: str
     coefficients: tuple[Expr, ...]
     norms: tuple[int, ...]
     numbers: int
+    words: tuple[int, ...]
 
 
 def render_c(
@@ -193,15 +189,14 @@ def render_c(
 class _Renderer:
     def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
         self.plan = plan
-        self.narrow = {Name(name, "prev") for name in plan.buffers if name in narrow}
+        self.narrow = narrow_slots(plan, narrow)
         identifiers = Identifiers(TENSORS)
         self.spelling: Spelling = spell(plan, identifiers)
-        slots = [place for place, name in enumerate(plan.inputs) if name in self.narrow]
         self.words = {
             word: (identifiers.fresh(f"key{word}"), identifiers.fresh(f"random{word}"))
-            for word in sorted({place // 2 for place in slots})
+            for word in random_words(plan, self.narrow)
         }
-        """Names of a chunk's key and an element's random bits; slots 2k and 2k + 1 share word k."""
+        """Names of a chunk's key and an element's random bits."""
         self.places = {n: identifiers.fresh(f"{s}_at") for n, s in self.spelling.olds.items()}
         self.names = self.spelling.all
         self.coefficients = list(self.spelling.coefficients)
@@ -222,7 +217,7 @@ class _Renderer:
         parts.append(self.step())
         coefficients = tuple(expr for _, expr in self.plan.coefficients)
         norms = tuple(len(each.reductions) for each in self.plan.passes)
-        return CSource("\n".join(parts), coefficients, norms, len(self.numbers))
+        return CSource("\n".join(parts), coefficients, norms, len(self.numbers), tuple(self.words))
 
     def heading(self) -> str:
         rows = [f"/* One step of {self.plan.program.name} on all parameters.", ""]
@@ -261,9 +256,9 @@ class _Renderer:
         stores = self.plan.stores
         reads |= {name for name in stores if name in self.spelling.olds}
         head = []
-        for word, (key, random) in self.words.items():
-            high = "mixed(keys[owner[j]], (uint64_t)start[j] >> 32)"
-            head.append(f"const uint64_t {key} = mixed({high}, {word});")
+        for k, (key, random) in enumerate(self.words.values()):
+            at = f"keys[(int64_t)owner[j] * {len(self.words)} + {k}]"
+            head.append(f"const uint64_t {key} = {at} + ((uint64_t)start[j] >> 32 << 32);")
             body.append(f"const uint32_t {random} = drawn({key}, first + (uint32_t)i);")
         if head:
             head.append("const uint32_t first = (uint32_t)start[j];")
@@ -281,10 +276,9 @@ class _Renderer:
         """Return what goes into the slot of a name."""
         if name.prev not in self.narrow:
             return self.names[name]
-        word, half = divmod(self.plan.inputs.index(name.prev), 2)
+        word, half = word_of(self.plan, name)
         random = self.words[word][1]
-        bits = f"{random} >> 16" if half else f"{random} & 0xffff"
-        return f"narrowed({self.names[name]}, {bits})"
+        return f"narrowed({self.names[name]}, {random}{half})"
 
     def kind(self, name: Name) -> str:
         """Return the type in which a slot is stored."""

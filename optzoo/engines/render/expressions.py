@@ -6,7 +6,7 @@ tightly each argument has to. Languages share the rows of `INFIX` and bring thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -133,3 +133,22 @@ def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
         numbered(plan.numbers, "n"),
         spelt,
     )
+
+
+def narrow_slots(plan: Plan, narrow: Collection[str]) -> set[Name]:
+    """Return what the buffers of these names hold on entry, for those that the plan has."""
+    return {Name(name, "prev") for name in plan.buffers if name in narrow}
+
+
+def random_words(plan: Plan, narrow: Collection[Name]) -> list[int]:
+    """Return the words of 32 random bits that an element's narrow slots need, see `word_of`."""
+    return sorted({place // 2 for place, name in enumerate(plan.inputs) if name in narrow})
+
+
+def word_of(plan: Plan, name: Name) -> tuple[int, str]:
+    """Return the word that a stored name is rounded by, and the operator that takes its 16 bits.
+
+    Slots 2k and 2k + 1 share word k, whatever else is narrow.
+    """
+    word, half = divmod(plan.inputs.index(name.prev), 2)
+    return word, " >> 16" if half else " & 0xffff"

@@ -4,13 +4,14 @@ Nothing is computed here, and neither torch nor triton is imported. The text is 
 functions marked `triton.jit`: `pass_K` for every pass that ends in norms, whose blocks' sums of
 squares go to `partial`, and `step`. Block j is the elements `start[j]` to `start[j] + length[j]` of
 row `owner[j]`; a row of `slots` is the addresses of the parameter, the gradient and the buffers.
+Buffers may be stored in bfloat16, as in C.
 Literals travel with the coefficients, since Triton would round them to float32 first.
 """
 
 from __future__ import annotations
 
 import keyword
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,14 +20,17 @@ from optzoo.engines.render.expressions import (
     Dialect,
     Identifiers,
     Row,
+    narrow_slots,
+    random_words,
     spell,
+    word_of,
 )
 from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
 from optzoo.program.ir import GRAD, Line
 from optzoo.program.planning import Plan
 
 _OWN = "tl triton step owner start length slots coefficients numbers partial BLOCK j row lane at "
-_OWN += "inside sum squared sign_of"
+_OWN += "inside sum squared sign_of keys drawn wide_of narrowed"
 _RESERVED = frozenset([*_OWN.split(), *keyword.kwlist])
 _HELPERS = """\
 @triton.jit
@@ -40,6 +44,36 @@ def sign_of(x):
 
 
 """
+_NARROW = """\
+# 32 random bits of element i of a stretch, by the key there: the bits that the C of the step draws
+@triton.jit
+def drawn(key, stretch, i):
+    lower = tl.load(key).to(tl.uint32, bitcast=True)
+    upper = tl.load(key + 1).to(tl.uint32, bitcast=True) + stretch.to(tl.uint32)
+    x = i + lower
+    x = (x ^ (x >> 16)) * 0x7FEB352D
+    x = (x ^ (x >> 15)) + upper
+    x = (x ^ (x >> 16)) * 0x846CA68B
+    x = (x ^ (x >> 15)) * 0x9E3779B1
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def wide_of(x):
+    return (x.to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+
+
+# One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
+# the largest bfloat16 goes where rounding to nearest takes it.
+@triton.jit
+def narrowed(x, random):
+    bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
+    size = bits & 0x7FFFFFFF
+    nearest = ((bits >> 16) & 1) + 0x7FFF
+    usual = bits + tl.where(size < 0x7F7F0000, random, nearest)
+    return (tl.where(size > 0x7F800000, bits | 0x400000, usual) >> 16).to(tl.uint16)
+
+"""
 _SIGNATURE = "owner, start, length, slots, coefficients, numbers"
 
 
@@ -48,21 +82,31 @@ class TritonSource:
     """A step as Triton source.
 
     `coefficients` are the expressions over the program's scalars, and numbers, that the argument of
-    that name holds in the dtype of the arithmetic; `norms` the number of norms of each pass.
+    that name holds in the dtype of the arithmetic; `norms` the number of norms of each pass;
+    `words` the words of random bits that a row has keys for.
     """
 
     text: str
     coefficients: tuple[Expr, ...]
     norms: tuple[int, ...]
+    words: tuple[int, ...]
 
 
-def render_triton(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") -> TritonSource:
-    """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64"."""
-    return _Renderer(plan, dtype, grad_dtype).render()
+def render_triton(
+    plan: Plan,
+    dtype: str = "float32",
+    grad_dtype: str = "float32",
+    narrow: Collection[str] = (),
+) -> TritonSource:
+    """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64".
+
+    Gradients may be stored narrower; `narrow` are the buffers stored in bfloat16.
+    """
+    return _Renderer(plan, dtype, grad_dtype, narrow).render()
 
 
 class _Renderer:
-    def __init__(self, plan: Plan, dtype: str, grad_dtype: str) -> None:
+    def __init__(self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str]) -> None:
         self.plan, self.dtype, self.grad_dtype = plan, dtype, grad_dtype
         self.literals: dict[Fraction, str] = {}
         is_double = dtype == "float64"
@@ -83,6 +127,11 @@ class _Renderer:
         self.spelling = spell(plan, self.identifiers)
         self.names = self.spelling.all
         self.places = {n: self.identifiers.fresh(f"{s}_at") for n, s in self.spelling.olds.items()}
+        self.narrow = narrow_slots(plan, narrow)
+        self.words = {
+            word: self.identifiers.fresh(f"random{word}")
+            for word in random_words(plan, self.narrow)
+        }
 
     def literal(self, value: Fraction) -> str:
         if value not in self.literals:
@@ -90,7 +139,7 @@ class _Renderer:
         return self.literals[value]
 
     def render(self) -> TritonSource:
-        functions = [_HELPERS.format(dtype=self.dtype)]
+        functions = [_HELPERS.format(dtype=self.dtype), *([_NARROW] if self.narrow else [])]
         functions += [self.pass_(k) for k in range(len(self.plan.passes))] + [self.step()]
         heading = [f'"""One step of {self.plan.program.name} on all parameters.', ""]
         heading += [f"{line}" for line in self.plan.program.scalars]
@@ -103,7 +152,9 @@ class _Renderer:
         coefficients = [expr for _, expr in self.plan.coefficients]
         coefficients += [Num(value) for value in self.literals]
         norms = tuple(len(each.reductions) for each in self.plan.passes)
-        return TritonSource("\n".join([*heading, *functions]), tuple(coefficients), norms)
+        return TritonSource(
+            "\n".join([*heading, *functions]), tuple(coefficients), norms, tuple(self.words)
+        )
 
     def pass_(self, k: int) -> str:
         each = self.plan.passes[k]
@@ -123,11 +174,18 @@ class _Renderer:
         body = self.lines(self.plan.lines)
         reads = {n for line in self.plan.lines for n in names_in(line.expr)}
         reads |= {name for name in self.plan.stores if name in self.spelling.olds}
+        for k, random in enumerate(self.words.values()):
+            key = f"keys + (row * {len(self.words)} + {k}) * 2"
+            body.append(f"{random} = drawn({key}, tl.load(start + j) >> 32, at.to(tl.uint32))")
         for name in self.plan.stores:
             new = self.names[name]
+            if name.prev in self.narrow:
+                word, half = word_of(self.plan, name)
+                new = f"narrowed({new}, {self.words[word]}{half})"
             body.append(f"tl.store({self.places[name.prev]}, {new}, mask=inside)")
         written = [name.prev for name in self.plan.stores]
-        return self.function("step", _SIGNATURE, reads, body, written)
+        signature = f"{_SIGNATURE}, keys" if self.words else _SIGNATURE
+        return self.function("step", signature, reads, body, written)
 
     def lines(self, lines: Sequence[Line]) -> list[str]:
         rows = []
@@ -153,10 +211,13 @@ class _Renderer:
             if old not in reads and old not in written:
                 continue
             kind = self.grad_dtype if old == GRAD else self.dtype
+            kind = "uint16" if old in self.narrow else kind
             pointer = f"tl.load(slots + row * {width} + {place}).to(tl.pointer_type(tl.{kind}))"
             rows.append(f"{self.places[old]} = {pointer} + at")
             if old in reads:
-                loaded = f"tl.load({self.places[old]}, mask=inside, other=0.0)"
+                zero = "0" if old in self.narrow else "0.0"
+                loaded = f"tl.load({self.places[old]}, mask=inside, other={zero})"
+                loaded = f"wide_of({loaded})" if old in self.narrow else loaded
                 cast = f".to(tl.{self.dtype})" if kind != self.dtype else ""
                 rows.append(f"{spelt} = {loaded}{cast}")
         for k, (given, spelt) in enumerate(self.spelling.coefficients.items()):
