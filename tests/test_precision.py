@@ -12,11 +12,22 @@ from problems import RECIPES
 from torch import Tensor
 
 import optzoo
+from optzoo.engines.engine import has_cc
 from optzoo.optimizer.precision import ROUNDINGS, round_stochastically, with_compensation
 
 BF16 = torch.bfloat16
 HALF_UNIT = 2.0**-8
 """Half a unit in the last place of a bfloat16, relative: the error of rounding to nearest."""
+
+
+ENGINES = pytest.mark.parametrize(
+    "engine",
+    [
+        "foreach",
+        pytest.param("compiled", marks=pytest.mark.skipif(not has_cc(), reason="no C compiler")),
+    ],
+)
+"""Engines that are given copies, and one that loads and stores bfloat16 itself."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -83,10 +94,12 @@ def drift(recipe: str, dtype: torch.dtype, steps: int = 500, **options: Any) -> 
     return param.detach().double()
 
 
+@ENGINES
 @pytest.mark.parametrize("recipe", ["adamw", "schedule_free_adamw", "ademamix"])
-def test_bfloat16_weights_move_as_float32_ones_do(recipe: str) -> None:
+def test_bfloat16_weights_move_as_float32_ones_do(recipe: str, engine: str) -> None:
     """500 steps at lr 1e-4 from 1.0: each update is a fortieth of the unit in the last place."""
-    options = {} if recipe != "ademamix" else {"alpha": 1.0}
+    options: dict[str, Any] = {"engine": engine}
+    options |= {"alpha": 1.0} if recipe == "ademamix" else {}
     wanted = float(drift(recipe, torch.float32, **options).mean())
     assert wanted < 0.985
     for rounding in ("master", "kahan"):
@@ -102,12 +115,15 @@ def test_bfloat16_weights_move_as_float32_ones_do(recipe: str) -> None:
     assert torch.equal(stuck, torch.ones_like(stuck))
 
 
-def test_a_bfloat16_mean_of_squares_follows_a_changing_gradient() -> None:
+@ENGINES
+def test_a_bfloat16_mean_of_squares_follows_a_changing_gradient(engine: str) -> None:
     """At beta2 = 0.999 v changes by less than half a unit, which nearest rounding would lose."""
     kept = {}
     for dtype in ("float32", "bfloat16"):
         param = torch.nn.Parameter(torch.zeros(2000))
-        optimizer = optzoo.load_recipe("adamw").build([param], state_dtype={"v": dtype})
+        optimizer = optzoo.load_recipe("adamw").build(
+            [param], state_dtype={"v": dtype}, engine=engine
+        )
         for step in range(600):
             param.grad = torch.full((2000,), 1.0 if step < 200 else 0.5)
             optimizer.step()
@@ -143,7 +159,7 @@ def test_one_step_with_narrow_state_is_the_wide_one_rounded(name: str) -> None:
             assert bool((error <= 2 * HALF_UNIT * value.abs()).all()), key
 
 
-@pytest.mark.parametrize("engine", ["foreach", "compiled"])
+@ENGINES
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("name", ["ademamix", "mars", "lion", "schedule_free_adamw"])
 def test_saved_and_loaded_bit_for_bit(name: str, rounding: str, engine: str) -> None:

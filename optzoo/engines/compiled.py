@@ -74,7 +74,7 @@ class CompiledEngine:
             increment_version(slot)
 
     def stores_narrow(self, batch: Batch) -> bool:
-        """Return whether there is a kernel that loads and stores this batch's narrow buffers."""
+        """Return whether there is a kernel that loads and stores what is narrow in this batch."""
         first = batch.params[0]
         if type(first) not in PLAIN or first.device.type not in self.kinds:
             return False
@@ -87,7 +87,7 @@ class CompiledEngine:
 
     def _kernel(self, batch: Batch, grad_dtype: torch.dtype) -> Any:
         """Return the kernel for a batch's device and dtypes, or None where there can be none."""
-        device, dtype, narrow = batch.params[0].device.type, batch.params[0].dtype, batch.narrow
+        device, dtype, narrow = batch.params[0].device.type, batch.dtype, batch.narrow
         key = (device, dtype, grad_dtype, narrow)
         if key not in self._kernels:
             begin = time.perf_counter()

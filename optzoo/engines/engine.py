@@ -19,8 +19,13 @@ from optzoo.distributed.sharding import Shards
 from optzoo.engines.build import CompilationError, compiler
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.expressions import Name
-from optzoo.program.ir import Program
+from optzoo.program.ir import PARAM, Program
 from optzoo.program.ops import Scope
+
+
+def arithmetic(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which a parameter of this dtype is updated."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Batch:
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
     narrower and are never written. Where parameters are spread over processes, all lists hold this
     process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`. An
-    engine that is a `NarrowEngine` may be handed buffers in bfloat16, and `rounding` says then with
-    which random bits they are stored.
+    engine that is a `NarrowEngine` may be handed parameters and buffers in bfloat16, and `rounding`
+    says then with which random bits they are stored.
 
     The same batch comes back every step, with new `grads`, for as long as the same tensors take
     their steps together; `memo` is for what an engine wants to find again then.
@@ -58,9 +63,15 @@ class Batch:
     rounding: Rounding | None = None
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the arithmetic."""
+        return arithmetic(self.params[0].dtype)
+
+    @property
     def narrow(self) -> frozenset[str]:
-        """The buffers that are stored in bfloat16."""
-        return frozenset(n for n, held in self.buffers.items() if held[0].dtype == torch.bfloat16)
+        """What is stored in bfloat16: names of buffers, and `param`."""
+        slots = {PARAM.id: self.params, **self.buffers}
+        return frozenset(name for name, held in slots.items() if held[0].dtype == torch.bfloat16)
 
     def only(self, chosen: Sequence[int]) -> Batch:
         """Return a new batch of some of the parameters, without `memo` and `rounding`."""
@@ -94,14 +105,14 @@ class Engine(Protocol):
 
 @runtime_checkable
 class NarrowEngine(Protocol):
-    """An engine that may work on buffers stored in bfloat16, without copies of them."""
+    """An engine that may work on what is stored in bfloat16, without copies of it."""
 
     def stores_narrow(self, batch: Batch) -> bool:
-        """Return whether `step` would take this batch, narrow buffers included.
+        """Return whether `step` would take this batch with what is narrow in it.
 
         It widens what it reads and stores it rounded stochastically: to one of the two neighbours,
-        right in the mean, with bits that depend on `batch.rounding`, the buffer and the element's
-        place alone. Where it says no, and for other engines, buffers are copied.
+        right in the mean, with bits that depend on `batch.rounding`, the slot and the element's
+        place alone. Where it says no, and for other engines, what is narrow is copied.
         """
         ...
 

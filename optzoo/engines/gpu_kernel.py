@@ -88,7 +88,8 @@ class DeviceTable:
 class DeviceKernel:
     """The Triton step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` are the buffers stored in bfloat16. Raises CompilationError where there is no Triton.
+    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where there is no
+    Triton.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ def common_dtype(batch: Batch, known: Collection[torch.dtype]) -> torch.dtype:
     """Return the dtype of all gradients, or where it is not one of the known that of the step."""
     dtypes = {grad.dtype for grad in batch.grads}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
-    return dtype if dtype is not None and dtype in known else batch.params[0].dtype
+    return dtype if dtype is not None and dtype in known else batch.dtype
 
 
 def random_keys(
@@ -101,7 +101,7 @@ def random_keys(
 
     The hash is that of splitmix64 (Steele, Lea and Flood 2014).
     """
-    assert rounding is not None, "narrow buffers need `Batch.rounding`"
+    assert rounding is not None, "what is narrow needs `Batch.rounding`"
     places = np.array([rounding.places[i] for i in order], dtype=np.uint64)
     x = ((places << np.uint64(32)) ^ np.uint64(rounding.key))[:, None]
     x = x + (np.array(words, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -135,8 +135,8 @@ class Filled:
 class Kernel:
     """The compiled step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` are the buffers stored in bfloat16. Raises CompilationError where nothing can be
-    compiled.
+    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where nothing can
+    be compiled.
     """
 
     def __init__(

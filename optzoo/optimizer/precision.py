@@ -5,8 +5,8 @@ rounded stochastically: a value between two neighbours becomes either, the neare
 and is right in the mean, where rounding to nearest would lose every change under half a unit. A
 parameter narrower than the arithmetic is kept in one of four ways, `ROUNDINGS`.
 
-An engine that loads and stores bfloat16 itself (`NarrowEngine`) is given the buffers as they are;
-for the others they are copied, here, before and after a step.
+An engine that loads and stores bfloat16 itself (`NarrowEngine`) is given what is kept as it is;
+for the others it is copied, here, before and after a step.
 
 Random bits come from generators of their own, seeded by the optimizer's seed, the time and the
 place of the parameter: nothing else that draws numbers sees or disturbs them, and a run that is
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import local
-from optzoo.engines.engine import Batch, Engine, NarrowEngine, Rounding
+from optzoo.engines.engine import Batch, Engine, NarrowEngine, Rounding, arithmetic
 from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.program.ir import PARAM
 
 MASTER, COMPENSATION = "master", "compensation"
 """Keys, in the state of a narrow parameter, of its float32 copy and of what rounding took away."""
@@ -40,11 +41,6 @@ ROUNDINGS = {
 
 _MANTISSA_LOST = 16
 """Bits of a float32 that a bfloat16 lacks."""
-
-
-def arithmetic(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which a parameter of this dtype is updated."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def round_stochastically(wide: Tensor, generator: torch.Generator) -> Tensor:
@@ -126,14 +122,10 @@ class Part:
         dtype = self.params[0].dtype
         return dtype != arithmetic(dtype)
 
-    def is_taken_as_kept(self, engine: Engine) -> bool:
-        """Return whether an engine's step works on what is stored, without copies."""
-        batch = self.batch
-        if batch.params[0].dtype != arithmetic(self.params[0].dtype):
-            return False
-        if not batch.narrow:
-            return True
-        return isinstance(engine, NarrowEngine) and engine.stores_narrow(batch)
+    @property
+    def has_masters(self) -> bool:
+        """Whether steps work on wide copies of narrow parameters, which the state keeps."""
+        return self.has_narrow_params and PARAM.id not in self.batch.narrow
 
     def portions(self) -> Iterator[list[int]]:
         """Yield which parameters to work on together where what is narrow is copied.
@@ -203,17 +195,28 @@ class Precision:
         else:
             state.pop(COMPENSATION, None)
 
+    def is_taken_as_kept(self, part: Part, engine: Engine) -> bool:
+        """Return whether an engine's step works on what is stored, without copies."""
+        batch = part.batch
+        held = batch.params[0].dtype
+        is_rounded = held == torch.bfloat16 and self.rounding == "stochastic"
+        if held != batch.dtype and not is_rounded:
+            return False
+        return not batch.narrow or (
+            isinstance(engine, NarrowEngine) and engine.stores_narrow(batch)
+        )
+
     def batches(
         self, part: Part, engine: Engine, t: int, rank: int = 0
     ) -> Iterator[tuple[list[int], Batch]]:
         """Yield a part in batches that an engine takes: which parameters, and the batch.
 
-        They are in the dtype of the arithmetic, but for buffers that the engine itself widens and
-        rounds. The gradients are those of the part's batch. What is stored as it is taken is the
+        They are in the dtype of the arithmetic, but for what the engine itself widens and rounds.
+        The gradients are those of the part's batch. What is stored as it is taken is the
         stored tensors themselves; weights that someone loaded into narrow parameters are taken up.
         """
-        if part.is_taken_as_kept(engine):
-            if part.has_narrow_params:
+        if self.is_taken_as_kept(part, engine):
+            if part.has_masters:
                 refresh_masters([local(param) for param in part.params], part.batch.params)
             if part.batch.narrow:
                 part.batch.rounding = Rounding(_seed(self.seed, t, rank), part.places)
@@ -226,7 +229,7 @@ class Precision:
         """Store the results of a step on a batch of `batches`, rounded as they are kept."""
         params = [local(part.params[i]) for i in chosen]
         if wide is part.batch:
-            if part.has_narrow_params:
+            if part.has_masters:
                 torch._foreach_copy_(params, wide.params)
             return
         stored = part.batch.only(chosen)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from optzoo.engines.engine import arithmetic
 from optzoo.errors import InputError
 from optzoo.optimizer.entries import (
     SHOWN,
@@ -30,7 +31,7 @@ from optzoo.optimizer.entries import (
     scalar_names,
 )
 from optzoo.optimizer.options import Momentum, check_options, is_number, plain
-from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision, arithmetic
+from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Call, Expr, names_in

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import local
+from optzoo.engines.engine import arithmetic
 from optzoo.optimizer.entries import SHOWN, STEP
 from optzoo.optimizer.grouping import Clock, GroupRun, State
-from optzoo.optimizer.precision import MASTER, Part, arithmetic
+from optzoo.optimizer.precision import MASTER, Part
 from optzoo.optimizer.state import WITHOUT_POINT
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory

@@ -242,7 +242,7 @@ def _without_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def watched(self: Any, part: Any, engine: Any, *rest: Any) -> Any:
         if isinstance(engine, CompiledEngine):
-            assert part.is_taken_as_kept(engine)
+            assert self.is_taken_as_kept(part, engine)
         return widened(self, part, engine, *rest)
 
     monkeypatch.setattr(precision.Precision, "batches", watched)
@@ -255,6 +255,28 @@ SEVERAL = [*RECIPES[::4], "adamw", "mars", "lion", "ademamix", "schedule_free_ad
 @pytest.mark.parametrize("name", sorted(set(SEVERAL)))
 def test_one_step_is_the_wide_one_rounded(name: str) -> None:
     assert excess_of_one_step(optzoo.load_recipe(name)) <= 1
+
+
+@pytest.mark.usefixtures("_without_copies")
+@pytest.mark.parametrize("name", ["adamw", "mars", "lion", "ademamix", "schedule_free_adamw"])
+def test_one_step_of_narrow_parameters_is_the_wide_one_rounded(name: str) -> None:
+    assert excess_of_one_step(optzoo.load_recipe(name), params=BF16) <= 1
+
+
+@pytest.mark.usefixtures("_without_copies")
+def test_narrow_parameters_go_on_bit_for_bit() -> None:
+    ends = []
+    for is_interrupted in (False, True):
+        params = [torch.nn.Parameter(p.detach().to(BF16)) for p in starts()]
+        optimizer = trained(params, range(3), param_rounding="stochastic")
+        if is_interrupted:
+            saved = optimizer.state_dict()
+            optimizer = trained(params, range(0), param_rounding="stochastic")
+            optimizer.load_state_dict(saved)
+        trained(params, range(3, 6), optimizer)
+        ends.append(held(optimizer, params))
+    assert all(map(torch.equal, *ends))
+    assert all(tensor.dtype == BF16 for tensor in ends[0])
 
 
 def test_one_buffer_may_be_narrow() -> None:
@@ -322,3 +344,4 @@ def test_triton_draws_the_bits_of_c(dtype: torch.dtype, triton: str) -> None:
 @pytest.mark.parametrize("name", ["adamw", "mars", "adopt", "schedule_free_adamw"])
 def test_one_triton_step_is_the_wide_one_rounded(name: str, triton: str) -> None:
     assert excess_of_one_step(optzoo.load_recipe(name), triton) <= 1
+    assert excess_of_one_step(optzoo.load_recipe(name), triton, params=BF16) <= 1

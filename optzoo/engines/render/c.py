@@ -15,10 +15,10 @@ The functions of the text, for a table of `tensors` rows:
 Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; a row of `slots` is
 the addresses of the parameter, the gradient and the buffers.
 
-Buffers may be stored in bfloat16. They are widened where they are read and rounded stochastically
-where they are written, with random bits that are a hash of a key of the row and the slot (`keys`,
-one more argument of `step` then) and the place of the element: whoever computes an element, in
-whatever order, draws the same.
+Parameters and buffers may be stored in bfloat16. They are widened where they are read and rounded
+stochastically where they are written, with random bits that are a hash of a key of the row and the
+slot (`keys`, one more argument of `step` then) and the place of the element: whoever computes an
+element, in whatever order, draws the same.
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ def render_c(
 ) -> CSource:
     """Return the step of a plan as C, with arithmetic in `dtype` ("float32" or "float64").
 
-    Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in bfloat16.
+    Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in
+    bfloat16, and `param` if the parameters are.
     """
     return _Renderer(plan, narrow).render(dtype, grad_dtype)
 

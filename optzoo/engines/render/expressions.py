@@ -136,8 +136,8 @@ def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
 
 
 def narrow_slots(plan: Plan, narrow: Collection[str]) -> set[Name]:
-    """Return what the buffers of these names hold on entry, for those that the plan has."""
-    return {Name(name, "prev") for name in plan.buffers if name in narrow}
+    """Return what these hold on entry, names of buffers or `param`, as far as the plan has them."""
+    return {name for name in plan.inputs if name.when == "prev" and name.id in narrow}
 
 
 def random_words(plan: Plan, narrow: Collection[Name]) -> list[int]:

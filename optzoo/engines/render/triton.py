@@ -4,7 +4,8 @@ Nothing is computed here, and neither torch nor triton is imported. The text is 
 functions marked `triton.jit`: `pass_K` for every pass that ends in norms, whose blocks' sums of
 squares go to `partial`, and `step`. Block j is the elements `start[j]` to `start[j] + length[j]` of
 row `owner[j]`; a row of `slots` is the addresses of the parameter, the gradient and the buffers.
-Buffers may be stored in bfloat16, as in C.
+Parameters and buffers may be stored in
+bfloat16, as in C.
 Literals travel with the coefficients, since Triton would round them to float32 first.
 """
 
@@ -100,7 +101,8 @@ def render_triton(
 ) -> TritonSource:
     """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64".
 
-    Gradients may be stored narrower; `narrow` are the buffers stored in bfloat16.
+    Gradients may be stored narrower; `narrow` are the buffers stored in bfloat16, and `param`
+    if the parameters are.
     """
     return _Renderer(plan, dtype, grad_dtype, narrow).render()
 
