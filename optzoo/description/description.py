@@ -17,8 +17,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from optzoo.description.closed_forms import Closed
-from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
+from optzoo.description.response import Decision, decide, reads_parameter
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from optzoo.description.averages import EvaluatedPoint
     from optzoo.description.nonlinear import Nonlinearity
     from optzoo.description.reductions import Reduction
-    from optzoo.description.weights import Nearest
-    from optzoo.description.window import Window
+    from optzoo.description.weights import Nearest, Window
 
 __all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "describe"]
 
@@ -336,7 +335,7 @@ class Description:
 
     def window(self, point: EvaluatedPoint, t: int) -> Window:
         """Return how far an averaged point reaches back after step t."""
-        from optzoo.description.window import window_at
+        from optzoo.description.weights import window_at
 
         assert point.weight is not None
         return window_at(self, point.weight, checked_step(t))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.weights import levels, weights_in
-from optzoo.description.window import iterate_weights
+from optzoo.description.weights import iterate_weights, levels, weights_in
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
