@@ -9,10 +9,9 @@ from fractions import Fraction
 
 from optzoo.description.closed_forms import Closed, closed_form
 from optzoo.description.scalars import ScalarTable
-from optzoo.description.symbolic_step import NoClosedForm, System, minus
+from optzoo.description.symbolic_step import NoClosedFormError, System, minus
 from optzoo.description.symbols import Symbols
 from optzoo.description.verify import verified
-from optzoo.interpreters.rational import STEP, Atom, Poly, Ratio, TooLong, bounded, value_of
 from optzoo.program.arithmetic import precisely
 from optzoo.program.expressions import (
     Expr,
@@ -23,6 +22,7 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.ratios import STEP, Atom, Poly, Ratio, TooLongError, bounded, value_of
 
 Writer = Callable[[Atom], str]
 
@@ -222,7 +222,7 @@ def find_formulas(program: Program, *, constant_lr: bool) -> Formulas | None:
     try:
         with bounded():
             return _found_formulas(program, constant_lr=constant_lr)
-    except TooLong:
+    except TooLongError:
         return None
 
 
@@ -235,20 +235,20 @@ def _found_formulas(program: Program, *, constant_lr: bool) -> Formulas | None:
     symbols = Symbols(program, constant_lr=constant_lr)
     try:
         base = System.of(program, symbols)
-    except NoClosedForm:
+    except NoClosedFormError:
         return None
     try:
         closed = verified(program, closed_form(base, base.move), constant_lr=constant_lr)
         if closed is not None:
             return Formulas(symbols, closed)
-    except NoClosedForm:
+    except NoClosedFormError:
         pass
     for line in _lines_between(program, base):
         try:
             system = System.of(program, symbols, line)
             outer = closed_form(system, system.move, line)
             within = closed_form(system, minus(system.inner))
-        except NoClosedForm:
+        except NoClosedFormError:
             continue
         checked = verified(program, outer, constant_lr=constant_lr)
         seen = Closed(within.momenta, within.alpha, line)

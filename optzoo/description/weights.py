@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optzoo.description.closed_forms import Closed
-from optzoo.description.folding import CannotFold, Folding, scan
+from optzoo.description.folding import CannotFoldError, Folding, scan
 from optzoo.description.formulas import value_at
-from optzoo.interpreters.rational import Atom, Ratio, value_of
 from optzoo.program.expressions import Name
+from optzoo.program.ratios import Atom, Ratio, value_of
 
 if TYPE_CHECKING:
     from optzoo.description.description import Description
@@ -59,7 +59,7 @@ class _Steps:
 def series(description: Description, ratio: Ratio, low: int, high: int) -> Array:
     """Return the values of a formula at the steps from `low` to `high`; 0 where it is 0/0.
 
-    Raises CannotFold for scalars that cannot be followed in arrays.
+    Raises CannotFoldError for scalars that cannot be followed in arrays.
     """
     with np.errstate(all="ignore"):
         values = value_of(ratio, _Steps(description.scalars.folding(), low, high))
@@ -198,7 +198,15 @@ def _least(function: Callable[[float], float], low: float, high: float) -> float
     return (low + high) / 2
 
 
-__all__ = ["CannotFold", "Level", "Nearest", "nearest_form", "series", "total_weight", "weights_in"]
+__all__ = [
+    "CannotFoldError",
+    "Level",
+    "Nearest",
+    "nearest_form",
+    "series",
+    "total_weight",
+    "weights_in",
+]
 
 
 MOST_SQUARES = 1 << 17
@@ -225,7 +233,7 @@ def window_at(description: Description, weight: Ratio, t: int) -> Window:
     try:
         newest = float(series(description, weight, t, t)[0])
         weights = None if t > MOST_SQUARES else iterate_weights(description, weight, t)
-    except CannotFold:  # a weight of a step that is not followed over many at once
+    except CannotFoldError:  # a weight of a step that is not followed over many at once
         newest, weights = float(value_at(weight, description.scalars, t)), None
     steps = 1 / newest if newest else float("inf")
     with np.errstate(over="ignore"):
