@@ -33,9 +33,10 @@ from problems import (
     settings_of,
     size_of,
 )
+from reference_run import ReferenceRun
 
 import optzoo
-from optzoo.interpreters.reference import ReferenceDomain, ReferenceRun
+from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import Call, num, walk
 from optzoo.program.ir import Program
 

@@ -140,8 +140,8 @@ def _waits(name: str, form: Form[Ratio], pending: Collection[str], source: Name)
 def closed_form(system: System, read: Form[Ratio], source: Name = GRAD) -> Closed:
     """Solve the recurrences of a system for what `read` moves the parameter by.
 
-    Raises NoClosedFormError when buffers feed one another in a way that cannot be taken apart, or if
-    a coefficient is not a rational function of named scalars.
+    Raises NoClosedFormError when buffers feed one another in a way that cannot be taken apart, or
+    if a coefficient is not a rational function of named scalars.
     """
     solver = _Solver(system, source)
     pending = {name: system.expanded(system.updates[name]) for name in system.relevant(read)}

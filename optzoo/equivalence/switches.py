@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from optzoo.equivalence.trajectory import Course, Point, Walk
+from optzoo.equivalence.trajectory import Course
 from optzoo.interpreters.reference import ReferenceDomain, in_digits
 
 VISITS = 2
