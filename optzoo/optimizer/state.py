@@ -131,7 +131,7 @@ class Loaded:
 
     def _identify(self) -> Recipe:
         """Return the recipe of the state: ours, perhaps with other observers."""
-        digests = {group["program"] for group in self.saved["param_groups"]}
+        digests = {str(group["program"]) for group in self.saved["param_groups"]}
         program = self.recipe.program()
         if digests == {program.digest}:
             return self.recipe
@@ -178,8 +178,11 @@ class Loaded:
                 f"the state is for groups of {there} parameters; this optimizer has {here}"
             )
         numbers = [n for group in theirs for n in group["params"]]
-        if len(set(map(repr, numbers))) != len(numbers):
-            raise refusal("a parameter appears twice in the groups of the state")
+        if not all(isinstance(number, int | str) for number in numbers):
+            raise refusal("`params` in the groups of the state are neither numbers nor names")
+        ours = {param for group in self.groups for param in group["params"]}
+        if len(set(numbers)) != len(ours):
+            raise refusal("the groups of the state list other parameters twice than the optimizer")
 
     def _group(self, i: int, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         knobs = self.recipe.hyperparameters
@@ -214,7 +217,7 @@ class Loaded:
 
     def _take_horizon(self, i: int, ours: Mapping[str, Any], group: dict[str, Any]) -> None:
         here, there = ours["total_steps"], group["total_steps"]
-        is_count = isinstance(there, int) and not isinstance(there, bool) and there >= 1
+        is_count = isinstance(there, int | float) and not isinstance(there, bool) and there >= 1
         if there is not None and not is_count:
             raise refusal(f"`total_steps` of group {i} is {there!r}, not a number of steps")
         if there is None:
