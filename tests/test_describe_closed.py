@@ -139,7 +139,7 @@ def test_every_recipe_has_verified_closed_forms(name: str, constant_lr: bool) ->
 
 def test_a_wrong_closed_form_does_not_pass() -> None:
     from optzoo.description.closed_forms import Momentum, closed_form
-    from optzoo.interpreters.rational import combine, constant_ratio
+    from optzoo.program.ratios import combine, constant_ratio
 
     program = optzoo.load_recipe("ademamix").with_overrides({"beta1": 0}).trained_program()
     system = System.of(program, Symbols(program, constant_lr=True))

@@ -11,8 +11,7 @@ import pytest
 import optzoo
 from optzoo.description.description import Description
 from optzoo.description.output.text import format_report
-from optzoo.description.weights import nearest_form, total_weight, weights_in
-from optzoo.description.window import iterate_weights
+from optzoo.description.weights import iterate_weights, nearest_form, total_weight, weights_in
 from optzoo.files.shipped import shipped
 from optzoo.recipe.recipe import parse_recipe
 

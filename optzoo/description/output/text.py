@@ -7,7 +7,7 @@ import textwrap
 
 from optzoo.description.averages import EvaluatedPoint
 from optzoo.description.description import Coefficients, Description, NoValueError
-from optzoo.description.formula import definitions
+from optzoo.description.formulas import definitions
 from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_number
 from optzoo.tables import align, format_short
