@@ -278,5 +278,5 @@ def test_clips_before_an_averaging_can_be_dropped() -> None:
     signs = "order: precondition_first\npreconditioner: {sign: true}\n"
     fed = MOMENTUM.replace("grad", "d")
     text = signs + "signals: {d: {input: preconditioned, clip_value: 0.5}}\n" + fed + "update: m"
-    with pytest.raises(InputError, match=r"acts on gradients below 0\.1 too"):
+    with pytest.raises(InputError, match="acts on gradients below"):
         convert_to_accelerated(mine(text), drop_clips=True)

@@ -3,19 +3,50 @@
 A `Ratio` is an expanded polynomial over a product of factors. The unknowns are *atoms*: a name at a
 step relative to this one (`lr` one step ago), or a power whose exponent is the step count. Factors
 are found by exact trial division, by atoms and by what the program itself divides by; no general
-factorisation is attempted, and nothing here is approximate.
+factorisation is attempted, and nothing here is approximate. Formulas can grow without bound, and
+one that takes more work than `bounded` allows is given up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 N_co = TypeVar("N_co", covariant=True)
+
+
+MAX_WORK = 100_000
+"""Products and sums of monomials within one `bounded`; shipped recipes take a hundredth of that."""
+
+
+class TooLong(ArithmeticError):  # noqa: N818
+    """A formula that takes more work to write out than it is worth."""
+
+
+class _Work:
+    left: int | None = None
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Raise TooLong where the algebra inside takes more than `MAX_WORK`."""
+    before, _Work.left = _Work.left, MAX_WORK
+    try:
+        yield
+    finally:
+        _Work.left = before
+
+
+def _spend(amount: int) -> None:
+    if _Work.left is not None:
+        _Work.left -= amount
+        if _Work.left < 0:
+            raise TooLong
 
 
 @dataclass(frozen=True, order=True)
@@ -70,12 +101,14 @@ class Poly:
         return Poly.make({m: c * factor for m, c in self.terms})
 
     def __add__(self, other: Poly) -> Poly:
+        _spend(len(self.terms) + len(other.terms))
         terms = dict(self.terms)
         for monomial, coefficient in other.terms:
             terms[monomial] = terms.get(monomial, Fraction(0)) + coefficient
         return Poly.make(terms)
 
     def __mul__(self, other: Poly) -> Poly:
+        _spend(len(self.terms) * len(other.terms))
         terms: dict[Monomial, Fraction] = {}
         for m, c in self.terms:
             for n, d in other.terms:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from optzoo.description.algebra import Ratio, combine, invert, multiply, negate
+from optzoo.description.algebra import Ratio, TooLong, bounded, combine, invert, multiply, negate
 from optzoo.description.symbols import ONE, ZERO, Symbols
 from optzoo.description.system import NoClosedForm, System, is_known
 from optzoo.description.verify import PASSES, STEPS, TRIES, Point
@@ -42,13 +42,13 @@ class EvaluatedPoint:
 
 def evaluated_points(program: Program, *, constant_lr: bool) -> list[EvaluatedPoint]:
     """Return what each view but the trained one is: the evaluated point first, then observers."""
-    symbols = Symbols(program, constant_lr=constant_lr)
-    try:
-        system = System.of(program, symbols)
-    except NoClosedForm:
-        system = None
     views = [view for view in program.views if view.name != "train"]
-    return [_point(program, view, system, constant_lr) for view in views]
+    try:
+        with bounded():
+            system = System.of(program, Symbols(program, constant_lr=constant_lr))
+            return [_point(program, view, system, constant_lr) for view in views]
+    except (NoClosedForm, TooLong):
+        return [_point(program, view, None, constant_lr) for view in views]
 
 
 def _point(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from optzoo.description.algebra import Atom, Ratio, value_of
+from optzoo.description.algebra import Atom, Ratio, TooLong, bounded, value_of
 from optzoo.description.closed import Closed, closed_form
 from optzoo.description.formula import definitions, formula
 from optzoo.description.scalars import ScalarTable
@@ -53,6 +53,15 @@ class Formulas:
 
 
 def find_formulas(program: Program, *, constant_lr: bool) -> Formulas | None:
+    """Return the closed forms of a program; None when none is found, or one too long to be read."""
+    try:
+        with bounded():
+            return _found_formulas(program, constant_lr=constant_lr)
+    except TooLong:
+        return None
+
+
+def _found_formulas(program: Program, *, constant_lr: bool) -> Formulas | None:
     """Return the closed forms of a program, or None when none is found that verifies.
 
     Momenta side by side are looked for first. Where a buffer feeds another with a weight that

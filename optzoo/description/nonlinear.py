@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
-from optzoo.description.symbols import Symbols
-from optzoo.description.system import NoClosedForm, System
-from optzoo.interpreters.linear import Factor
+from optzoo.description.decision import DECISION_STEPS
+from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.interpreters.text import Printer, debiasing, printer_for
+from optzoo.program.domain import initial_memory, run_scalars
 from optzoo.program.expressions import (
     Call,
     Expr,
@@ -17,7 +21,9 @@ from optzoo.program.expressions import (
     substitute,
     walk,
 )
-from optzoo.program.ir import GRAD, Program
+from optzoo.program.ir import GRAD, PARAM, Program
+
+ONE = Fraction(1)
 
 
 @dataclass(frozen=True)
@@ -36,28 +42,59 @@ class Nonlinearity:
 
 def nonlinearities(program: Program) -> list[Nonlinearity]:
     """Return the places where a step is not linear, in order."""
-    try:
-        system = System.of_step(program, Symbols(program, constant_lr=False))
-    except NoClosedForm:
-        return []
+    buffers, gains = _places(program)
     lines = {line.target: line.expr for line in program.step}
     corrections = debiasing(program)
     printer = printer_for(program, "text")
     found: dict[tuple[str, str, str], Nonlinearity] = {}
-    for gain in system.gains:
+    for gain in gains:
         name = gain.line
         upstream = {s.id for s in gain.sources if isinstance(s, Name) and s.id != GRAD.id}
-        downstream = [b for b in system.updates if b != name.id and _feeds(program, name, b)]
+        downstream = [b for b in buffers if b != name.id and _feeds(program, name, b)]
         text = _what(gain.factor, lines[name], lambda e: substitute(e, corrections.get), printer)
         place = Nonlinearity(
             gain.kind,
             str(name),
             text,
-            tuple(b for b in system.updates if b in upstream),
+            tuple(b for b in buffers if b in upstream),
             tuple(b for b in downstream if b not in upstream),
         )
         found.setdefault((str(name), gain.kind, text), place)
     return list(found.values())
+
+
+def _places(program: Program) -> tuple[list[str], Sequence[Gain]]:
+    """Return the buffers that are linear, and the places of one step that are not.
+
+    The numbers of the step do not matter here, and are drawn.
+    """
+    rng = random.Random(0)
+    drawn = DrawnDomain(rng)
+    inputs = DrawnInputs(program, rng, DECISION_STEPS)
+    scalars = run_scalars(program, drawn, inputs(1), initial_memory(program, drawn))
+    names = {state.name for state in program.tensor_states}
+    opaque: set[str] = set()
+    while True:  # a buffer fed by what is not linear is not linear in the next step either
+        linear: list[str] = []
+        values: dict[Name, Any] = {**scalars, PARAM.prev: Form({}), GRAD: Form({GRAD: ONE})}
+        for state in program.tensor_states:
+            old = Name(state.name, "prev")
+            fixed = Opaque(ONE, (Factor("elementwise factor", old),))
+            values[old] = fixed if state.name in opaque else Form({old: ONE})
+
+        def assigned(target: Name, value: Any, linear: list[str] = linear) -> Any:
+            if isinstance(value, Form) and target.id in names:
+                linear.append(target.id)
+                return Form({target: ONE})
+            return value
+
+        domain: LinearDomain[Fraction] = LinearDomain(drawn)
+        linear_step(program, domain, values, assigned)
+        if GRAD.id in names:
+            linear.insert(0, GRAD.id)
+        if names - set(linear) <= opaque:
+            return linear, domain.gains if isinstance(values[PARAM], Form) else ()
+        opaque |= names - set(linear)
 
 
 def _feeds(program: Program, line: Name, buffer: str) -> bool:

@@ -75,7 +75,8 @@ def _formulas(description: Description) -> list[str]:
     if not description.decision.linear:
         return []
     if found is None:
-        return ["no closed form found; numbers are read off the response"]
+        rest = "; numbers are read off the response" if description.form else ""
+        return [f"no closed form found{rest}"]
     if description.form:
         lines = _equation_one(description)
     elif found.inner is None:

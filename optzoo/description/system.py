@@ -63,11 +63,6 @@ class System:
         """Run one step. Raises NoClosedForm when it is not linear, or not the same everywhere."""
         if any(s.init == "param" for s in program.tensor_states):
             raise NoClosedForm("a buffer starts as a copy of the parameter")
-        return cls.of_step(program, symbols, fresh)
-
-    @classmethod
-    def of_step(cls, program: Program, symbols: Symbols, fresh: Name | None = None) -> System:
-        """Run one step, whatever the buffers start as. Raises NoClosedForm when not linear."""
         buffers = {s.name for s in program.tensor_states}
         opaque: set[str] = set()
         while True:  # a buffer fed by what is not linear is not linear in the next step either

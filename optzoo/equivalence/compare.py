@@ -7,6 +7,7 @@ rates and lengths of the run agree identically, but for a draw that hits a root 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -50,7 +51,8 @@ class Conditions:
 
     `constant_lr` holds the learning rate still; otherwise it is another at every step. `steps` are
     compared exactly where that is possible, `long_steps` in decimals. `zero_grads` leaves the
-    decay alone. `grad_size` bounds the drawn gradients: small ones never meet a clip.
+    decay alone. `grad_size` bounds the drawn gradients: small ones never meet a clip. With `spread`
+    gradients of other sizes are drawn as well.
     """
 
     constant_lr: bool = False
@@ -59,6 +61,7 @@ class Conditions:
     grad_size: Fraction = Fraction(1)
     long_steps: int = LONG_STEPS
     zero_grads: bool = False
+    spread: bool = True
 
     def long_course(self) -> Course:
         """Draw the long course."""
@@ -81,6 +84,7 @@ class Conditions:
                 total_steps=self.total_steps,
                 grad_size=self.grad_size,
                 zero_grads=self.zero_grads,
+                spread=self.spread and seed % 2 == 1,
             )
             for seed in range(DRAWS)
         ]
@@ -168,7 +172,7 @@ def _compare_at_switches(
     found: dict[Which, Difference | None],
 ) -> bool:
     """Compare where a sign turns or a clip begins; return whether there is such a place."""
-    course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[0]
+    course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[-1]
     domain = ReferenceDomain("decimal")
     walks = (_started(left, None, course, domain), _started(right, left, course, domain))
     limit = conditions.grad_size if conditions.grad_size < 1 else None
@@ -252,10 +256,8 @@ def response(side: Side, other: Side | None, course: Course) -> LinearPart:
         }
 
     moves = None
-    try:
+    with suppress(NotLinearError):
         moves = run_linear(program, domain, range(1, len(course) + 1), inputs).moves
-    except NotLinearError:
-        pass
     return LinearPart(moves, tuple(sorted({gain.kind for gain in domain.gains})))
 
 

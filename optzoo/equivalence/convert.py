@@ -21,7 +21,7 @@ from optzoo.equivalence.momentum import (
     never_moves,
     read_momentum,
 )
-from optzoo.equivalence.terms import ONE_TERM, Terms, terms_of
+from optzoo.equivalence.terms import ONE_TERM, Terms, TooLong, terms_of
 from optzoo.errors import InputError
 from optzoo.program.expressions import (
     ONE,
@@ -46,6 +46,13 @@ def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:
     """
     if drop_clips:
         recipe = without_clips(recipe)
+    try:
+        return _rewritten(recipe)
+    except TooLong:
+        raise CannotConvert(recipe, "its coefficients are too long to be written out") from None
+
+
+def _rewritten(recipe: Recipe) -> Recipe:
     averages = recipe.spec.averaging is not None and recipe.spec.averaging.beta is not None
     data = _averaged(recipe) if averages and not _is_zero_beta(recipe) else _plain(recipe)
     _keep_state_dtypes(data, recipe)

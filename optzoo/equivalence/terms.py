@@ -24,6 +24,14 @@ from optzoo.program.expressions import (
     sub,
 )
 
+MOST_TERMS = 500
+"""Coefficients longer than that are for no one to read."""
+
+
+class TooLong(ArithmeticError):  # noqa: N818
+    """A coefficient that is too long to be multiplied out."""
+
+
 Product = frozenset[tuple[Expr, int]]
 """Factors with their exponents, none of them 0."""
 UNIT: Product = frozenset()
@@ -47,6 +55,8 @@ class Terms:
         return _clean(parts)
 
     def __mul__(self, other: Terms) -> Terms:
+        if len(self.parts) * len(other.parts) > MOST_TERMS:
+            raise TooLong
         parts: dict[Product, Fraction] = {}
         for p, a in self.parts.items():
             for q, b in other.parts.items():

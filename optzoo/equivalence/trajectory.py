@@ -50,16 +50,25 @@ def draw_course(
     total_steps: int | None = None,
     grad_size: Fraction = Fraction(1),
     zero_grads: bool = False,
+    spread: bool = False,
 ) -> Course:
-    """Draw a course. `total_steps` left out, T lies before the last step: its end is seen."""
+    """Draw a course. `total_steps` left out, T lies before the last step: its end is seen.
+
+    With `spread` the gradients of one element are a thousandth of those of another, and those of
+    the third a thousand times as large, if `grad_size` is not below 1: an eps or a clip may matter
+    on one of these scales only.
+    """
     rng = random.Random(seed)
 
-    def numbers(size: Fraction) -> tuple[Fraction, ...]:
-        return tuple(size * Fraction(rng.randint(-999, 999), 1000) for _ in range(ELEMENTS))
+    def numbers(sizes: Sequence[Fraction]) -> tuple[Fraction, ...]:
+        return tuple(size * Fraction(rng.randint(-999, 999), 1000) for size in sizes)
 
-    start = numbers(Fraction(1))
+    start = numbers((Fraction(1),) * ELEMENTS)
     factors = [Fraction(rng.randint(30, 170), 100) for _ in range(steps)]
-    grads = [numbers(Fraction(0) if zero_grads else grad_size) for _ in range(steps)]
+    size = Fraction(0) if zero_grads else grad_size
+    other = size * (1000 if grad_size >= 1 else Fraction(1, 10**6))
+    sizes = (size, size / 1000, other) if spread else (size,) * ELEMENTS
+    grads = [numbers(sizes) for _ in range(steps)]
     drawn_total = rng.randint(steps // 2, steps - 2)
     return Course(
         start,

@@ -7,6 +7,7 @@ an InputError.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from random import Random
 
@@ -22,6 +23,9 @@ from optzoo.equivalence.conversion import convert_to_accelerated
 from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
 from optzoo.interpreters.reference import ReferenceRun
+from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name, names_in, parse_expression
 from optzoo.program.ir import Program
 
 TOTAL_STEPS, STEPS = 6, 9
@@ -68,10 +72,14 @@ def responses(program: Program, lr_factors: Sequence[float]) -> Rows:
 
 
 def check_coefficients(recipe: optzoo.Recipe, *, warmup: bool) -> bool:
-    """The coefficients of Eq. (1), or of several momenta, give the response of the reference."""
+    """The coefficients of Eq. (1), or of several momenta, give the response of the reference.
+
+    The formulas as they are printed have the values that are given for them.
+    """
     schedule = WARMUP if warmup else "constant"
     found = describe(recipe, total_steps=TOTAL_STEPS, at=(1, 2, 5), lr_schedule=schedule)
     factors = [min(1.0, t / 4) if warmup else 1.0 for t in range(1, STEPS + 1)]
+    _check_printed(found)
     if "parameter" in (found.left_out or ""):
         return False
     actual = responses(found.undecayed, factors)
@@ -86,6 +94,29 @@ def check_coefficients(recipe: optzoo.Recipe, *, warmup: bool) -> bool:
         for x, y in zip(row, other, strict=True):
             assert math.isnan(x) or abs(x - y) <= 1e-9 * scale + 1e-14
     return True
+
+
+def _check_printed(found: Description) -> None:
+    for t in (1, 2, 5):
+        for m, (beta, eta) in zip(found.momenta, found.momentum_values(t), strict=True):
+            said = {m.eta: eta} if t == 1 else {m.eta: eta, m.beta: beta}  # beta at step 1 is 0
+            for text, value in said.items():
+                printed = _printed_value(found, text, t)
+                assert math.isnan(value) or abs(printed - value) <= 1e-9 * max(abs(value), 1e-3)
+
+
+def _printed_value(found: Description, text: str, t: int) -> float:
+    """Return the value of a printed formula, read again from its text; NaN where it is 0/0."""
+
+    def at(match: re.Match[str]) -> str:
+        return f"({float(found.scalars.value(Name(match[1]), t + int(match[2] or 0)))!r})"
+
+    plain = parse_expression(re.sub(r"\b([A-Za-z_]\w*)\(t([+-]\d+)?\)", at, text))
+    values = {name: float(found.scalars.value(name, t)) for name in names_in(plain)}
+    try:
+        return evaluate(plain, FloatDomain(), values)
+    except ZeroDivisionError:
+        return math.nan
 
 
 def _by_coefficients(found: Description) -> Rows:
