@@ -58,16 +58,12 @@ def read(found: Description, text: str, t: int) -> Fraction:
 
     class Names(dict[str, Any]):
         def __missing__(self, key: str) -> Any:
-            if f"{key}(" in text:
-                return scalar(key)
             return Fraction(found.scalars.value(Name(key), t))
 
     # a name may be both: lr*alpha and alpha(t)
-    calls = {name: f"_{name}(" for name in {"alpha", "beta1", "c"} if f"{name}(" in text}
-    names = Names(t=t)
-    for name, call in calls.items():
-        text = text.replace(f"{name}(", call)
-        names[f"_{name}"] = scalar(name)
+    called = set(re.findall(r"\b(\w+)\(", text))
+    text = re.sub(r"\b(\w+)\(", r"_\1(", text)
+    names = Names(t=t, **{f"_{name}": scalar(name) for name in called})
     return Fraction(eval(text, {"__builtins__": {}}, names))
 
 

@@ -375,6 +375,7 @@ def test_a_model_with_tied_weights_and_a_rare_expert_learns(name: str) -> None:
     kind = "gradient" if recipe.spec.preconditioner == "none" else "normalised"
     usual = {"lr": lr[kind]} if "lr" in recipe.spec.hyperparameters else {"eta": 0.2}
     options = oracle_class(name).learns_at or usual
+    assert options.keys() <= recipe.hyperparameters.keys(), "its oracle must say `learns_at`"
     opt = recipe.build(model.named_parameters(), total_steps=60, **options)
     assert len(opt.state) == 7
     unused = [p.detach().clone() for p in model.experts[1].parameters()]
