@@ -331,6 +331,17 @@ class Recipe:
             added[text] = ObserverSpec(weight=parse_observer(text))
         return replace(self, spec=self.spec.model_copy(update={"observers": added}))
 
+    def with_only_observers(self, names: Sequence[str]) -> Recipe:
+        """Return the recipe with these observers and no others; its own ones go by their names.
+
+        Raises InputError for one that is not understood.
+        """
+        own = self.spec.observers
+        observers = {
+            name: own.get(name) or ObserverSpec(weight=parse_observer(name)) for name in names
+        }
+        return replace(self, spec=self.spec.model_copy(update={"observers": observers}))
+
     def to_yaml(self) -> str:
         """Return the recipe as YAML with its overrides and observers written in."""
         data = copy.deepcopy(self.document.data)
@@ -366,16 +377,16 @@ class Recipe:
         `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
         which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
         need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
-        in bfloat16 and float16 are kept (`optzoo.precision.ROUNDINGS`). Raises InputError for an
-        unknown or illegal hyperparameter, or a missing `T`.
+        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError
+        for an unknown or illegal hyperparameter, or a missing `T`.
         """
         from optzoo.optimizer import RecipeOptimizer
 
         lr = hyperparameters.get("lr")
-        plain = {k: v for k, v in hyperparameters.items() if k != "lr"}
+        plain = {k: _scalar(k, v) for k, v in hyperparameters.items() if k != "lr"}
         recipe = self.with_observers(observers).with_overrides(plain)
         if lr is not None:
-            recipe = recipe.with_overrides({"lr": float(lr)})
+            recipe = recipe.with_overrides({"lr": _scalar("lr", lr)})
         return RecipeOptimizer(
             params,
             recipe.with_state_dtype(state_dtype),
@@ -393,6 +404,15 @@ def check_total_steps(total_steps: int) -> None:
         shown = f"{total_steps:,}" if abs(total_steps) <= MAX_STEPS else "the number given"
         message = f"`total_steps`: {shown} must be from 1 to {MAX_STEPS:,}"
         raise InputError(Diagnostic("bad-value", message))
+
+
+def _scalar(name: str, value: Any) -> Any:
+    """Return a number of numpy or torch as one of Python; anything else as it is."""
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (RuntimeError, ValueError):
+        message = f"`{name}`: {tuple(value.shape)} numbers, where one is wanted"
+        raise InputError(Diagnostic("bad-value", message)) from None
 
 
 def _plain(expr: Expr) -> float | str:

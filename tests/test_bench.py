@@ -30,7 +30,7 @@ from optzoo.bench.text import format_report
 from optzoo.engines.engine import ENGINES
 from optzoo.errors import InputError
 from optzoo.interpreters.cost import cost
-from optzoo.parameters import PORTION, portions
+from optzoo.optimizer.precision import PORTION, portions
 
 TINY = {"params": "2K", "rounds": 2, "steps": 1, "warmup": 1, "device": "cpu"}
 PARAMS = 1_000_000

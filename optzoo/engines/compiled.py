@@ -19,6 +19,7 @@ from torch.autograd.graph import increment_version
 
 from optzoo.engines.build import CompilationError
 from optzoo.engines.engine import Batch, engine_class
+from optzoo.engines.foreach import PLAIN
 from optzoo.engines.gpu_kernel import DeviceKernel, DeviceTable
 from optzoo.engines.kernel import Kernel, Table
 from optzoo.program.expressions import Name
@@ -49,6 +50,9 @@ class CompiledEngine:
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         device, dtype = batch.params[0].device.type, batch.params[0].dtype
+        if type(batch.params[0]) not in PLAIN:
+            self.eager.step(batch, scalars)
+            return
         if device not in self.kinds:
             _say(f"steps are compiled for {' and '.join(self.kinds)}, not for {device}")
             self.eager.step(batch, scalars)

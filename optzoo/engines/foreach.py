@@ -29,6 +29,9 @@ from optzoo.program.ops import Scope
 LIST_ELEMENTS = 1 << 24
 """Elements that one round of multi-tensor operations works on: 64 MiB of float32 a temporary."""
 
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors with memory of their own, which can be walked; fake ones, for one, have none."""
+
 Tensors = list[Tensor] | tuple[Tensor, ...]
 Value = float | Tensors
 
@@ -124,7 +127,8 @@ class ForeachEngine:
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
-        if batch.params[0].device.type == "cpu":
+        param = batch.params[0]
+        if param.device.type == "cpu" and type(param) in PLAIN:
             self.blocks.step(batch, scalars)
         elif batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
             self._step_round(batch, scalars)  # processes meet in the same order

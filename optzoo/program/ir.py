@@ -114,8 +114,8 @@ class Program:
 
     @property
     def scalar_states(self) -> tuple[State, ...]:
-        """The scalars with memory, in order."""
-        return tuple(s for s in self.states if s.sort == "scalar")
+        """The scalars with memory, in order; one whose next value is read too is listed once."""
+        return tuple({s.name: s for s in self.states if s.sort == "scalar"}.values())
 
     @property
     def uses_total_steps(self) -> bool:

@@ -111,6 +111,7 @@ class Draft:
                 f"{x}*norm({y})/(norm({x}) + 1)",
                 f"{x}*min(1, norm({x}))",
                 f"{x}/(norm({x}/(norm({x}) + 1)) + 1)",
+                f"{x}/(norm({x}*(norm({y}) + 1)) + norm({x}*norm({y}) + 1) + 1)",
                 f"{y} - (1 + 0*{x})",
                 f"square({x})/(1 + {x}*{x})",
                 f"-{y}",
