@@ -28,7 +28,7 @@ hyperparameters:
   fast: {default: 0.9, in: "[0, 1)", doc: decay of the fast average}
   slow: {default: 0.99, in: "[0, 1)", doc: decay of the slow average}
   share: {default: 0.5, in: "[0, 1]", doc: weight of the slow average}
-  beta2: {default: 0.999, in: "[0, 1)", doc: decay of the squared gradient}
+  square: {default: 0.999, in: "[0, 1)", doc: decay of the squared gradient}
   eps: {default: 1e-8, in: "(0, inf)", doc: added after the square root}
   weight_decay: {default: 0, in: "[0, inf)", doc: "decoupled, times lr"}
 scalars:
@@ -37,7 +37,7 @@ buffers:
   a: {input: grad, decay: fast, gain: 1 - fast*later}
   b: {input: grad, decay: slow, gain: 1 - slow*later}
 preconditioner:
-  rms: {of: grad, decay: beta2, eps: eps}
+  rms: {of: grad, decay: square, eps: eps}
 order: momentum_first
 update: {mix: {a: 1 - share, b: share}}
 weight_decay: {amount: weight_decay, kind: decoupled}
@@ -54,12 +54,12 @@ class Newcomer(Oracle):
 
     recipe = "newcomer"
     defaults = {
-        "fast": 0.9, "slow": 0.99, "share": 0.3, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
+        "fast": 0.9, "slow": 0.99, "share": 0.3, "square": 0.999, "eps": 1e-8, "weight_decay": 0.0,
     }
     default_lr = 1e-3
     our_defaults = {"share": 0.5}  # made up as well
     lively = {
-        "lr": 0.02, "fast": 0.7, "slow": 0.9, "share": 0.4, "beta2": 0.93, "eps": 0.03,
+        "lr": 0.02, "fast": 0.7, "slow": 0.9, "share": 0.4, "square": 0.93, "eps": 0.03,
         "weight_decay": 0.2,
     }
 
@@ -74,8 +74,8 @@ class Newcomer(Oracle):
         else:
             self.a = h.fast * self.a + (1 - h.fast) * g
             self.b = h.slow * self.b + (1 - h.slow) * g
-        self.v = h.beta2 * self.v + (1 - h.beta2) * g * g
-        root = (self.v / (1 - h.beta2**self.t)) ** 0.5 + h.eps
+        self.v = h.square * self.v + (1 - h.square) * g * g
+        root = (self.v / (1 - h.square**self.t)) ** 0.5 + h.eps
         step = ((1 - h.share) * self.a + h.share * self.b) / root
         self.w = self.w - lr * (step + h.weight_decay * self.w)
 '''
