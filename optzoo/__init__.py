@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from optzoo.description.form import describe
+    from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.optimizer import RecipeOptimizer
-    from optzoo.zoo import Recipe, load_recipe, parse_recipe
+    from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
 
 __all__ = [
     "InputError",
@@ -35,12 +35,12 @@ __all__ = [
 _HOMES = {
     "InputError": "optzoo.errors",
     "OptzooError": "optzoo.errors",
-    "Recipe": "optzoo.zoo",
+    "Recipe": "optzoo.recipe.recipe",
     "RecipeOptimizer": "optzoo.optimizer",
     "RunError": "optzoo.errors",
-    "describe": "optzoo.description.form",
-    "load_recipe": "optzoo.zoo",
-    "parse_recipe": "optzoo.zoo",
+    "describe": "optzoo.description.description",
+    "load_recipe": "optzoo.recipe.recipe",
+    "parse_recipe": "optzoo.recipe.recipe",
 }
 
 

@@ -105,6 +105,21 @@ class RunError(OptzooError, RuntimeError):
     exit_code = 1
 
 
+def check_version(what: str, version: int, newest: int) -> None:
+    """Raise InputError where `version` is beyond the `newest` that is read.
+
+    `what` begins the message: a path, and which of its formats the version is of.
+    """
+    if version > newest:
+        raise InputError(
+            Diagnostic(
+                "newer-format",
+                f"{what} {version}; this optzoo reads up to {newest}",
+                hint="upgrade optzoo: pip install -U optzoo",
+            )
+        )
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word most like `word`, or None when none is close."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

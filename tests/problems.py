@@ -15,7 +15,7 @@ from oracles import ORACLES
 from oracles.base import Array, Oracle
 
 import optzoo
-from optzoo.catalog import recipes_dir
+from optzoo.files.shipped import recipes_dir
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, parse_expression

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"]
-PRELOADED += ["torch._dynamo", "optzoo.train.session", "optzoo.train.figure"]
+PRELOADED += ["torch._dynamo", "optzoo.train.session", "optzoo.train.runs.loss_figure"]
 PATIENCE = 60.0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import optzoo
-from optzoo.documents import MAX_BYTES
+from optzoo.files.documents import MAX_BYTES
 
 FOLDER = Path(__file__).parent / "bad_recipes"
 FILES = sorted(FOLDER.glob("*.yaml"))

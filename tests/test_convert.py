@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.description.form import decide
+from optzoo.description.description import decide
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
-from optzoo.equivalence.convert import to_accelerated
-from optzoo.equivalence.momentum import CannotConvert
+from optzoo.equivalence.momentum import ConversionError
 from optzoo.equivalence.nearest import impulse_response, nearest_simplified
-from optzoo.equivalence.terms import terms_of
+from optzoo.equivalence.rewrite import to_accelerated
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
+from optzoo.interpreters.terms import terms_of
 from optzoo.program.expressions import Call, format_expression, parse_expression, walk
 
 REFUSED = {
@@ -50,7 +50,7 @@ def recipe(name: str, **settings: Any) -> optzoo.Recipe:
 def test_the_accelerated_form_moves_alike(name: str) -> None:
     original = recipe(name)
     if has_no_such_form(original):
-        with pytest.raises(CannotConvert):
+        with pytest.raises(ConversionError):
             to_accelerated(original)
         return
     written = to_accelerated(original)
@@ -63,7 +63,7 @@ def test_the_accelerated_form_moves_alike(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_such_form_is_refused_with_a_reason(name: str) -> None:
-    with pytest.raises(CannotConvert, match=REFUSED[name]):
+    with pytest.raises(ConversionError, match=REFUSED[name]):
         to_accelerated(recipe(name))
 
 
@@ -266,7 +266,7 @@ def test_what_is_written_is_a_recipe_that_trains_alike(rest: str) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_written_is_refused_with_the_reason(rest: str, reason: str) -> None:
-    with pytest.raises(CannotConvert, match=reason):
+    with pytest.raises(ConversionError, match=reason):
         convert_to_accelerated(mine(rest))
 
 

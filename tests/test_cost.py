@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from optzoo import describe, load_recipe
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 from optzoo.interpreters.cost import FLOAT32, Cost, Storage, cost
 
 ADAM = ("param", "grad", "m", "v")
@@ -122,7 +122,7 @@ def test_describe_shows_the_bill() -> None:
 def test_no_torch_is_needed() -> None:
     code = (
         "import sys\n"
-        "from optzoo.zoo import load_recipe\n"
+        "from optzoo.recipe.recipe import load_recipe\n"
         "from optzoo.interpreters.cost import cost\n"
         "assert cost(load_recipe('adan').trained_program()).state_bytes() == 16\n"
         "assert not {'torch', 'numpy'} & set(sys.modules)\n"

@@ -17,8 +17,7 @@ from exact_runs import STEPS, F, constant, moving, one, points, rationals
 from package_claims import WRONG
 
 import optzoo
-from optzoo.description.decision import decide
-from optzoo.description.response import Response, matrix_rank
+from optzoo.description.response import Response, decide, matrix_rank
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.verdict import equivalence
 from optzoo.interpreters.reference import ReferenceRun

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 from optzoo.program.arithmetic import half_life
 
 T = 1000
@@ -207,7 +207,7 @@ def test_a_negative_weight_is_said() -> None:
     hyper = {"beta1": 0.9, "beta3": 0.99}
     found = find("accelerated_adamw", **hyper)
     assert found.alpha_a(10) < 0
-    from optzoo.description.report import format_report
+    from optzoo.description.output.text import format_report
 
     assert "alpha_a is negative" in format_report(found)
 

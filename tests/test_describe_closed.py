@@ -15,14 +15,14 @@ import pytest
 from oracles import ORACLES
 
 import optzoo
-from optzoo.catalog import shipped
-from optzoo.description.closed import Closed
-from optzoo.description.draws import draw_from
-from optzoo.description.form import Description
+from optzoo.description.closed_forms import Closed
+from optzoo.description.description import Description
 from optzoo.description.formulas import find_formulas
+from optzoo.description.symbolic_step import System
 from optzoo.description.symbols import Symbols
-from optzoo.description.system import System
 from optzoo.description.verify import verified
+from optzoo.files.shipped import shipped
+from optzoo.interpreters.random_point import draw_from
 from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval
 
@@ -144,8 +144,8 @@ def test_every_recipe_has_verified_closed_forms(name: str, constant_lr: bool) ->
 
 
 def test_a_wrong_closed_form_does_not_pass() -> None:
-    from optzoo.description.algebra import combine, constant_ratio
-    from optzoo.description.closed import Momentum, closed_form
+    from optzoo.description.closed_forms import Momentum, closed_form
+    from optzoo.program.ratios import combine, constant_ratio
 
     program = optzoo.load_recipe("ademamix").with_overrides({"beta1": 0}).trained_program()
     system = System.of(program, Symbols(program, constant_lr=True))

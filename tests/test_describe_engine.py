@@ -16,13 +16,13 @@ from mutants import mixed_names
 from oracles import ORACLES
 
 import optzoo
-from optzoo.catalog import shipped
-from optzoo.description.form import Description
+from optzoo.description.description import Description
+from optzoo.files.shipped import shipped
 from optzoo.program.expressions import names_in
 from optzoo.program.ir import GRAD
 from optzoo.recipe.names import uses_of
+from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schema import RecipeSpec, SignalSpec
-from optzoo.zoo import Recipe
 
 STEPS = 20
 TOTAL = 16  # schedules end on the way

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.description.lr_schedules import parse_lr_schedule
 from optzoo.description.scalars import WALKED
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, parse_expression
-from optzoo.train.schedule import Schedule
+from optzoo.recipe.schedules import parse_lr_schedule
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.schema import load_setup
 
 MILLION = 1_000_000
 F, D = Fraction, Decimal
@@ -160,20 +161,23 @@ def test_the_fold_and_the_walk_agree(monkeypatch: pytest.MonkeyPatch) -> None:
 # ------------------------------------------------------------ learning-rate schedules
 
 
-@pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "wsd"])
 @pytest.mark.parametrize(("warmup", "start", "final"), [(0, 0.1, 0.1), (7, 0.0, 0.0), (5, 0.2, 1)])
 def test_schedules_mean_what_the_trainer_means(
-    kind: Any, warmup: int, start: float, final: float
+    kind: str, warmup: int, start: float, final: float
 ) -> None:
-    trainer = Schedule(kind, 40, warmup, start, final)
+    asked = {"kind": kind, "warmup_steps": warmup, "start_fraction": start, "final_fraction": final}
+    changes = {f"schedule.{name}": str(value) for name, value in asked.items()}
+    setup = override_setup(
+        load_setup("quick"), {**changes, "schedule.scale": "1", "budget.steps": "40"}
+    )
     text = f"{kind}:warmup={warmup},start={start}" + (
         "" if kind == "constant" else f",final={final}"
     )
     expr = parse_lr_schedule(text, 40)
     for t in range(1, 41):
         values = {Name("t"): float(t), Name("T"): 40.0}
-        found = evaluate(expr, FloatDomain(), values)
-        assert found == pytest.approx(trainer.multiplier(t - 1), rel=1e-14, abs=1e-16)
+        assert evaluate(expr, FloatDomain(), values) == setup.lr_schedule().at(t)
 
 
 @pytest.mark.parametrize(

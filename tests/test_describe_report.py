@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.description.form import Description
-from optzoo.description.impulse import nearest_form, total_weight, weights_in
-from optzoo.description.report import format_report
-from optzoo.description.window import iterate_weights
-from optzoo.zoo import parse_recipe
+from optzoo.description.description import Description
+from optzoo.description.output.text import format_report
+from optzoo.description.weights import iterate_weights, nearest_form, total_weight, weights_in
+from optzoo.recipe.recipe import parse_recipe
 
 
 def find(name: str, **options: Any) -> Description:

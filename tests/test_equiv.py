@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import optzoo
 from optzoo.cli.app import app
 from optzoo.equivalence.compare import Conditions, Side, compare
-from optzoo.equivalence.substitution import find_substitution
+from optzoo.equivalence.search import find_substitution
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.reference import ReferenceDomain

@@ -18,9 +18,9 @@ import pytest
 from problems import RECIPES
 
 import optzoo
-from optzoo.description.form import Description, describe
-from optzoo.description.page import format_index, format_markdown
-from optzoo.description.report import format_report
+from optzoo.description.description import Description, describe
+from optzoo.description.output.page import format_index, format_markdown
+from optzoo.description.output.text import format_report
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "recipes"

@@ -16,7 +16,7 @@ from optzoo.program.expressions import Name, parse_expression
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import Hyper, Line, Program, State, View
 from optzoo.program.ops import Scope
-from optzoo.program.passes import specialise
+from optzoo.program.simplify import specialise
 
 RATE = Hyper("rate", Fraction(1, 10), parse_interval("[0, 1)"))
 

@@ -31,7 +31,7 @@ from problems import (
 from torch.optim.lr_scheduler import LambdaLR
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 
 SLOW_ENGINE = ("adamw", "ademamix", "mars", "schedule_free_adamw", "adopt", "nesterov_vaswani")
 """Recipes that also run on the reference engine: between them they use every kind of operation."""

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.description.form import describe
+from optzoo.description.description import describe
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
 from optzoo.equivalence.verdict import equivalence
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, RealDomain, half_life, precisely
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import parse_expression
-from optzoo.zoo import Recipe, parse_recipe
+from optzoo.recipe.recipe import Recipe, parse_recipe
 
 LINE = 9
 """Where `recipe` puts the scalar k."""

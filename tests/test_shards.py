@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.distributed.sharding import Shards
 from optzoo.engines.engine import Batch, check_scope
 from optzoo.engines.reference import ReferenceEngine
+from optzoo.files.shipped import shipped
 from optzoo.program.ops import Scope
-from optzoo.shards import Shards
 
 pytestmark = pytest.mark.xdist_group("processes")
 SHAPES = [(5, 3), (1, 4), (3,), (1,)]

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.description.form import describe
-from optzoo.description.page import coefficient_equations, format_latex_page
+from optzoo.description.description import describe
+from optzoo.description.output.page import coefficient_equations, format_latex_page
 from optzoo.errors import InputError
-from optzoo.interpreters.text import Printer, equations, format_equations, formula, printer_for
+from optzoo.interpreters.equations import Printer, equations, format_equations, formula, printer_for
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, Num, parse_expression

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report
-from optzoo.bench.shapes import format_count
+from optzoo.tables import format_count
 
 _COLOURS = {"engine": "#c1440e", "package": "0.72", YARDSTICK_KIND: "0.5"}
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from optzoo.bench.packages import Counterpart
 from optzoo.bench.shapes import Shapes
 from optzoo.interpreters.cost import Cost, Storage
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 TOTAL_STEPS = 10_000
 """T, for recipes that mention it."""

@@ -12,6 +12,7 @@ import torch
 
 from optzoo.bench.packages import version_of
 from optzoo.errors import Diagnostic, InputError
+from optzoo.tables import format_size
 
 
 def choose_device(asked: str) -> str:
@@ -62,7 +63,7 @@ def check_room(needed: int, device: str) -> None:
     else:
         return
     if needed > free:
-        message = f"this needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        message = f"this needs about {format_size(needed)}, and {format_size(free)} are free"
         hint = "pass a smaller `--params`, or fewer engines and packages"
         raise InputError(Diagnostic("no-room", message, hint=hint))
 

@@ -18,7 +18,8 @@ from optzoo.bench.measure import Stopwatch, Timing, Work, peak_bytes, stopwatch_
 from optzoo.bench.packages import YARDSTICK
 from optzoo.bench.run import Settings, prepare, progress, threads
 from optzoo.bench.shapes import count_elements
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
+from optzoo.tables import align
 
 TENSORS, SHAPE = 1_000, (8, 8)
 LARGER = [(512, 512)] * 16  # where copies of the model are counted
@@ -150,13 +151,14 @@ def format_overhead(found: dict[str, Any]) -> str:
         f"{columns:,} tensors of {rows[0]} x {rows[1]}; {environment['processor']}, load "
         f"{environment['load'][0]}; torch {environment['packages']['torch']}",
         "milliseconds (medians); in brackets, copies of the model held meanwhile",
-        "  " + "".ljust(30) + " ".join(name.rjust(17) for name in MEASURES),
     ]
+    table = [["", *MEASURES]]
     for row in height:
-        cells = []
+        cells = [row["name"]]
         for name in MEASURES:
             seconds, copies = row["seconds"].get(name), row["copies_of_the_model"].get(name)
             note = "" if copies is None else f" [{copies:g}]"
-            cells.append(("-" if seconds is None else f"{1e3 * seconds:.3g}{note}").rjust(17))
-        lines.append("  " + row["name"].ljust(30) + " ".join(cells))
-    return "\n".join(lines)
+            cells.append("-" if seconds is None else f"{1e3 * seconds:.3g}{note}")
+        table.append(cells)
+    least = (29, *[17] * len(MEASURES))
+    return "\n".join([*lines, *align(table, "<>", gap=1, least=least)])

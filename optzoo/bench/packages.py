@@ -16,7 +16,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 MODULES = {
     "torch": "torch.optim",

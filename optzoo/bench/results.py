@@ -16,7 +16,7 @@ COPY, YARDSTICK_KIND = "copy", "yardstick"
 
 
 @dataclass(frozen=True)
-class Row:
+class Result:
     """One contender: how long a step takes, and how many bytes it must move."""
 
     name: str
@@ -40,26 +40,26 @@ class Group:
     params: int
     passes: int
     flops: int
-    rows: Sequence[Row]
+    rows: Sequence[Result]
     notes: Sequence[str] = ()
 
-    def one(self, kind: str) -> Row:
+    def one(self, kind: str) -> Result:
         """Return the copy or the yardstick."""
         return next(row for row in self.rows if row.kind == kind)
 
-    def some(self, kind: str) -> list[Row]:
+    def some(self, kind: str) -> list[Result]:
         """Return the engines or the packages; the yardstick is torch's AdamW in its own group."""
         rows = [row for row in self.rows if row.kind == kind]
         if kind == "package" and self.recipe == "adamw":
             rows.insert(0, self.one(YARDSTICK_KIND))
         return rows
 
-    def share_of(self, row: Row, kind: str) -> float:
+    def share_of(self, row: Result, kind: str) -> float:
         """Return a row's GB/s as a share of the copy's or the yardstick's, paired by round."""
         other = self.one(kind)
         return row.moved / other.moved / row.timing.ratio(other.timing)
 
-    def speedups(self, engine: Row) -> dict[str, float]:
+    def speedups(self, engine: Result) -> dict[str, float]:
         """Return how many times as fast as each package's optimizer an engine is."""
         return {row.name: row.timing.ratio(engine.timing) for row in self.some("package")}
 
@@ -74,7 +74,7 @@ class Group:
             "notes": list(self.notes),
         }
 
-    def _row(self, row: Row) -> dict[str, Any]:
+    def _row(self, row: Result) -> dict[str, Any]:
         low, high = row.timing.quartiles
         return {
             "name": row.name,

@@ -30,12 +30,12 @@ from optzoo.bench.packages import (
     counterparts,
     is_installed,
 )
-from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Row
+from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Result
 from optzoo.bench.shapes import count_elements, equal_shapes, parse_count, transformer_shapes
 from optzoo.engines.engine import ENGINES, engine_class
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import BYTES, Storage, cost
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
 
 USUAL_RECIPES = (
     *("adamw", "ademamix", "simplified_ademamix", "mars", "schedule_free_adamw", "laprop", "lion"),
@@ -64,7 +64,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Field:
+class Contest:
     """Settings looked up and checked: what takes part, and where."""
 
     recipes: list[Recipe]
@@ -79,7 +79,7 @@ class Field:
         return count_elements(self.place.shapes)
 
 
-def prepare(settings: Settings) -> Field:
+def prepare(settings: Settings) -> Contest:
     """Look everything up. Raises InputError for what is unknown, absent or too large."""
     named = [load_recipe(name) for name in dict.fromkeys(settings.recipes)]
     recipes = [recipe.with_state_dtype(settings.state_dtype) for recipe in named]
@@ -99,7 +99,7 @@ def prepare(settings: Settings) -> Field:
     shapes = transformer_shapes(params) if few is None else equal_shapes(params, few)
     place = Place(shapes, settings.dtype, choose_device(settings.device))
     installed = [name for name in wanted if is_installed(name)]
-    return Field(
+    return Contest(
         recipes, engines, installed, [name for name in wanted if name not in installed], place
     )
 
@@ -150,7 +150,7 @@ def run_bench(
 
 
 def _measure(
-    recipe: Recipe, field: Field, settings: Settings, stopwatch: Stopwatch, bar: Any
+    recipe: Recipe, field: Contest, settings: Settings, stopwatch: Stopwatch, bar: Any
 ) -> Group:
     place, bill = field.place, cost(recipe.trained_program())
     failures = {c: failure(c, recipe, place, bill) for c in _rivals(recipe, field)}
@@ -174,19 +174,19 @@ def _measure(
         warmup_stopwatch=cpu_stopwatch if settings.clock == "processor" else None,
         tick=lambda: bar.update(1),
     )
-    rows = [Row(COPY, COPY, timings[COPY], copy.moved)]
+    rows = [Result(COPY, COPY, timings[COPY], copy.moved)]
     rows += [_row(c, timings[c.name], field) for c in contenders]
     del contenders, copy
     gc.collect()
     return Group(recipe.name, field.params, bill.passes, bill.flops, rows, notes)
 
 
-def _rivals(recipe: Recipe, field: Field) -> list[Counterpart]:
+def _rivals(recipe: Recipe, field: Contest) -> list[Counterpart]:
     return [c for c in counterparts(recipe.name, field.packages) if c != YARDSTICK]
 
 
-def _row(contender: Contender, timing: Any, field: Field) -> Row:
-    return Row(
+def _row(contender: Contender, timing: Any, field: Contest) -> Result:
+    return Result(
         contender.name,
         contender.kind,
         timing,

@@ -12,10 +12,10 @@ from optzoo.bench.environment import check_room, describe_environment, load_aver
 from optzoo.bench.measure import Stopwatch, stopwatch_for, take_turns
 from optzoo.bench.packages import YARDSTICK
 from optzoo.bench.results import YARDSTICK_KIND
-from optzoo.bench.run import Field, Settings, prepare, progress, threads
-from optzoo.bench.shapes import format_count
+from optzoo.bench.run import Contest, Settings, prepare, progress, threads
 from optzoo.interpreters.cost import Storage, cost
-from optzoo.zoo import Recipe, load_recipe
+from optzoo.recipe.recipe import Recipe, load_recipe
+from optzoo.tables import align, format_count
 
 
 def run_scaling(
@@ -49,7 +49,7 @@ def run_scaling(
 
 
 def _point(
-    recipe: Recipe, engine: str, field: Field, settings: Settings, timer: Stopwatch, bar: Any
+    recipe: Recipe, engine: str, field: Contest, settings: Settings, timer: Stopwatch, bar: Any
 ) -> dict[str, Any]:
     place, bill = field.place, cost(recipe.trained_program())
     adamw = load_recipe(YARDSTICK.recipe)
@@ -90,15 +90,17 @@ def format_scaling(found: dict[str, Any]) -> str:
         f"torch {environment['packages']['torch']}",
         "nanoseconds per parameter (median); linear time keeps it constant. / AdamW: GB/s over "
         "torch's fused AdamW's",
-        "  " + "".ljust(32) + "parameters   ns/parameter   AdamW fused   / AdamW",
     ]
-    for row in found["rows"]:
-        for point in row["points"]:
-            lines.append(
-                f"  {row['recipe'] + ' ' + row['engine']:<32}"
-                f"{format_count(point['params']):>10}"
-                f"{point['nanoseconds_per_parameter']:>15.3g}"
-                f"{point['adamw_fused_nanoseconds_per_parameter']:>14.3g}"
-                f"{point['share_of_adamw_fused']:>10.2f}"
-            )
-    return "\n".join(lines)
+    rows = [
+        (
+            f"{row['recipe']} {row['engine']}",
+            format_count(point["params"]),
+            f"{point['nanoseconds_per_parameter']:.3g}",
+            f"{point['adamw_fused_nanoseconds_per_parameter']:.3g}",
+            f"{point['share_of_adamw_fused']:.2f}",
+        )
+        for row in found["rows"]
+        for point in row["points"]
+    ]
+    heads = ("", "parameters", "ns/parameter", "AdamW fused", "/ AdamW")
+    return "\n".join([*lines, *align([heads, *rows], "<>", gap=3, least=(29,))])

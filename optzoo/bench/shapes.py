@@ -27,14 +27,6 @@ def parse_count(text: str) -> int:
     return count
 
 
-def format_count(count: int) -> str:
-    """Return a number of parameters as people say it: 29.4M."""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if count >= 0.9995 * size:
-            return f"{count / size:.3g}{unit}"
-    return str(count)
-
-
 def count_elements(shapes: Shapes) -> int:
     """Return how many parameters there are."""
     return sum(math.prod(shape) for shape in shapes)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Row
+from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report, Result
+from optzoo.tables import align
 
 _HEAD = ("", "ms/step", "quartiles", "GB/s", "/ copy", "/ AdamW", "start-up s", "extra MB")
-_WIDTHS = (34, 9, 17, 8, 7, 8, 11, 9)
+_WIDTHS = (33, 9, 17, 8, 7, 8, 11, 9)
 
 
 def format_report(report: Report) -> str:
@@ -50,9 +51,9 @@ def format_group(group: Group) -> str:
     lines = [
         f"{group.recipe}: a step moves {engine.moved / group.params:g} bytes a parameter in "
         f"{passes}, {group.flops} operations; state {engine.state_bytes:g} bytes",
-        _line(_HEAD),
     ]
-    lines += [_line(_cells(group, row)) for row in group.rows]
+    rows = [_HEAD, *(_cells(group, row) for row in group.rows)]
+    lines += align(rows, "<>", gap=1, least=_WIDTHS)
     lines += [f"  {note}" for note in group.notes]
     if not group.some("package"):
         lines.append("  no counterpart among the packages asked for")
@@ -62,7 +63,7 @@ def format_group(group: Group) -> str:
     return "\n".join(lines)
 
 
-def _cells(group: Group, row: Row) -> tuple[str, ...]:
+def _cells(group: Group, row: Result) -> tuple[str, ...]:
     low, high = (f"{1e3 * s:.4g}" for s in row.timing.quartiles)
     plain = row.kind == COPY
     return (
@@ -75,9 +76,3 @@ def _cells(group: Group, row: Row) -> tuple[str, ...]:
         "" if plain else f"{row.timing.startup:.2f}",
         "" if plain else f"{row.extra_bytes / 1e6:.1f}",
     )
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    first, *rest = cells
-    aligned = [cell.rjust(width) for cell, width in zip(rest, _WIDTHS[1:], strict=True)]
-    return ("  " + first.ljust(_WIDTHS[0]) + " ".join(aligned)).rstrip()

@@ -10,9 +10,8 @@ from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
-from optzoo.cli.export import export
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
-from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, train
+from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, export, train
 
 HELP = """Deep-learning optimizers as data.
 

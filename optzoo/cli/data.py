@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optzoo.cli.options import JsonOption
+from optzoo.cli.options import JsonOption, QuietOption
+from optzoo.tables import align
 
 if TYPE_CHECKING:
-    from optzoo.data.prepare import Prepared
+    from optzoo.data.preparation.prepare import Prepared
 
 EPILOG = """Examples:
 
@@ -49,73 +50,87 @@ def _count(text: str) -> int:
     return int(number)
 
 
+# Options, in the order in which help lists them.
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet, .csv), http(s) "
+        "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
+    ),
+]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="where to write")]
+TokenizerOption = Annotated[
+    str, typer.Option(help="bytes, a tokenizer.json, a .model, or a hub name: t5-base, gpt2")
+]
+SplitOption = Annotated[str, typer.Option(help="split of hub sources")]
+ValidationOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="text to validate on; repeatable  [default: the hub's own validation split, or "
+        "one document in --hold-out]",
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None, typer.Option(parser=_count, metavar="N", help="stop training text here")
+]
+MaxDocumentsOption = Annotated[int | None, typer.Option(parser=_count, metavar="N", help="or here")]
+MaxValidationTokensOption = Annotated[
+    int | None,
+    typer.Option(parser=_count, metavar="N", help="stop validation text  [default: 10,000,000]"),
+]
+HoldOutOption = Annotated[
+    int | None,
+    typer.Option(
+        min=2, metavar="N", help="hold out one document in N, by its text  [default: 100]"
+    ),
+]
+TextFieldOption = Annotated[str, typer.Option(help="field or column that holds the text")]
+LinesOption = Annotated[
+    bool, typer.Option("--lines", help="a line of a .txt is a document, not the file")
+]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="leave out, and count, what is not a document")
+]
+EndOfDocumentOption = Annotated[
+    str | None, typer.Option(metavar="TOKEN", help="token that ends a document, if unusual")
+]
+ShuffleFilesOption = Annotated[
+    int | None, typer.Option(metavar="SEED", help="read the files in another order")
+]
+ShardTokensOption = Annotated[
+    int | None,
+    typer.Option(parser=_count, metavar="N", help="size of a token file  [default: 2**26]"),
+]
+
+
 @data.command(epilog=EPILOG)
 def prepare(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet), http(s) "
-            "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where to write")],
-    tokenizer: Annotated[
-        str, typer.Option(help="bytes, a tokenizer.json, a .model, or a hub name: t5-base, gpt2")
-    ] = "bytes",
-    split: Annotated[str, typer.Option(help="split of hub sources")] = "train",
-    validation: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="text to validate on; repeatable  [default: the hub's own validation split, or "
-            "one document in --hold-out]",
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(parser=_count, metavar="N", help="stop training text here")
-    ] = None,
-    max_documents: Annotated[
-        int | None, typer.Option(parser=_count, metavar="N", help="or here")
-    ] = None,
-    max_validation_tokens: Annotated[
-        int | None,
-        typer.Option(
-            parser=_count, metavar="N", help="stop validation text  [default: 10,000,000]"
-        ),
-    ] = None,
-    hold_out: Annotated[
-        int | None,
-        typer.Option(
-            min=2, metavar="N", help="hold out one document in N, by its text  [default: 100]"
-        ),
-    ] = None,
-    text_field: Annotated[str, typer.Option(help="field or column that holds the text")] = "text",
-    lines: Annotated[
-        bool, typer.Option("--lines", help="a line of a .txt is a document, not the file")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="leave out, and count, what is not a document")
-    ] = False,
-    end_of_document: Annotated[
-        str | None, typer.Option(metavar="TOKEN", help="token that ends a document, if unusual")
-    ] = None,
-    shuffle_files: Annotated[
-        int | None, typer.Option(metavar="SEED", help="read the files in another order")
-    ] = None,
-    shard_tokens: Annotated[
-        int | None,
-        typer.Option(parser=_count, metavar="N", help="size of a token file  [default: 2**26]"),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
+    sources: SourcesArgument,
+    out: OutOption,
+    tokenizer: TokenizerOption = "bytes",
+    split: SplitOption = "train",
+    validation: ValidationOption = None,
+    max_tokens: MaxTokensOption = None,
+    max_documents: MaxDocumentsOption = None,
+    max_validation_tokens: MaxValidationTokensOption = None,
+    hold_out: HoldOutOption = None,
+    text_field: TextFieldOption = "text",
+    lines: LinesOption = False,
+    skip_bad: SkipBadOption = False,
+    end_of_document: EndOfDocumentOption = None,
+    shuffle_files: ShuffleFilesOption = None,
+    shard_tokens: ShardTokensOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Turn text into token files, once.
 
     Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
     ever read in place of a source that cannot be reached.
     """
-    from optzoo.data.prepare import Request
-    from optzoo.data.prepare import prepare as run
+    from optzoo.data.preparation.prepare import Request
+    from optzoo.data.preparation.prepare import prepare as run
 
     given: dict[str, Any] = {
         "max_validation_tokens": max_validation_tokens,
@@ -144,7 +159,7 @@ def prepare(
 
 
 def _report(prepared: Prepared, out: Path) -> None:
-    from optzoo.data.inspection import describe
+    from optzoo.data.prepared import describe
 
     if prepared.already:
         typer.echo(f"{out} is complete: nothing to do", err=True)
@@ -160,7 +175,7 @@ def verify(folder: DirectoryArgument) -> None:
 
     Example: optzoo data verify data/c4-t5
     """
-    from optzoo.data.inspection import verify as run
+    from optzoo.data.prepared import verify as run
 
     manifest = run(folder)
     shards = len(manifest.train.shards) + len(manifest.validation.shards)
@@ -173,7 +188,7 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
     Example: optzoo data show data/c4-t5
     """
-    from optzoo.data.inspection import describe, draw_sample
+    from optzoo.data.prepared import describe, draw_sample
 
     found = describe(folder)
     if as_json:
@@ -186,18 +201,23 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
 def _describe_lines(found: dict[str, Any]) -> str:
     end, size = found["end_of_document"], found["vocabulary"]
+    heads = ("split", "documents", "tokens", "bytes", "bytes/token", "files")
+    rows = [
+        (
+            name,
+            *(f"{split[key]:,}" for key in heads[1:4]),
+            f"{split['bytes_per_token']:.3f}",
+            f"{len(split['files']):,}",
+        )
+        for name, split in found["splits"].items()
+    ]
     lines = [
         f"{found['path']}: fingerprint {found['fingerprint'][:12]}",
         f"tokenizer {found['tokenizer']}: {size:,} ids, {end} ends a document, {found['dtype']}",
         f"validation: {found['validation_from']}",
         "",
-        f"{'split':<10} {'documents':>12} {'tokens':>15} {'bytes':>15} {'bytes/token':>11} files",
+        *align([heads, *rows], "<>", gap=1, indent=0, least=(10, 12, 15, 15, 11, 5)),
     ]
-    for name, split in found["splits"].items():
-        lines.append(
-            f"{name:<10} {split['documents']:>12,} {split['tokens']:>15,} {split['bytes']:>15,} "
-            f"{split['bytes_per_token']:>11.3f} {len(split['files']):>5,}"
-        )
     for name, split in found["splits"].items():
         for problem, count in split["skipped"].items():
             lines.append(f"{name}: {count:,} left out: {problem}")

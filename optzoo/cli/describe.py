@@ -13,7 +13,7 @@ from optzoo.cli.options import JsonOption, SetOption, StateDtypeOption, read_set
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from optzoo.description.form import Description
+    from optzoo.description.description import Description
 
 DESCRIBE_EPILOG = """Examples:
 
@@ -62,8 +62,8 @@ def describe(
 
     The coefficients are those of Eq. (1) of the Connections paper (arXiv 2502.02431).
     """
-    from optzoo.description.form import ASSUMED_TOTAL_STEPS, describe
-    from optzoo.zoo import load_recipe
+    from optzoo.description.description import ASSUMED_TOTAL_STEPS, describe
+    from optzoo.recipe.recipe import load_recipe
 
     if (recipe is None) == (pages is None):
         message = "name one recipe, or write the pages of all with `--all DIR`"
@@ -89,7 +89,7 @@ def describe(
     if total_steps is None and found.ends:
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
     if plot is not None:
-        from optzoo.description.figure import draw
+        from optzoo.description.output.figure import draw
 
         draw(found, plot)
         typer.echo(f"wrote {plot}", err=True)
@@ -99,8 +99,8 @@ def describe(
 def _printer(
     as_json: bool, as_latex: bool, as_markdown: bool, as_program: bool
 ) -> Callable[[Description], str]:
-    from optzoo.description.page import format_latex_page, format_markdown
-    from optzoo.description.report import format_report
+    from optzoo.description.output.page import format_latex_page, format_markdown
+    from optzoo.description.output.text import format_report
 
     if as_json:
         return lambda found: json.dumps(found.to_json(), indent=2)
@@ -115,10 +115,10 @@ def _write_pages(folder: Path) -> None:
     """Write one page for each shipped recipe, and their index."""
     from tqdm import tqdm
 
-    from optzoo.catalog import shipped
-    from optzoo.description.form import describe
-    from optzoo.description.page import format_index, format_markdown
-    from optzoo.zoo import load_recipe
+    from optzoo.description.description import describe
+    from optzoo.description.output.page import format_index, format_markdown
+    from optzoo.files.shipped import shipped
+    from optzoo.recipe.recipe import load_recipe
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,18 @@ class LrSchedule(StrEnum):
     constant = "constant"
 
 
+RightLrOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lr-b", metavar="EXPR", help="learning rate of B, from `lr` (that of A) and `t`"
+    ),
+]
+GradSizeOption = Annotated[
+    float,
+    typer.Option(min=1e-9, max=1e100, help="largest element of the gradients; 0.1 meets no clip"),
+]
+
+
 def equiv(
     left: Annotated[str, typer.Argument(metavar="A", help="a recipe: shipped name or YAML file")],
     right: Annotated[str, typer.Argument(metavar="B", help="another recipe")],
@@ -55,12 +67,7 @@ def equiv(
     set_b: Annotated[
         list[str] | None, typer.Option("--set-b", metavar="NAME=VALUE", help="override one of B")
     ] = None,
-    lr_b: Annotated[
-        str | None,
-        typer.Option(
-            "--lr-b", metavar="EXPR", help="learning rate of B, from `lr` (that of A) and `t`"
-        ),
-    ] = None,
+    lr_b: RightLrOption = None,
     lr_schedule: Annotated[
         LrSchedule, typer.Option(help="compare at any learning-rate schedule, or a constant one")
     ] = LrSchedule.any,
@@ -73,12 +80,7 @@ def equiv(
     steps: Annotated[
         int, typer.Option(min=10, max=10_000, help="steps compared; what sets in later is not seen")
     ] = 250,
-    grad_size: Annotated[
-        float,
-        typer.Option(
-            min=1e-9, max=1e100, help="largest element of the gradients; 0.1 meets no clip"
-        ),
-    ] = 1.0,
+    grad_size: GradSizeOption = 1.0,
     search: Annotated[
         bool, typer.Option(help="look for hyperparameters of B that make it A")
     ] = True,
@@ -91,7 +93,7 @@ def equiv(
     """
     from optzoo.equivalence.compare import LONG_STEPS, Conditions
     from optzoo.equivalence.verdict import equivalence, format_verdict
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     right_values = read_settings(set_b)
     conditions = Conditions(
@@ -171,7 +173,7 @@ def convert(
     """
     from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
     from optzoo.equivalence.verdict import format_verdict
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     if (to is None) == (source is None):
         message = "say what to convert to: `--to accelerated`, `--to RECIPE`, or `--from RECIPE`"

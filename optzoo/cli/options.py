@@ -23,6 +23,7 @@ StateDtypeOption = Annotated[
         help="keep buffers in bfloat16, rounded stochastically: all, or `m1=bfloat16,...`",
     ),
 ]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for programs to read")]
 
 
@@ -31,7 +32,7 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, float | str]:
 
     Raises InputError for a text without `=` and for a name given twice.
     """
-    from optzoo.documents import number_or_text
+    from optzoo.files.documents import number_or_text
 
     values: dict[str, float | str] = {}
     for text in settings or ():

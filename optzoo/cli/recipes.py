@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,10 @@ from optzoo.cli.options import (
     split_setting,
 )
 from optzoo.errors import Diagnostic, InputError, OptzooError, printable
+from optzoo.tables import align_records
+
+if TYPE_CHECKING:
+    from optzoo.recipe.recipe import Recipe
 
 
 class SchemaKind(StrEnum):
@@ -34,19 +38,34 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
     Example: optzoo list
     """
-    from optzoo.catalog import shipped
-    from optzoo.summary import summarise
-    from optzoo.zoo import load_recipe
+    from optzoo.files.shipped import shipped
+    from optzoo.recipe.recipe import load_recipe
 
-    rows = [summarise(load_recipe(path)) for path in shipped().values()]
+    rows = [_summarise(load_recipe(path)) for path in shipped().values()]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    columns = list(rows[0])
-    widths = {c: max(len(c), *(len(str(row[c])) for row in rows)) for c in columns}
-    for row in [{c: c.replace("_", " ") for c in columns}, *rows]:
-        line = "  ".join(str(row[c]).ljust(widths[c]) for c in columns)
-        typer.echo(line.rstrip())
+    typer.echo("\n".join(align_records(rows)))
+
+
+def _summarise(recipe: Recipe) -> dict[str, Any]:
+    """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
+
+    Bytes are for float32 parameters at the recipe's default hyperparameters.
+    """
+    from optzoo.description.response import decide
+    from optzoo.interpreters.cost import cost, storage_of
+
+    spec, decision = recipe.spec, decide(recipe.trained_program(decays=False))
+    bill = cost(recipe.trained_program())
+    return {
+        "name": recipe.name,
+        "family": spec.family,
+        "order": spec.order if spec.preconditioner != "none" else "-",
+        "eq1": "yes" if decision.has_form else f"no, {decision.momenta} momenta",
+        "bytes": bill.state_bytes(storage_of(recipe.state_dtypes)),
+        "reference": spec.reference,
+    }
 
 
 class Language(StrEnum):
@@ -76,13 +95,13 @@ def show(
 
     Example: optzoo show ademamix --program --set beta1=0
     """
-    from optzoo.catalog import names_setup
+    from optzoo.train.setup.schema import is_setup
 
-    if names_setup(recipe):
+    if is_setup(recipe):
         _show_setup(recipe, settings, program=program or source is not None)
         return
     from optzoo.engines.render import render
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     loaded = loaded.with_state_dtype(state_dtype)
@@ -97,9 +116,9 @@ def show(
 
 
 def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> None:
-    from optzoo.train.overrides import override_setup
-    from optzoo.train.plan_text import annotated_yaml
-    from optzoo.train.setup import load_setup
+    from optzoo.train.setup.overrides import override_setup
+    from optzoo.train.setup.plan_text import annotated_yaml
+    from optzoo.train.setup.schema import load_setup
 
     if program:
         raise InputError(
@@ -116,13 +135,13 @@ def validate(
 
     Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
     """
-    from optzoo.catalog import names_setup
-    from optzoo.zoo import load_recipe
+    from optzoo.recipe.recipe import load_recipe
+    from optzoo.train.setup.schema import is_setup
 
     failed: list[OptzooError] = []
     for file in files:
         try:
-            if names_setup(file):
+            if is_setup(file):
                 _validate_setup(file)
                 continue
             loaded = load_recipe(file)
@@ -136,7 +155,7 @@ def validate(
 
 
 def _validate_setup(file: str) -> None:
-    from optzoo.train.setup import load_setup
+    from optzoo.train.setup.schema import load_setup
 
     setup = load_setup(file)
     typer.echo(f"ok  {printable(file)}: setup {setup.name}, {setup.num_steps:,} steps")
@@ -150,7 +169,7 @@ def schema(
     Example: optzoo schema > recipe.schema.json
     """
     if kind is SchemaKind.setup:
-        from optzoo.train.setup import Setup as Model
+        from optzoo.train.setup.schema import Setup as Model
     else:
         from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
 
@@ -172,8 +191,8 @@ def new(
 
     Example: optzoo new my_adam --from adamw
     """
+    from optzoo.recipe.recipe import load_recipe, parse_recipe
     from optzoo.recipe.schema import IDENTIFIER, MAX_NAME
-    from optzoo.zoo import load_recipe, parse_recipe
 
     if not IDENTIFIER.fullmatch(name) or len(name) > MAX_NAME:
         raise InputError(

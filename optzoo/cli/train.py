@@ -1,17 +1,25 @@
-"""Commands about runs: train, eval, compare."""
+"""Commands about runs: train, eval, compare, export."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optzoo.cli.options import JsonOption, RecipeArgument, StateDtypeOption, split_setting
+from optzoo.cli.options import (
+    JsonOption,
+    QuietOption,
+    RecipeArgument,
+    StateDtypeOption,
+    split_setting,
+)
 from optzoo.errors import Diagnostic, InputError
+from optzoo.tables import align, align_records
 
 if TYPE_CHECKING:
     from optzoo.train.session import Finished
@@ -33,68 +41,87 @@ TRAIN_EPILOG = """Examples:
 """
 
 
+# Options, in the order in which help lists them.
+SetupOption = Annotated[
+    str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
+]
+RunDirOption = Annotated[
+    Path | None, typer.Option(help="where to write  [default: runs/RECIPE-SETUP-sSEED]")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="optimizer steps")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="weights and order of the data")]
+CheckpointEveryOption = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="save every K steps")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="a hyperparameter of the recipe, or a setup field by its dotted path; repeatable",
+    ),
+]
+ObserveOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
+]
+EngineOption = Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads")]
+ParallelOption = Annotated[
+    str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
+]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="run the model through torch.compile")
+]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
+]
+ResumeOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
+]
+MfuOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=1.0, help="--dry-run: share of the peak  [default: 0.4]"),
+]
+HardwareOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
+]
+MeasureThroughputOption = Annotated[
+    bool,
+    typer.Option(
+        "--measure-throughput", help="compare with a bare PyTorch loop, and write nothing"
+    ),
+]
+PlanJsonOption = Annotated[bool, typer.Option("--json", help="with one of these two: print JSON")]
+
+
 def train(
     recipe: RecipeArgument,
-    setup: Annotated[
-        str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
-    ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where to write  [default: runs/RECIPE-SETUP-sSEED]")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="optimizer steps")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="weights and order of the data")] = None,
-    checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="save every K steps")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="a hyperparameter of the recipe, or a setup field by its dotted path; repeatable",
-        ),
-    ] = None,
-    observe: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AVERAGE", help="tail:DELTA, ema:DECAY or uniform; repeatable"),
-    ] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, compiled, foreach, reference")] = None,
+    setup: SetupOption = None,
+    run_dir: RunDirOption = None,
+    steps: StepsOption = None,
+    seed: SeedOption = None,
+    checkpoint_every: CheckpointEveryOption = None,
+    settings: SettingsOption = None,
+    observe: ObserveOption = None,
+    engine: EngineOption = None,
     state_dtype: StateDtypeOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
-    parallel: Annotated[
-        str | None, typer.Option(help="under torchrun: ddp, or fsdp to shard  [default: ddp]")
-    ] = None,
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="run the model through torch.compile")
-    ] = False,
-    track: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
-    ] = False,
-    mfu: Annotated[
-        float | None,
-        typer.Option(min=0.001, max=1.0, help="--dry-run: share of the peak  [default: 0.4]"),
-    ] = None,
-    hardware: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="--dry-run: hours on h100, a100, ...; repeatable"),
-    ] = None,
-    measure_throughput: Annotated[
-        bool,
-        typer.Option(
-            "--measure-throughput", help="compare with a bare PyTorch loop, and write nothing"
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="with one of these two: print JSON")
-    ] = False,
+    threads: ThreadsOption = None,
+    parallel: ParallelOption = None,
+    compile_: CompileOption = False,
+    track: TrackOption = None,
+    resume: ResumeOption = None,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+    mfu: MfuOption = None,
+    hardware: HardwareOption = None,
+    measure_throughput: MeasureThroughputOption = False,
+    as_json: PlanJsonOption = False,
 ) -> None:
     """Train a recipe on a small transformer, or the setup of your choice.
 
@@ -129,34 +156,33 @@ def train(
             )
         )
     from optzoo.train.session import resume_run, start_run
-    from optzoo.train.signals import Interrupted
-    from optzoo.train.world import speaks
+
+    if resume is None:
+        start = partial(start_run, setup_name=setup or "quick", run_dir=run_dir)
+        _run(lambda: start(recipe, changes=changes, observers=observe or (), quiet=quiet))
+        return
+    if changes or setup or run_dir or observe:
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                "`--resume` continues a run as it was started; nothing can be changed",
+                hint="leave the other options out (`--quiet` may stay)",
+            )
+        )
+    _run(lambda: resume_run(resume, recipe, quiet=quiet))
+
+
+def _run(work: Callable[[], Finished]) -> None:
+    """Train, and say at the end what there is, or how to go on where it was stopped."""
+    from optzoo.distributed.signals import StopRequestedError
+    from optzoo.distributed.world import speaks
 
     try:
-        if resume is not None:
-            if changes or setup or run_dir or observe:
-                raise InputError(
-                    Diagnostic(
-                        "bad-value",
-                        "`--resume` continues a run as it was started; nothing can be changed",
-                        hint="leave the other options out (`--quiet` may stay)",
-                    )
-                )
-            finished = resume_run(resume, recipe, quiet=quiet)
-        else:
-            finished = start_run(
-                recipe,
-                setup_name=setup or "quick",
-                run_dir=run_dir,
-                changes=changes,
-                observers=observe or (),
-                quiet=quiet,
-            )
-    except Interrupted as stop:
-        if not speaks():
-            raise typer.Exit(stop.exit_code) from None
-        typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
-        typer.echo(f"  {stop.resume}", err=True)
+        finished = work()
+    except StopRequestedError as stop:
+        if speaks():
+            typer.echo(f"stopped by {stop} after a checkpoint; continue with", err=True)
+            typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
     if speaks():
         _report(finished)
@@ -171,9 +197,9 @@ def _print_plan(
     hardware: Sequence[str],
     as_json: bool,
 ) -> None:
-    from optzoo.train.plan import make_plan
-    from optzoo.train.plan_text import render_plan
-    from optzoo.train.resolve import resolve
+    from optzoo.train.setup.overrides import resolve
+    from optzoo.train.setup.plan import make_plan
+    from optzoo.train.setup.plan_text import render_plan
 
     _, recipe, setup, _ = resolve(recipe_name, setup_name, changes, observers)
     plan = make_plan(recipe, setup, mfu=0.4 if mfu is None else mfu, hardware=hardware)
@@ -187,7 +213,7 @@ def _print_throughput(
     observers: Sequence[str],
     as_json: bool,
 ) -> None:
-    from optzoo.train.throughput import measure_throughput, render_throughput
+    from optzoo.bench.throughput import measure_throughput, render_throughput
 
     found = measure_throughput(recipe_name, setup_name, changes, observers)
     typer.echo(json.dumps(found, indent=2) if as_json else render_throughput(found))
@@ -197,9 +223,7 @@ def _report(finished: Finished) -> None:
     from optzoo.train.session import compare_command, resume_command
 
     run, result = finished.run, finished.result
-    typer.echo(f"\n{'view':<12} {'nats/token':>10} {'bits/byte':>10}")
-    for view, loss in result["views"].items():
-        typer.echo(f"{view:<12} {loss['nats_per_token']:>10.4f} {loss['bits_per_byte']:>10.4f}")
+    typer.echo(f"\n{_losses(result['views'], digits=4)}")
     typer.echo("\nsample, drawn from the evaluated weights:\n")
     typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))
     path = shlex.quote(str(run.path))
@@ -207,6 +231,17 @@ def _report(finished: Finished) -> None:
     typer.echo(f"  resume    {resume_command(run)}   (had it been interrupted)")
     typer.echo(f"  evaluate  optzoo eval {path}")
     typer.echo(f"  compare   {compare_command(run)}")
+
+
+def _losses(views: dict[str, dict[str, float]], *, digits: int) -> str:
+    """Return the table of held-out losses by view."""
+    rows = [
+        (view, *(f"{loss[key]:.{digits}f}" for key in ("nats_per_token", "bits_per_byte")))
+        for view, loss in views.items()
+    ]
+    heads = ("view", "nats/token", "bits/byte")
+    least = (12, *[max(10, digits + 3)] * 2)
+    return "\n".join(align([heads, *rows], "<>", gap=1, indent=0, least=least))
 
 
 def eval_(
@@ -230,10 +265,7 @@ def eval_(
         typer.echo(json.dumps(result, indent=2))
         return
     typer.echo(f"{run}: {result['recipe']} after {result['step']:,} of {result['steps']:,} steps")
-    typer.echo(f"{'view':<12} {'nats/token':>18} {'bits/byte':>18}")
-    for name, loss in result["views"].items():
-        nats, bits = loss["nats_per_token"], loss["bits_per_byte"]
-        typer.echo(f"{name:<12} {nats:>18.15f} {bits:>18.15f}")
+    typer.echo(_losses(result["views"], digits=15))
 
 
 def compare(
@@ -247,7 +279,7 @@ def compare(
 
     Example: optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
     """
-    from optzoo.train.compare import compare_runs, draw_comparison
+    from optzoo.train.runs.comparison import compare_runs, draw_comparison
 
     rows, warnings = compare_runs(runs)
     for warning in warnings:
@@ -258,6 +290,33 @@ def compare(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
-    for row in [{key: key for key in widths}, *rows]:
-        typer.echo("  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip())
+    typer.echo("\n".join(align_records(rows)))
+
+
+def export(
+    run: RunArgument,
+    view: Annotated[
+        str, typer.Option(help="train, eval, average, or an observer such as tail:0.1")
+    ] = "eval",
+    step: Annotated[
+        str | None, typer.Option(metavar="N", help="a checkpointed step  [default: the newest]")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="FILE.safetensors  [default: inside RUN/exports]"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16  [default: as trained]"),
+    ] = None,
+) -> None:
+    """Write a run's weights at a view as safetensors, with the model's shape as JSON beside.
+
+    Example: optzoo export runs/ademamix-quick-s0 --view train --out model.safetensors
+    """
+    from optzoo.train.export import export_run
+
+    exported = export_run(run, view=view, step=step, out=out, dtype=dtype)
+    for warning in exported.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"wrote {exported.weights} and {exported.description.name}: {exported.summary}")

@@ -3,7 +3,7 @@
     manifest.json     there only when the directory is complete
     progress.json     there only while it is not
     tokenizer.json    the tokenizer, where it is not bytes, as it was read
-    SPLIT-NNNNN.tokens, SPLIT-NNNNN.index     see `optzoo.data.shards`
+    SPLIT-NNNNN.tokens, SPLIT-NNNNN.index     see `optzoo.data.token_files`
 
 The fingerprint is a hash of what training sees: tokens, document boundaries, bytes, vocabulary,
 separator and tokenizer. Where the text came from, and when, is not part of it.
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optzoo.durable import to_json, write_durably
-from optzoo.errors import Diagnostic, InputError
+from optzoo.errors import Diagnostic, InputError, check_version
+from optzoo.files.atomic import to_json, write_durably
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -138,15 +138,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         data = json.loads(path.read_bytes())
-        version = data["format_version"]
-        if version > FORMAT_VERSION:
-            raise InputError(
-                Diagnostic(
-                    "newer-format",
-                    f"{path} has format {version}; this optzoo reads up to {FORMAT_VERSION}",
-                    hint="upgrade optzoo: pip install -U optzoo",
-                )
-            )
+        check_version(f"{path} has format", data["format_version"], FORMAT_VERSION)
         manifest = Manifest(
             request=data["request"],
             tokenizer=TokenizerIdentity(**data["tokenizer"]),

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from optzoo.data.manifest import TokenizerIdentity
-from optzoo.data.shards import Row
+from optzoo.data.token_files import Row
 from optzoo.errors import Diagnostic, InputError
 
-HUB_NAMES = {
-    "t5-base": "google-t5/t5-base",
-    "t5-small": "google-t5/t5-small",
-    "gpt2": "openai-community/gpt2",
-    "gpt-neox-20b": "EleutherAI/gpt-neox-20b",
-}
-"""Short names, and the repository whose `tokenizer.json` they stand for."""
 ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]")
 """What ends a document, in the words of known tokenizers; the first that there is counts."""
 FILES = {"json": "tokenizer.json", "sentencepiece": "tokenizer.model"}
@@ -129,34 +121,6 @@ class SentencePieceTokenizer:
         """Return the text of ids; control pieces have none."""
         text: str = self._model.decode([int(i) for i in ids])
         return text.encode()
-
-
-def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
-    """Return a tokenizer: `bytes`, a file, a folder with a `tokenizer.json`, or a hub name.
-
-    `end` is the word of the token that ends a document, where it is not one of the usual ones.
-    Raises InputError when it is none of them, RunError when the hub cannot be reached.
-    """
-    if name == "bytes":
-        return ByteTokenizer()
-    path = Path(name)
-    if path.is_dir():
-        path = path / FILES["json"]
-    if path.is_file():
-        kind = "sentencepiece" if path.suffix == ".model" else "json"
-        return make_tokenizer(kind, name, path.read_bytes(), end)
-    if path.suffix in (".json", ".model") or name.startswith((".", "/", "~")):
-        raise InputError(
-            Diagnostic(
-                "not-found",
-                f"no such tokenizer file: `{name}`",
-                hint="give `bytes`, a tokenizer.json, a SentencePiece .model or a hub name such as "
-                f"{', '.join(HUB_NAMES)}",
-            )
-        )
-    from optzoo.data.hub import fetch_tokenizer
-
-    return make_tokenizer("json", name, fetch_tokenizer(name, HUB_NAMES.get(name, name)), end)
 
 
 def make_tokenizer(

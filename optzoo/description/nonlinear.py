@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.decision import DECISION_STEPS
-from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.description.response import DECISION_STEPS
+from optzoo.interpreters.equations import Printer, debiasing, printer_for
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
-from optzoo.interpreters.text import Printer, debiasing, printer_for
+from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import initial_memory, run_scalars
 from optzoo.program.expressions import (
     Call,

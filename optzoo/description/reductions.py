@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from optzoo.description.decision import decide
+from optzoo.description.response import decide
 from optzoo.errors import InputError
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 UNTOUCHED = ("lr", "eps", "weight_decay")
 

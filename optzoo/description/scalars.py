@@ -11,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optzoo.description.affine import affine_parts, running_max_of
+from optzoo.description.recurrences import affine_parts, running_max_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.program.arithmetic import LARGEST, DecimalDomain, NotRealError, power, precisely
 from optzoo.program.checked import outside
@@ -191,13 +191,13 @@ class ScalarTable:
         return self._folding
 
     def _folded(self, name: Name, t: int) -> Decimal:
-        from optzoo.description.folding import CannotFold
+        from optzoo.description.folding import CannotFoldError
 
         try:
             if t > LONGEST_FOLD:
-                raise CannotFold(name)
+                raise CannotFoldError(name)
             return self.folding().value(name, t)
-        except CannotFold:
+        except CannotFoldError:
             if t <= LONGEST_WALK:
                 return self._walk(t)[name]
         limit = LONGEST_FOLD if t > LONGEST_FOLD else LONGEST_WALK

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.algebra import Atom, Ratio, value_of
-from optzoo.description.closed import Closed
-from optzoo.description.draws import DrawnDomain, DrawnInputs
+from optzoo.description.closed_forms import Closed
 from optzoo.interpreters.linear import Form, LinearDomain, run_linear
+from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
+from optzoo.program.ratios import Atom, Ratio, value_of
 
 STEPS = 10
 LATEST_START = 7

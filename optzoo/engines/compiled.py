@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from optzoo.distributed.sharding import Shards
 from optzoo.engines.build import CompilationError
 from optzoo.engines.engine import Batch, engine_class
 from optzoo.engines.foreach import PLAIN
@@ -25,7 +26,6 @@ from optzoo.engines.kernel import Kernel, Table
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.planning import plan_program
-from optzoo.shards import Shards
 
 
 class CompiledEngine:

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from optzoo.distributed.sharding import Shards
 from optzoo.engines.build import CompilationError, compiler
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.ops import Scope
-from optzoo.shards import Shards
 
 
 @dataclass

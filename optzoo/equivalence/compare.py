@@ -31,7 +31,7 @@ from optzoo.interpreters.reference import DIGITS, ReferenceDomain
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 STEPS = 10
 DRAWS = 2

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optzoo.equivalence.compare import Conditions, Side
-from optzoo.equivalence.convert import to_accelerated, without_clips
 from optzoo.equivalence.nearest import nearest_simplified
-from optzoo.equivalence.substitution import find_substitution
+from optzoo.equivalence.rewrite import to_accelerated, without_clips
+from optzoo.equivalence.search import find_substitution
 from optzoo.equivalence.verdict import Verdict, equivalence
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.program.expressions import format_expression
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 NEAREST = "simplified_ademamix"
 SMALL = Fraction(1, 10)

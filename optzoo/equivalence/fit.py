@@ -1,7 +1,7 @@
 """Fitting one recipe's hyperparameters to another's trajectory, by least squares in float64.
 
 The distance of two trajectories is the residual, the right recipe's hyperparameters are the
-unknowns. A root is a guess of what `optzoo.equivalence.substitution` then proves.
+unknowns. A root is a guess of what `optzoo.equivalence.search` then proves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import names_in
 from optzoo.program.intervals import Interval
 from optzoo.recipe.names import uses_of
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 FIT_STEPS = 8
 MAX_GRID = 240
@@ -41,7 +41,7 @@ MAX_RUNS = 3_000
 Vector = npt.NDArray[np.float64]
 
 
-class OutOfRuns(Exception):  # noqa: N818
+class OutOfRunsError(Exception):
     """The search has taken long enough."""
 
 
@@ -102,7 +102,7 @@ class Fit:
         """Return the distances of all points, relative to the left recipe's largest move."""
         self.runs += self.run_cost
         if self.runs > MAX_RUNS:
-            raise OutOfRuns
+            raise OutOfRunsError
         exact = {n: Fraction(v) for n, v in {**values, **self.held}.items()}
         program = self.program.with_values(exact)
         rows = []

@@ -20,7 +20,7 @@ from optzoo.program.arithmetic import NotRealError, RealDomain
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 LAGS = 600
 """Lags followed; decays up to about 0.95 have died out before the tail is read."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from optzoo.equivalence.cause import Cause, find_cause
 from optzoo.equivalence.compare import AGREEMENT, Comparison, Conditions, Side, compare
-from optzoo.equivalence.substitution import Substitution, find_substitution
+from optzoo.equivalence.search import Substitution, find_substitution
 from optzoo.program.expressions import Expr, format_expression, format_number
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from optzoo.distributed.sharding import is_sharded, local, spread_like, whole
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.precision import Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.ir import Program
-from optzoo.shards import is_sharded, local, spread_like, whole
 
 STEP = "step"
 """Key of t, the number of updates a parameter has had, as torch's own optimizers call it."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from optzoo.distributed.sharding import Shards, local, shards_of
 from optzoo.engines.engine import Batch, Engine, choose_engine, engine_class
 from optzoo.optimizer.entries import (
     STEP,
@@ -33,8 +34,7 @@ from optzoo.optimizer.options import Momentum
 from optzoo.optimizer.precision import MASTER, Part, Precision
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.ir import Program
-from optzoo.shards import Shards, local, shards_of
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 State = MutableMapping[Tensor, dict[str, Any]]
 

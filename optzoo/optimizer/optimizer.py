@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optzoo.distributed.sharding import local, local_like
 from optzoo.engines.engine import check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.entries import (
@@ -40,8 +41,8 @@ from optzoo.optimizer.views import hide_group, show_group
 from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
-from optzoo.shards import local, local_like
-from optzoo.zoo import Recipe, check_total_steps
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.values import check_total_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
 

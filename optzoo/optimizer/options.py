@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.zoo import Recipe
+from optzoo.recipe.recipe import Recipe
 
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program", "observers")
 """Keys of a parameter group that are not hyperparameters."""

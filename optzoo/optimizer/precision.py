@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import local
 from optzoo.engines.engine import Batch
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.shards import local
 
 MASTER, COMPENSATION = "master", "compensation"
 """Keys, in the state of a narrow parameter, of its float32 copy and of what rounding took away."""

@@ -35,8 +35,8 @@ from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Call, Expr, names_in
 from optzoo.program.ir import PARAM, Program, State
-from optzoo.program.passes import specialise
-from optzoo.zoo import Recipe
+from optzoo.program.simplify import specialise
+from optzoo.recipe.recipe import Recipe
 
 STATE_VERSION = 1
 WITHOUT_POINT = "without_train_point"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import local
 from optzoo.optimizer.entries import SHOWN, STEP
 from optzoo.optimizer.grouping import Clock, GroupRun, State
 from optzoo.optimizer.precision import MASTER, Part, arithmetic
@@ -23,7 +24,6 @@ from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.shards import local
 
 SHOWN_WITH = "shown_with"
 """Key of a group: the hyperparameters that the view was made with, which may move meanwhile."""

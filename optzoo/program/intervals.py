@@ -72,9 +72,7 @@ def parse_interval(text: str) -> Interval:
     """Parse `[0, 1)`, `(0, inf)`. Raises ValueError with what is wrong."""
     match = _PATTERN.fullmatch(text) if len(text) <= 100 else None
     if match is None:
-        raise ValueError(
-            f"`{text[:100]}` is not an interval\nhint: write it like `[0, 1)` or `(0, inf)`"
-        )
+        raise ValueError(f"`{text[:100]}` is not an interval")
     left, low_text, high_text, right = match.groups()
     try:
         low, high = float(low_text), float(high_text)

@@ -30,10 +30,10 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
-from optzoo.program.passes import drop_unused
+from optzoo.program.simplify import drop_unused
 from optzoo.recipe.names import mix_name
 from optzoo.recipe.next_values import expand_next
-from optzoo.recipe.order import LoweringError, ordered
+from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import (
     AveragingSpec,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from optzoo.program.check import Fault
 from optzoo.program.expressions import ONE, Expr, Name, add, names_in, sub, substitute
 from optzoo.program.ir import Line, Program, View
-from optzoo.recipe.order import LoweringError, ordered
+from optzoo.recipe.ordering import LoweringError, ordered
 
 T = Name("t")
 

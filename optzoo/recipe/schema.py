@@ -22,8 +22,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from optzoo.files.documents import bad_value
 from optzoo.program.expressions import (
     Expr,
     ExpressionError,
@@ -61,19 +61,12 @@ def _parse(value: Any) -> Any:
             return value
         kind = {"dict": "a mapping", "list": "a list", "NoneType": "nothing"}
         name = kind.get(type(value).__name__, type(value).__name__)
-        raise PydanticCustomError("expression", f"expected a number or an expression, not {name}")
+        raise bad_value(f"expected a number or an expression, not {name}")
     try:
         return parse_expression(value)
     except ExpressionError as error:
-        raise PydanticCustomError(
-            "expression",
-            "{message}",
-            {
-                "message": error.message,
-                "offset": error.offset,
-                "width": error.width,
-                "hint": error.hint,
-            },
+        raise bad_value(
+            error.message, hint=error.hint, offset=error.offset, width=error.width
         ) from None
 
 
@@ -127,7 +120,12 @@ class HyperparameterSpec(Section):
     @field_validator("interval", mode="before")
     @classmethod
     def _interval(cls, value: Any) -> Any:
-        return parse_interval(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_interval(value)
+        except ValueError as error:
+            raise bad_value(str(error), hint="write it like `[0, 1)` or `(0, inf)`") from None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> Any:
@@ -167,9 +165,9 @@ class ScheduleSpec(Section):
         if missing := sorted(wanted - given):
             raise ValueError(f"a {self.schedule} schedule also needs `{'`, `'.join(missing)}`")
         if extra := sorted(given - wanted):
-            raise ValueError(
-                f"a {self.schedule} schedule has no `{'`, `'.join(extra)}`\n"
-                f"hint: its keys are {', '.join(sorted(wanted))}"
+            raise bad_value(
+                f"a {self.schedule} schedule has no `{'`, `'.join(extra)}`",
+                hint=f"its keys are {', '.join(sorted(wanted))}",
             )
         return self
 
@@ -401,8 +399,8 @@ class RecipeSpec(Section):
     @classmethod
     def _readable(cls, version: int) -> int:
         if not 1 <= version <= RECIPE_VERSION:
-            raise ValueError(
-                f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}\n"
-                "hint: a newer optzoo may be needed: pip install --upgrade optzoo"
+            raise bad_value(
+                f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}",
+                hint="a newer optzoo may be needed: pip install --upgrade optzoo",
             )
         return version

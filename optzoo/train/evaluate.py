@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optzoo.data.batches import read_blocks
+from optzoo.data.corpus import Corpus
+from optzoo.distributed.sharding import whole
+from optzoo.distributed.world import World
 from optzoo.errors import InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.shards import whole
-from optzoo.train.batches import read_blocks
-from optzoo.train.corpus import Corpus
-from optzoo.train.model import Transformer
-from optzoo.train.world import World
+from optzoo.train.model.transformer import Transformer
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,24 @@ import os
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from optzoo.data.batches import Batches
+from optzoo.data.corpus import Corpus, TokenStream, open_corpus
+from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, read_manifest
+from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
+from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.train.batches import Batches
-from optzoo.train.corpus import Corpus
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.schedules import LrMultiplier
 from optzoo.train.evaluate import HeldOut
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
-from optzoo.train.prepared import open_data
-from optzoo.train.schedule import Schedule
-from optzoo.train.setup import Setup
-from optzoo.train.world import World
-from optzoo.zoo import Recipe
+from optzoo.train.setup.schema import Setup
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Experiment:
     held_out: HeldOut
     model: Transformer
     optimizer: RecipeOptimizer
-    schedule: Schedule
+    schedule: LrMultiplier
     world: World
     parallel: Parallel
 
@@ -90,7 +92,7 @@ def assemble(recipe: Recipe, setup: Setup, world: World | None = None) -> Experi
         total_steps=setup.num_steps,
         engine=execution.engine,
     )
-    schedule = Schedule.from_setup(setup, recipe.training.lr_schedule)
+    schedule = setup.lr_schedule(recipe.training.lr_schedule)
     return Experiment(
         recipe, setup, corpus, batches, held_out, model, optimizer, schedule, world, parallel
     )
@@ -142,3 +144,62 @@ def parameter_groups(model: Transformer, recipe: Recipe, setup: Setup) -> list[d
     if plain:
         groups.append({"params": plain, "weight_decay": 0.0})
     return groups
+
+
+def open_data(setup: Setup) -> Corpus:
+    """Return the text that a setup trains on.
+
+    Raises InputError when prepared data is not where the setup says, not complete, or has another
+    vocabulary than the setup is for; nothing else is read instead.
+    """
+    if setup.data.path is None:
+        return open_corpus(setup.data.corpus or "stdlib")
+    folder = Path(setup.data.path)
+    if not (folder / MANIFEST).exists() and not (folder / PROGRESS).exists():
+        raise _missing(setup, folder)
+    manifest = read_manifest(folder)
+    _check_vocabulary(setup, folder, manifest)
+    return Corpus(
+        name="prepared",
+        title=manifest.title,
+        vocabulary=manifest.tokenizer.vocabulary,
+        separator=manifest.tokenizer.end_of_document,
+        train=TokenStream(
+            open_tokens(folder, manifest.train, manifest),
+            manifest.train.documents,
+            manifest.train.bytes,
+        ),
+        held_out=TokenStream(
+            open_tokens(folder, manifest.validation, manifest),
+            manifest.validation.documents,
+            manifest.validation.bytes,
+            open_index(folder, manifest.validation),
+        ),
+        fingerprint=manifest.fingerprint,
+        open_tokenizer=lambda: open_tokenizer(folder, manifest),
+    )
+
+
+def _check_vocabulary(setup: Setup, folder: Path, manifest: Manifest) -> None:
+    asked, found = setup.data.vocabulary, manifest.tokenizer.vocabulary
+    if asked is not None and asked != found:
+        name = setup.data.tokenizer
+        raise InputError(
+            Diagnostic(
+                "other-vocabulary",
+                f"{folder} has a vocabulary of {found:,} (`{manifest.tokenizer.name}`), and setup "
+                f"`{setup.name}` is for {asked:,}{f' (`{name}`)' if name else ''}",
+                hint=f"train on it all the same with `--set data.vocabulary={found}`",
+            )
+        )
+
+
+def _missing(setup: Setup, folder: Path) -> InputError:
+    command = setup.data.prepare_command(setup.num_steps * setup.batch.tokens)
+    return InputError(
+        Diagnostic(
+            "no-data",
+            f"there is no prepared data at {folder}",
+            hint=f"make it: `{command}`, or give another place: `--set data.path=DIR`",
+        )
+    )

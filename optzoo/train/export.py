@@ -15,22 +15,18 @@ from typing import Any
 import torch
 
 import optzoo
-from optzoo.durable import to_json, write_durably
 from optzoo.errors import Diagnostic, InputError, RunError, did_you_mean
+from optzoo.files.atomic import to_json, write_durably
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.train.checkpoint import (
-    Checkpoint,
-    load_newest,
-    load_step,
-    save_tensors,
-)
+from optzoo.recipe.recipe import Recipe
 from optzoo.train.evaluate import hash_weights
 from optzoo.train.experiment import model_arguments, parameter_groups
-from optzoo.train.model import Transformer
-from optzoo.train.rundir import RunDirectory, open_run
-from optzoo.train.setup import Setup
+from optzoo.train.model.transformer import Transformer
+from optzoo.train.runs.checkpoint import load_newest, load_step, save_tensors
+from optzoo.train.runs.checkpoint_folder import Checkpoint
+from optzoo.train.runs.directory import RunDirectory, open_run
+from optzoo.train.setup.schema import Setup
 from optzoo.train.snapshot import restore_weights
-from optzoo.zoo import Recipe
 
 AVERAGE = "average"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import nn
 
+from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
-from optzoo.train.model import Transformer
-from optzoo.train.setup import Setup
-from optzoo.train.world import World
+from optzoo.train.model.transformer import Transformer
+from optzoo.train.setup.schema import Setup
 
 _KEPT: list[nn.Module] = []
 """DDP wrappers, kept until the process ends: letting go of one after the other processes have left

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from optzoo.tables import format_clock, format_size
+
 _LINES = 20  # plain progress lines in a whole run
 
 
@@ -63,7 +65,7 @@ class Progress:
             self._bar.update(done - self._bar.n)
         elif done == self._steps or done % max(1, self._steps // _LINES) == 0:
             left = elapsed / (done - self._start) * (self._steps - done)
-            self.say(f"step {done}/{self._steps}  {text}  {_clock(left)} left")
+            self.say(f"step {done}/{self._steps}  {text}  {format_clock(left)} left")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -92,11 +94,5 @@ def _pace(speed: Mapping[str, Any], rate: float) -> str:
     if "mfu" in speed:
         parts.append(f"MFU {speed['mfu']:.1%}")
     if "memory_bytes" in speed:
-        parts.append(f"{speed['memory_bytes'] / 2**30:.2g} GiB")
+        parts.append(format_size(speed["memory_bytes"]))
     return "  ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes:02d}:{rest:02d}"

@@ -16,14 +16,17 @@ from typing import Any
 
 import torch
 
-from optzoo.durable import to_json
+from optzoo.distributed.signals import StopRequestedError
+from optzoo.distributed.world import World, join_world
 from optzoo.errors import Diagnostic, InputError
-from optzoo.train.checkpoint import load_newest
+from optzoo.files.atomic import to_json
+from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.evaluate import measure_views
 from optzoo.train.experiment import Experiment, assemble
+from optzoo.train.model.sample import draw_text
 from optzoo.train.progress import Progress
-from optzoo.train.resolve import resolve
-from optzoo.train.rundir import (
+from optzoo.train.runs.checkpoint import load_newest
+from optzoo.train.runs.directory import (
     RUN_FORMAT_VERSION,
     RunDirectory,
     create_run,
@@ -32,13 +35,10 @@ from optzoo.train.rundir import (
     hold,
     open_run,
 )
-from optzoo.train.sample import draw_text
-from optzoo.train.signals import Interrupted
+from optzoo.train.runs.trackers import check_trackers
+from optzoo.train.setup.overrides import resolve
 from optzoo.train.snapshot import restore_snapshot
-from optzoo.train.trackers import check_trackers
 from optzoo.train.trainer import Trainer, Views
-from optzoo.train.world import World, join_world
-from optzoo.zoo import Recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def start_run(
 
     `changes` are (name, value) pairs: a recipe's hyperparameter by its own name, or a field of the
     setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
-    and Interrupted when it is told to stop.
+    and StopRequestedError when it is told to stop.
     """
     with join_world() as world:
         given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
@@ -212,7 +212,7 @@ def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bo
     progress.start(trainer.step)
     try:
         views = trainer.train()
-    except Interrupted as stop:
+    except StopRequestedError as stop:
         stop.resume = resume_command(run, experiment.world.size)
         raise
     sample = _draw_sample(experiment)
@@ -254,7 +254,7 @@ def _draw_sample(experiment: Experiment) -> str:
 
 
 def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
-    from optzoo.train.figure import draw_losses
+    from optzoo.train.runs.loss_figure import draw_losses
 
     setup = experiment.setup
     return draw_losses(

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import local, moved_like
 from optzoo.errors import Diagnostic, InputError
 from optzoo.optimizer import RecipeOptimizer
-from optzoo.shards import local, moved_like
-from optzoo.train.checkpoint import Checkpoint
 from optzoo.train.experiment import Experiment
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
+from optzoo.train.runs.checkpoint_folder import Checkpoint
 
 
 def take_snapshot(

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from optzoo.train.hardware import Accelerator, flops_utilisation, recognise
-from optzoo.train.setup import Setup
-from optzoo.train.size import flops_per_token
+from optzoo.distributed.sharding import whole
+from optzoo.train.setup.hardware import Accelerator, flops_utilisation, recognise
+from optzoo.train.setup.schema import Setup
+from optzoo.train.setup.size import flops_per_token
 
 
 class Telemetry:
@@ -61,7 +62,8 @@ class Telemetry:
         """End the step; where due, return the speed since the last time, and the peak memory.
 
         `tokens_per_second` leaves evaluations and checkpoints out. `mfu` is there when the device
-        is in the table of `optzoo.train.hardware`, and of each device where there are several.
+        is in the table of `optzoo.train.setup.hardware`, and of each device where there are
+        several.
         """
         self._seconds += time.perf_counter() - self._began
         self._steps += 1
@@ -79,9 +81,8 @@ class Telemetry:
 
 def root_mean_square(tensors: Sequence[Tensor]) -> float:
     """Return the root of the mean square over all elements of all tensors, sharded ones too."""
-    norm = nn.utils.get_total_norm(tensors)
-    whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return float(whole) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
+    norm = whole(nn.utils.get_total_norm(tensors))
+    return float(norm) / math.sqrt(max(1, sum(t.numel() for t in tensors)))
 
 
 def peak_memory(device: str) -> int | None:

@@ -9,28 +9,25 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from optzoo.distributed.sharding import whole
+from optzoo.distributed.signals import StopRequest, StopRequestedError
 from optzoo.errors import Diagnostic, RunError
-from optzoo.train.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
 from optzoo.train.evaluate import Loss, measure_views
 from optzoo.train.experiment import Experiment
-from optzoo.train.metrics import MetricsLog, NoLog
-from optzoo.train.objective import clip_gradients
 from optzoo.train.progress import Progress
-from optzoo.train.retention import Keep
-from optzoo.train.rundir import RunDirectory
-from optzoo.train.signals import Interrupted, StopRequest
+from optzoo.train.runs.checkpoint import CheckpointWriter, PlainSaver, load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint_folder import Checkpoint, CheckpointSaver, Keep, list_checkpoints
+from optzoo.train.runs.directory import RunDirectory
+from optzoo.train.runs.metrics import MetricsLog, NoLog
+from optzoo.train.runs.trackers import Tracking
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
 from optzoo.train.telemetry import Telemetry
-from optzoo.train.trackers import Tracking
-from optzoo.train.writer import CheckpointWriter
-
-if TYPE_CHECKING:
-    from optzoo.train.sharded import ShardedSaver
 
 Views = dict[str, tuple[Loss, str]]
 
@@ -52,11 +49,11 @@ class Trainer:
         self.evaluated: int | None = None  # the step of the last evaluation in the metrics
         self._metrics_size = 0
         self._loss: float | None = None  # held-out, of that evaluation
-        self._sharded: ShardedSaver | None = None
+        self._saver: CheckpointSaver = PlainSaver()
         if experiment.parallel.kind == "fsdp":
-            from optzoo.train.sharded import ShardedSaver
+            from optzoo.train.runs.checkpoint_sharded import ShardedSaver
 
-            self._sharded = ShardedSaver()
+            self._saver = ShardedSaver()
         self._telemetry = Telemetry(
             experiment.setup, experiment.corpus.vocabulary, list(experiment.model.parameters())
         )
@@ -79,8 +76,8 @@ class Trainer:
     def train(self) -> Views:
         """Take the steps that are left and return the final losses of every view.
 
-        Raises Interrupted, after a checkpoint, on SIGINT and SIGTERM, and RunError when the loss is
-        no longer finite.
+        Raises StopRequestedError, after a checkpoint, on SIGINT and SIGTERM, and RunError when the
+        loss is no longer finite.
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds
@@ -101,7 +98,7 @@ class Trainer:
                     final = self._evaluate_if_due(log, stop)
                     if self._is_checkpoint_due():
                         self._save(log, writer)
-            except Interrupted:
+            except StopRequestedError:
                 self.seconds = time.perf_counter() - started
                 self._save(log, writer)
                 raise
@@ -136,7 +133,7 @@ class Trainer:
         optimizer = experiment.optimizer
         number = self.step + 1
         self._telemetry.start(number)
-        multiplier = experiment.schedule.multiplier(self.step)
+        multiplier = experiment.schedule.at(number)
         for group, base in zip(optimizer.param_groups, self._base_rates):
             group["lr"] = base * multiplier
         rows = experiment.batches.rows(self.step, self.world.rank, self.world.size)
@@ -239,16 +236,15 @@ class Trainer:
             "metrics_bytes": log.sync(),
         }
         loss = self._loss if self.evaluated == self.step else None
-        if self.world.is_first or self._sharded is not None:
+        if self.world.is_first or self.experiment.parallel.kind == "fsdp":
             writer.submit(take_snapshot(self.experiment, self.step, progress, loss))
 
     def _write(self, checkpoint: Checkpoint, verify: bool) -> None:
         section = self.experiment.setup.checkpoint
         keep = Keep(section.keep_last, section.keep_best, tuple(section.milestones))
-        if self._sharded is not None:
-            self._sharded.save(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
-        else:
-            save_checkpoint(self.run.checkpoints, checkpoint, keep=keep, verify=verify)
+        save_checkpoint(
+            self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
+        )
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)
@@ -261,3 +257,16 @@ class Trainer:
                 "(`--set lr=...`) or a longer warmup (`--set schedule.warmup_fraction=...`)",
             )
         )
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> float:
+    """Scale all gradients so that their joint L2 norm is at most `limit`; return it as it was.
+
+    Of gradients that are spread over processes the norm is that of the whole ones.
+    Gradients whose norm is not finite are left as they are.
+    """
+    parameters = list(parameters)
+    norm = whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    if limit is not None and bool(torch.isfinite(norm)):
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)

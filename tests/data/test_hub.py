@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, c4_files, hub
 
-from optzoo.data.inspection import open_tokens
 from optzoo.data.manifest import read_manifest
+from optzoo.data.prepared import open_tokens
 
 TRAIN = [[f"shard {i}, document {j}: à {'words ' * j}" for j in range(40)] for i in range(4)]
 VALIDATION = [[f"held out {i} {j}" for j in range(5)] for i in range(2)]

@@ -14,7 +14,7 @@ import pytest
 from hub_server import c4_lines
 
 import optzoo
-from optzoo.data.prepare import Request, prepare
+from optzoo.data.preparation.prepare import Request, prepare
 
 TEXTS = [f"document {i}: {'word ' * (i % 11)}" for i in range(50)]
 

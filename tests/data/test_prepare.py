@@ -13,10 +13,10 @@ import pytest
 from hub_server import c4_lines
 
 import optzoo
-from optzoo.data.inspection import open_index, open_tokens
 from optzoo.data.manifest import Manifest, Split, read_manifest
-from optzoo.data.passes import is_held_out
-from optzoo.data.prepare import Request, prepare
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.preparation.split_pass import is_held_out
+from optzoo.data.prepared import open_index, open_tokens
 
 TEXTS = [f"document {i} of a few: naïve {'x' * (i % 7)}\nend" for i in range(60)]
 BAD = {
@@ -194,12 +194,12 @@ def test_a_file_that_is_cut_short(tmp_path: Path, held_out: str) -> None:
         ("nowhere/*.json", "no file matches, `nowhere/"),
         ("allenai/c4", "is written `hub:allenai/c4`"),
         ("{folder}", "is a folder"),
-        ("{folder}/a.csv", "of no format that optzoo reads"),
+        ("{folder}/a.xml", "of no format that optzoo reads"),
         ("hub:", "names no data set"),
     ],
 )
 def test_sources_that_are_none(source: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text\n")
+    (tmp_path / "a.xml").write_text("text\n")
     with pytest.raises(optzoo.InputError) as caught:
         run(tmp_path / "out", source.format(folder=tmp_path))
     assert message in str(caught.value)

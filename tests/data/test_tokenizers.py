@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import optzoo
-from optzoo.data.inspection import draw_sample, open_index, open_tokens
 from optzoo.data.manifest import read_manifest
-from optzoo.data.prepare import Request, prepare
-from optzoo.data.shards import dtype_for
-from optzoo.data.tokenizer import ByteTokenizer, load_tokenizer
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.preparation.sources import load_tokenizer
+from optzoo.data.prepared import draw_sample, open_index, open_tokens
+from optzoo.data.token_files import dtype_for
+from optzoo.data.tokenizer import ByteTokenizer
 
 pytest.importorskip("tokenizers")
 from tiny_tokenizer import tokenizer_json

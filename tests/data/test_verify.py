@@ -9,9 +9,9 @@ import pytest
 from hub_server import c4_lines
 
 import optzoo
-from optzoo.data.inspection import open_index, open_tokens, verify
 from optzoo.data.manifest import read_manifest
-from optzoo.data.prepare import Request, prepare
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.prepared import open_index, open_tokens, verify
 
 
 @pytest.fixture

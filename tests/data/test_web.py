@@ -13,9 +13,9 @@ import pytest
 from hub_server import c4_lines
 
 import optzoo
-from optzoo.data import web
-from optzoo.data.prepare import Request, prepare
-from optzoo.data.sources import find_files
+from optzoo.data.preparation import web
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.preparation.sources import find_files
 
 TEXTS = [f"document {i} {i * 7919 % 1009}" for i in range(400)]
 

@@ -15,9 +15,9 @@ import draw
 from twins import perturbed, rewritten
 
 import optzoo
-from optzoo.description.form import Description, NoValueError, describe
-from optzoo.description.page import format_latex_page, format_markdown
-from optzoo.description.report import format_report
+from optzoo.description.description import Description, NoValueError, describe
+from optzoo.description.output.page import format_latex_page, format_markdown
+from optzoo.description.output.text import format_report
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated
 from optzoo.equivalence.verdict import equivalence, format_verdict

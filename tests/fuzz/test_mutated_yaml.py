@@ -18,11 +18,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from optzoo.catalog import shipped
-from optzoo.description.form import describe
-from optzoo.description.report import format_report
+from optzoo.description.description import describe
+from optzoo.description.output.text import format_report
 from optzoo.errors import CONTROLS, InputError
-from optzoo.zoo import Recipe, parse_recipe
+from optzoo.files.shipped import shipped
+from optzoo.recipe.recipe import Recipe, parse_recipe
 
 COUNT = max(3_000, int(os.environ.get("OPTZOO_FUZZ", "0")))
 CHUNK = 250

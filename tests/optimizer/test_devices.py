@@ -13,7 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 
 WITH_NORMS = [n for n in shipped() if "norm" in optzoo.load_recipe(n).program().text()]
 

@@ -15,7 +15,7 @@ from loops import RECIPES, assert_same, build, parameters, run
 from safetensors.torch import load_file, save_file
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 
 FOREIGN = {
     "lr_scale": 0.7,

@@ -13,7 +13,7 @@ from loops import assert_same, build, copies, parameters, run
 from torch.optim import lr_scheduler
 
 import optzoo
-from optzoo.catalog import shipped
+from optzoo.files.shipped import shipped
 
 CYCLES: dict[str, Callable[[Any], Any]] = {
     "one cycle": lambda o: lr_scheduler.OneCycleLR(o, 1e-2, total_steps=20),

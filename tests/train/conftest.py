@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-TINY = (
-    *("--set", "model.width=16", "--set", "model.layers=1", "--set", "model.hidden=32"),
-    *("--set", "batch.sequences=2", "--set", "batch.sequence_length=16"),
-    *("--set", "evaluation.sequences=4", "--set", "evaluation.every=10"),
-    *("--set", "sample.bytes=5", "--threads", "1"),
-)
-
-Done = subprocess.CompletedProcess[str]
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "optzoo", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def optzoo(*arguments: str, cwd: Path | None = None) -> Done:
-    """Run a command to its end."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment(),
-    )
+from tiny_runs import ROOT, TINY, Done, command, environment, optzoo
 
 
 @pytest.fixture

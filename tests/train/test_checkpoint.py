@@ -9,15 +9,14 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.train.checkpoint import (
+from optzoo.train.runs.checkpoint import load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint_folder import (
     FORMAT_VERSION,
     MANIFEST,
     Checkpoint,
+    Keep,
     list_checkpoints,
-    load_newest,
-    save_checkpoint,
 )
-from optzoo.train.retention import Keep
 
 
 def checkpoint(step: int, value: float = 1.0) -> Checkpoint:

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, Done, optzoo
+from tiny_runs import ROOT, Done, optzoo
 
-from optzoo.data.inspection import describe, verify
-from optzoo.data.prepare import Request, prepare
+from optzoo.data.batches import Batches
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.prepared import describe, verify
 from optzoo.errors import InputError
-from optzoo.train.batches import Batches
 from optzoo.train.evaluate import HeldOut
-from optzoo.train.overrides import override_setup
-from optzoo.train.plan import describe_data
-from optzoo.train.prepared import open_data
+from optzoo.train.experiment import open_data
 from optzoo.train.session import evaluate_run
-from optzoo.train.setup import Setup, load_setup
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.plan import describe_data
+from optzoo.train.setup.schema import Setup, load_setup
 
 Train = Callable[..., Done]
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
 from processes import run_processes
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting
-from optzoo.train.batches import Batches
-from optzoo.train.checkpoint import list_checkpoints, load_checkpoint, load_step
-from optzoo.train.metrics import read_metrics
+from optzoo.data.batches import Batches
+from optzoo.distributed.signals import StopRequestedError
+from optzoo.train.runs.checkpoint import load_checkpoint, load_step
+from optzoo.train.runs.checkpoint_folder import list_checkpoints
+from optzoo.train.runs.metrics import read_metrics
 from optzoo.train.session import evaluate_run, resume_run, start_run
-from optzoo.train.signals import Interrupted
 
 pytestmark = pytest.mark.xdist_group("processes")
 STEPS = 6
@@ -116,7 +117,7 @@ def test_bad_input_is_told_by_the_first_process_alone(tmp_path: Path) -> None:
 def test_a_signal_to_one_process_stops_all_after_a_checkpoint(alone: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
     outcomes = run_processes(2, start_with_trouble, path, "signal")
-    assert outcomes == [("Interrupted", "SIGTERM")] * 2
+    assert outcomes == [("StopRequestedError", "SIGTERM")] * 2
     assert [p.name for p in path.glob("checkpoints/step-*")] == ["step-00000004"]
     views = resume_run(path, quiet=True).result["views"]  # by one process
     wanted = json.loads((alone / "result.json").read_text())["views"]
@@ -127,14 +128,14 @@ def test_a_signal_to_one_process_stops_all_after_a_checkpoint(alone: Path, tmp_p
 
 def start_sharded(rank: int, world: int, path: Path) -> str:
     make_trouble("signal", 3)
-    with pytest.raises(Interrupted) as stopped:
+    with pytest.raises(StopRequestedError) as stopped:
         start(rank, world, path, STEPS, ("execution.parallel", "fsdp"))
     return str(stopped.value)
 
 
 def resume_sharded(rank: int, world: int, path: Path) -> str:
     make_trouble("signal", 4)
-    with pytest.raises(Interrupted) as stopped:
+    with pytest.raises(StopRequestedError) as stopped:
         resume_run(path, quiet=True)
     return str(stopped.value)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting
-from optzoo.train.corpus import open_corpus
+from optzoo.data.corpus import open_corpus
 from optzoo.train.evaluate import HeldOut, hash_weights, measure_loss
 from optzoo.train.export import export_run
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
 from optzoo.train.session import evaluate_run, start_run
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from tiny_runs import TINY
 
 import optzoo
 from optzoo.cli.options import split_setting
-from optzoo.train import checkpoint as checkpoints
-from optzoo.train.checkpoint import Checkpoint, list_checkpoints, load_newest, save_checkpoint
-from optzoo.train.retention import Keep
+from optzoo.train.runs import checkpoint as checkpoints
+from optzoo.train.runs.checkpoint import CheckpointWriter, load_newest, save_checkpoint
+from optzoo.train.runs.checkpoint_folder import Checkpoint, Keep, list_checkpoints
 from optzoo.train.session import start_run
-from optzoo.train.setup import CheckpointSection
-from optzoo.train.writer import CheckpointWriter
+from optzoo.train.setup.schema import CheckpointSection
 
 FORMAT_1 = Path(__file__).parent / "fixtures" / "format-1"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import optzoo
-from optzoo.train.metrics import MetricsLog, read_metrics
+from optzoo.train.runs.metrics import MetricsLog, read_metrics
 
 
 def steps(path: Path) -> list[int]:

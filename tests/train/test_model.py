@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from optzoo.train.model import Transformer
+from optzoo.train.model.transformer import Transformer
 
 
 def tiny(**options: bool) -> Transformer:

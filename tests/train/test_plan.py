@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import environment, optzoo
+from tiny_runs import environment, optzoo
 
+from optzoo.recipe.recipe import load_recipe
 from optzoo.train.experiment import make_model
-from optzoo.train.hardware import ACCELERATORS, flops_utilisation, recognise
-from optzoo.train.overrides import override_setup
-from optzoo.train.plan import make_plan
-from optzoo.train.setup import Setup, load_setup
-from optzoo.train.size import activation_bytes, count_parameters, flops_per_token
-from optzoo.zoo import load_recipe
+from optzoo.train.setup.hardware import ACCELERATORS, flops_utilisation, recognise
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.plan import make_plan
+from optzoo.train.setup.schema import Setup, load_setup
+from optzoo.train.setup.size import activation_bytes, count_parameters, flops_per_token
 
 QUICK = load_setup("quick")
 PAPER = {

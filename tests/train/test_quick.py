@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import Done, optzoo
+from tiny_runs import Done, optzoo
 
-from optzoo.train.corpus import VOCABULARY, Corpus, read_standard_library
+from optzoo.data.corpus import VOCABULARY, Corpus, read_standard_library
 
 pytestmark = pytest.mark.slow
 MARGIN = 0.15  # nats per token

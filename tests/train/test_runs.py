@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, Done, command, environment, optzoo
+from tiny_runs import TINY, Done, command, environment, optzoo
 
 Tiny = Callable[..., Done]
 

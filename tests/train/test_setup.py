@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from optzoo.catalog import names_setup
 from optzoo.errors import InputError
-from optzoo.train.overrides import override_setup
-from optzoo.train.setup import load_setup
-from optzoo.train.sources import annotate
+from optzoo.recipe.recipe import load_recipe
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.provenance import annotate
+from optzoo.train.setup.schema import is_setup, load_setup
 
 QUICK = load_setup("quick")
 
@@ -132,9 +132,22 @@ def test_data_is_the_embedded_corpus_or_prepared() -> None:
     assert "one of `data.corpus` and `data.path`" in refusal(data="{corpus: stdlib, path: a}")
 
 
-def test_setups_and_recipes_are_told_apart(tmp_path: Path) -> None:
-    assert names_setup("quick")
-    assert not names_setup("ademamix")
-    (tmp_path / "quick.yaml").write_text(QUICK.to_yaml())
-    assert names_setup(str(tmp_path / "quick.yaml"))
-    assert not names_setup(str(tmp_path / "none.yaml"))
+def test_setups_and_recipes_are_told_apart_by_their_keys(tmp_path: Path) -> None:
+    assert is_setup("quick")
+    assert not is_setup("ademamix")
+    assert not is_setup(str(tmp_path / "none.yaml"))
+    files = {
+        QUICK.to_yaml(): True,
+        QUICK.to_yaml().replace("model:", "modle:"): True,  # whoever reads it says what is wrong
+        load_recipe("lion").text: False,
+        load_recipe("adamw").text + "model: {}\n": False,
+        "model:\n": True,
+        "name: neither\n": False,
+        "- model:": False,
+        "model: {": False,
+        "": False,
+    }
+    for i, (text, expected) in enumerate(files.items()):
+        path = tmp_path / f"{i}.yaml"
+        path.write_text(text)
+        assert is_setup(str(path)) == expected, text

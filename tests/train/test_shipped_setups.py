@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from optzoo.catalog import shipped
-from optzoo.train.plan import make_plan
-from optzoo.train.setup import load_setup
-from optzoo.train.size import count_parameters
-from optzoo.train.sources import annotate
-from optzoo.zoo import load_recipe
+from optzoo.files.shipped import shipped
+from optzoo.recipe.recipe import load_recipe
+from optzoo.train.setup.plan import make_plan
+from optzoo.train.setup.provenance import annotate
+from optzoo.train.setup.schema import load_setup
+from optzoo.train.setup.size import count_parameters
 
 SETUPS = sorted(shipped("setups"))
 PAPER = [name for name in SETUPS if name.startswith("c4-")]

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Done
+from tiny_runs import Done
 from torch import nn
 
 from optzoo.errors import InputError, RunError
-from optzoo.train.metrics import MetricsLog
-from optzoo.train.overrides import override_setup
-from optzoo.train.setup import load_setup
+from optzoo.train.runs.metrics import MetricsLog
+from optzoo.train.runs.trackers import Tracking, check_trackers
+from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.schema import load_setup
 from optzoo.train.telemetry import Telemetry
-from optzoo.train.trackers import Tracking, check_trackers
 
 Tiny = Callable[..., Done]
 

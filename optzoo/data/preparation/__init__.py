@@ -1,0 +1,1 @@
+"""How token files are made: sources, readers, passes; training imports none of it."""

@@ -1,0 +1,1 @@
+"""What `describe` says, as text, as a page and as figures."""

@@ -1,0 +1,144 @@
+"""A description as a LaTeX fragment and as a page of Markdown, both pure functions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optzoo.description.description import Description
+from optzoo.description.output.text import report_sections, statement
+from optzoo.interpreters.equations import (
+    Equation,
+    Printer,
+    equations,
+    format_latex,
+    formula,
+    printer_for,
+)
+
+SYMBOLS = {"beta_a": r"\beta_a(t)", "eta_a": r"\eta_a(t)", "alpha_a": r"\alpha_a(t)"}
+
+
+def format_latex_page(description: Description) -> str:
+    """Return the equations and the coefficients as LaTeX: `align*` environments of amsmath."""
+    name = _escaped(description.recipe.name)
+    first = _escaped(statement(description).splitlines()[0])
+    parts = [
+        f"% {description.recipe.name}, by optzoo describe --latex; needs \\usepackage{{amsmath}}",
+        rf"\paragraph{{{name}}} {_escaped(description.recipe.spec.summary)}.",
+        "\n".join(format_latex(equations(description.program, "latex"))),
+        f"{first}.",
+    ]
+    found = coefficient_equations(description)
+    if found:
+        parts.append("\n".join(format_latex(found)))
+    return "\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    for mark in "&%$#_":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def coefficient_equations(description: Description) -> list[Equation]:
+    """Return the closed forms of the coefficients, then what their names stand for."""
+    printer = printer_for(description.program, "latex")
+    closed = description.closed_form
+    if closed is None or description.formulas is None:
+        return []
+    found = []
+    if not description.form:
+        for i, m in enumerate(description.momenta, start=1):
+            found.append(Equation(rf"\beta_{{{i}}}(t)", formula(m.beta, printer)))
+            found.append(Equation(rf"\eta_{{{i}}}(t)", formula(m.eta, printer)))
+    shown = [k for k in closed if description.order or k == "alpha_a"]
+    found += [Equation(SYMBOLS[key], formula(closed[key], printer)) for key in shown]
+    return found + _where(description, printer)
+
+
+def _where(description: Description, printer: Printer) -> list[Equation]:
+    assert description.formulas is not None
+    return [
+        Equation(formula(name, printer), formula(text, printer))
+        for name, text in description.formulas.where.items()
+    ]
+
+
+def _math(lines: Sequence[str]) -> str:
+    return "\n".join(["```math", *lines, "```"])
+
+
+def format_markdown(description: Description) -> str:
+    """Return a page about the recipe: equations, coefficients, numbers, notes, YAML."""
+    recipe = description.recipe
+    spec = recipe.spec
+    _, _, _, _, table, reductions, nonlinear, evaluation, bill = report_sections(description)
+    parts = [
+        f"# {recipe.name}",
+        f"{spec.summary}.",
+        f"*{spec.reference}*",
+        _hyperparameters(description),
+        "## Step",
+        f"The gradient of step t is taken at w_t. {_shown_at(description)}",
+        _math(format_latex(equations(description.program, "latex"))),
+        "## As accelerated SGD",
+        _sentence(description),
+    ]
+    if description.form and description.order:
+        form = r"w_{t+1} = w_t - \eta_a(t) \, m_t - \alpha_a(t) \, g_t, \qquad"
+        parts.append(_math([form + r" m_t = \beta_a(t) \, m_{t-1} + g_t"]))
+    elif not description.form and description.momenta:
+        parts.append("Each momentum goes by m := beta(t) m + g and enters the step with eta(t).")
+    found = coefficient_equations(description)
+    if found:
+        parts.append(_math(format_latex(found)))
+    for lines in (table, reductions, nonlinear, evaluation, bill):
+        if lines:
+            parts.append("\n".join(["```text", *lines, "```"]))
+    if spec.notes:
+        parts += ["## Readings", "\n".join(f"- {note.strip()}" for note in spec.notes)]
+    parts += ["## Recipe", "\n".join(["```yaml", recipe.text.rstrip(), "```"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentence(description: Description) -> str:
+    first, *rest = statement(description).splitlines()
+    extra = ". ".join(line.strip()[:1].upper() + line.strip()[1:] for line in rest)
+    return f"{first}." + (f" {extra}." if extra else "")
+
+
+def _shown_at(description: Description) -> str:
+    knobs = description.recipe.hyperparameters
+    zeros = [f"`{n}`" for n, h in knobs.items() if h.default == 0 and n != "lr"]
+    if not zeros:
+        return "Shown at the hyperparameters of the table."
+    verb = "is" if len(zeros) == 1 else "are"
+    return f"{', '.join(zeros)} {verb} 0 by default and left out."
+
+
+def _hyperparameters(description: Description) -> str:
+    rows = ["| hyperparameter | default | in | |", "|---|---|---|---|"]
+    for name, knob in description.recipe.hyperparameters.items():
+        value = knob.default if isinstance(knob.default, str) else f"{knob.default:g}"
+        rows.append(f"| `{name}` | {value} | {knob.interval} | {knob.doc} |")
+    return "\n".join(rows)
+
+
+def format_index(pages: Sequence[Description]) -> str:
+    """Return the table of contents of all pages."""
+    rows = [
+        "# The shipped recipes",
+        "Written by `optzoo describe --all DIR`; do not edit by hand.",
+        "\n".join(
+            [
+                "| recipe | | Eq. (1) | momenta | state, bytes per parameter |",
+                "|---|---|---|---|---|",
+                *(
+                    f"| [{d.recipe.name}]({d.recipe.name}.md) | {d.recipe.spec.summary} "
+                    f"| {'yes' if d.form else 'no'} | {d.order} | {d.state_bytes_per_parameter} |"
+                    for d in pages
+                ),
+            ]
+        ),
+    ]
+    return "\n\n".join(rows) + "\n"

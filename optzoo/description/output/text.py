@@ -1,0 +1,337 @@
+"""A description as text: every number with its meaning. A pure function of the description."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from optzoo.description.averages import EvaluatedPoint
+from optzoo.description.description import Coefficients, Description, NoValueError
+from optzoo.description.formulas import definitions
+from optzoo.interpreters.equations import format_equations
+from optzoo.program.expressions import format_number
+
+_COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")
+
+
+def format_report(description: Description) -> str:
+    """Return the equations, the form, the coefficients, what is left out, and the bill."""
+    return "\n\n".join("\n".join(lines) for lines in report_sections(description) if lines)
+
+
+def report_sections(description: Description) -> list[list[str]]:
+    """Return the sections of the report, each a list of lines; an empty one has nothing to say."""
+    return [
+        [f"{description.recipe.name}: {description.recipe.spec.summary}"],
+        [*_settings(description), *format_equations(description.program)],
+        statement(description).splitlines(),
+        _formulas(description),
+        _table(description) if description.form else _momenta_table(description),
+        _reductions(description),
+        _nonlinear(description),
+        _evaluation(description),
+        _bill(description),
+    ]
+
+
+def _settings(description: Description) -> list[str]:
+    """Return the hyperparameters as they are set, in lines of bounded length."""
+    knobs = description.recipe.hyperparameters
+    pairs = [f"{h.name}={format_number(h.value)}" for h in description.program.hypers]
+    zeros = [n for n, h in knobs.items() if h.default == 0 and n != "lr"]
+    pairs += [f"{n}=0" for n in zeros]
+    return [*textwrap.wrap("at " + ", ".join(pairs), 96, subsequent_indent="   "), ""]
+
+
+# ------------------------------------------------------------------- the statement
+
+
+def statement(description: Description) -> str:
+    """Say whether the recipe is of the form of Eq. (1), and what that leaves out."""
+    decision = description.decision
+    if not decision.linear:
+        return "Eq. (1) form: no, the step is not linear in the gradients"
+    answer = "yes" if decision.has_form else "no"
+    momenta = decision.momenta
+    count = _COUNTS[momenta] if momenta < len(_COUNTS) else f"{momenta} momenta"
+    text = f"Eq. (1) form: {answer}, {count}"
+    if decision.momenta <= 1 and decision.gap is not None:
+        text += f"; at step {decision.gap} a gradient enters no momentum, which Eq. (1) cannot say"
+    elif decision.momenta <= 1 and decision.cut is not None:
+        text += (
+            f"; step {decision.cut} reads the gradient before for the last time and keeps its own, "
+            "which Eq. (1) cannot say"
+        )
+    if decision.held_fixed:
+        text += f"\n  numerator coefficients; held fixed: {', '.join(decision.held_fixed)}"
+    if description.left_out is not None:
+        text += f"\n  {description.left_out} left out"
+    return text
+
+
+def _formulas(description: Description) -> list[str]:
+    found = description.formulas
+    if not description.decision.linear:
+        return []
+    if found is None:
+        rest = "; numbers are read off the response" if description.form else ""
+        return [f"no closed form found{rest}"]
+    if description.form:
+        lines = _equation_one(description)
+    elif found.inner is None:
+        lines = ["w_{t+1} = w_t - sum of eta(t) m_t over the momenta - alpha_a(t) g_t"]
+        lines[0] += "      m_t = beta(t) m_{t-1} + g_t"
+        lines += _listed(description, "param")
+    else:
+        line = found.outer.source
+        lines = [f"a momentum of a momentum, of the form of Eq. (1) in {line}:"]
+        lines.append(
+            f"w_{{t+1}} = w_t - eta(t) m_t - alpha_a(t) {line}_t      m_t = beta(t) m_{{t-1}}"
+        )
+        lines[1] += f" + {line}_t"
+        lines += _listed(description, "param")
+        lines.append(f"{line}_t = eta(t) m_t + alpha(t) g_t      m_t = beta(t) m_{{t-1}} + g_t")
+        lines += _listed(description, str(line))
+    first = max(level.first for level in found.levels)
+    if first > 1:
+        lines.append(f"  for gradients from step {first} on: a buffer starts from the first one")
+    return lines + _where(found.where)
+
+
+def _where(names: dict[str, str]) -> list[str]:
+    width = max(map(len, names), default=0)
+    return [
+        f"  {'where' if i == 0 else '     '} {name:<{width}} = {text}"
+        for i, (name, text) in enumerate(names.items())
+    ]
+
+
+def _equation_one(description: Description) -> list[str]:
+    closed = description.closed_form
+    lines = ["w_{t+1} = w_t - eta_a(t) m_t - alpha_a(t) g_t      m_t = beta_a(t) m_{t-1} + g_t"]
+    if closed is None:
+        return lines
+    if description.order == 0:
+        return ["w_{t+1} = w_t - alpha_a(t) g_t", f"  alpha_a(t) = {closed['alpha_a']}"]
+    return lines + [f"  {key + '(t)':<10} = {text}" for key, text in closed.items()]
+
+
+def _listed(description: Description, moved: str) -> list[str]:
+    found = description.formulas
+    assert found is not None
+    rows = [m for m in description.momenta if m.moves == moved]
+    width = max((len(m.buffers) for m in rows), default=0)
+    lines = []
+    for m in rows:
+        lines.append(f"  {m.buffers:<{width}}  beta(t)    = {m.beta}")
+        lines.append(f"  {'':<{width}}  eta(t)     = {m.eta}")
+    level = found.outer if moved == "param" else found.levels[-1]
+    name = "alpha_a(t)" if moved == "param" else "alpha(t)"
+    lines.append(f"  {'':<{width}}  {name:<10} = {found.text(level.alpha)}")
+    return lines
+
+
+# ------------------------------------------------------------------- the tables
+
+
+def _table(description: Description) -> list[str]:
+    rows, found = [], []
+    for t in description.at:
+        c = _coefficients(description, t)
+        if c is None:
+            rows.append([f"{t}", *"-----"])
+            continue
+        found.append(c)
+        rows.append([f"{t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)])
+    if description.order == 0:
+        return _aligned(("t", "alpha_a"), [[row[0], row[3]] for row in rows])
+    lines = _aligned(("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), rows)
+    lines.append("  memory: 1/(1 - beta_a), the steps that the momentum remembers")
+    lines.append("  total: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
+    lines.append("         together if the coefficients stay as they are")
+    lines += _whole_run(description)
+    if len(found) < len(rows):
+        lines.append("  -: at these hyperparameters the coefficients have no value at this step")
+    if min((c.alpha_a for c in found), default=0) < 0:
+        lines.append("  alpha_a is negative: the current gradient counts for less than a past one")
+    if max((c.beta_a for c in found), default=0) >= 1:
+        lines.append("  beta_a is 1 or more: here older gradients gain weight from step to step")
+    return lines
+
+
+def _coefficients(description: Description, t: int) -> Coefficients | None:
+    """Return the coefficients of a step, None where they have no value."""
+    try:
+        return description.coefficients(t)
+    except NoValueError:
+        return None
+
+
+def _settled(c: Coefficients) -> tuple[str, str]:
+    """Return the memory of the momentum and the weight of a gradient, were nothing to change."""
+    if c.beta_a >= 1:
+        return "grows", "grows"
+    memory = 1 / (1 - c.beta_a)
+    return _short(memory), _short(c.alpha_a + c.eta_a * memory)
+
+
+def _whole_run(description: Description) -> list[str]:
+    """Say what a gradient in the middle of the run weighs by its end, where that is not settled."""
+    half, end = description.total_steps // 2, description.total_steps
+    total = description.total_weight(half) if description.ends and half else None
+    if total is None:
+        return []
+    return [
+        f"  gradient T/2 = {half:,} weighs {_short(total)} in steps T/2 to T = {end:,} together"
+    ]
+
+
+def _momenta_table(description: Description) -> list[str]:
+    found = description.formulas
+    if found is None:
+        return []
+    heads = ["t"]
+    for m in description.momenta:
+        heads += [f"beta({m.buffers})", f"eta({m.buffers})"]
+    heads.append("alpha_a")
+    if found.inner is not None:
+        heads.append(f"alpha in {found.outer.source}")
+    rows = []
+    for t in description.at:
+        pairs = [x for pair in description.momentum_values(t) for x in pair]
+        numbers = (*pairs, *description.gradient_weights(t))
+        rows.append([f"{t}", *(f"{x:.8g}" for x in numbers)])
+    lines = [*_aligned(heads, rows), *_whole_run(description)]
+    if any(alpha < 0 for t in description.at for alpha in description.gradient_weights(t)):
+        lines.append("  alpha is negative: the current gradient counts for less than a past one")
+    return lines
+
+
+def _exact(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _short(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if 1000 <= value < 1e15 else f"{value:.4g}"
+
+
+def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table, columns right-aligned."""
+    table = [list(heads), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
+    return ["  " + "  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in table]
+
+
+# ------------------------------------------------------------------- the rest
+
+
+def _reductions(description: Description) -> list[str]:
+    if description.form or not description.decision.linear:
+        return []
+    lines = []
+    settings = [r.setting for r in description.reductions if r.momenta == 1]
+    trivial = [r.setting for r in description.reductions if r.momenta == 0]
+    if settings:
+        lines.append(f"Eq. (1) with one momentum at: {'; '.join(settings)}")
+    if trivial:
+        lines.append(f"Eq. (1) without momentum at: {'; '.join(trivial)}")
+    if not lines:
+        lines.append("no single hyperparameter at 0, at 1 or equal to another gives Eq. (1)")
+    near = description.nearest(description.at[-1])
+    if near is not None:
+        lines.append(f"the nearest Eq. (1) optimizer at step {near.t}:")
+        lines.append(
+            f"  beta_a = {near.beta_a:.6g}, eta_a = {near.eta_a:.6g}, alpha_a = {near.alpha_a:.6g}"
+        )
+        lines.append(
+            f"  its weights of the last {near.num_lags + 1} gradients are off by "
+            f"{100 * near.error:.3g}% (Euclidean norm, relative)"
+        )
+    return lines
+
+
+def _nonlinear(description: Description) -> list[str]:
+    buffers = {b for m in description.momenta for b in m.buffers.split(", ")}
+    lines = []
+    for place in description.nonlinearities:
+        after = [b for b in place.after if b in buffers]
+        before = [b for b in place.before if b in buffers]
+        where = [f"after the momentum {' and '.join(after)}"] if after else []
+        where += [f"before the momentum {' and '.join(before)}"] if before else []
+        lines.append(f"  {place.line}: {place.text}" + "".join(f", {w}" for w in where))
+    return ["not linear, and held fixed above:", *lines] if lines else []
+
+
+def _evaluation(description: Description) -> list[str]:
+    lines: list[str] = []
+    for point in description.points:
+        if lines:
+            lines.append("")
+        lines += _point(description, point)
+    return lines
+
+
+def _point(description: Description, point: EvaluatedPoint) -> list[str]:
+    name = "evaluated" if point.view == "eval" else f"observer {point.view},"
+    if point.kind == "parameters":
+        return [f"{name} at the parameters themselves"]
+    head = f"{name} at {point.text}"
+    if point.kind == "gradient step":
+        return [f"{head}:", "  the last point less a multiple of its gradient, without momentum"]
+    if point.weight is None or description.formulas is None:
+        return [f"{head}: a readout, no average of the iterates"]
+    lines = [f"{head}: a weighted average of the iterates"]
+    lines.append(f"  weight of the newest, w(t) = {description.formulas.text(point.weight)}")
+    names = definitions(description.formulas.symbols, [point.weight])
+    said = description.formulas.where
+    lines += _where({name: text for name, text in names.items() if name not in said})
+    rows = []
+    for t in description.at:
+        window = description.window(point, t)
+        share = min(1.0, window.steps / t)
+        rows.append(
+            [f"{t}", _short(window.newest), _short(window.steps), f"{100 * share:.3g}%",
+             _short(window.effective)]
+        )  # fmt: skip
+    lines += _aligned(("t", "w", "steps", "of the run", "effective"), rows)
+    lines.append(
+        "  steps: 1/w, about the last so many iterates; effective: 1/sum of squared weights"
+    )
+    return lines + _coupling(description, point)
+
+
+def _coupling(description: Description, point: EvaluatedPoint) -> list[str]:
+    shared = [m for m in description.momenta if m.moves == "param" and m.buffers in point.buffers]
+    if point.view != "eval" or not shared:
+        return []
+    t = description.at[-1]
+    i = list(description.momenta).index(shared[0])
+    beta = description.momentum_values(t)[i][0]
+    window = description.window(point, t).steps
+    if beta >= 1 or not math.isfinite(window):
+        return []
+    return [
+        f"  momentum and averaging share the buffer {shared[0].buffers}: at step {t} the momentum "
+        f"remembers {_short(1 / (1 - beta))} steps",
+        f"  and the average covers {_short(window)}. Both follow from the same coefficients, where "
+        "large batches want",
+        "  them apart (Connections paper, section 5.1, on Schedule-Free)",
+    ]
+
+
+def _bill(description: Description) -> list[str]:
+    bill = description.cost
+    names = f" ({', '.join(bill.buffers)})" if bill.buffers else ""
+    plural = "" if len(bill.buffers) == 1 else "s"
+    passes = "" if bill.passes == 1 else f" in {bill.passes} passes"
+    moved = bill.step_bytes(description.storage)
+    kept = sorted(set(description.recipe.state_dtypes.values())) or ["float32"]
+    return [
+        f"state: {len(bill.buffers)} tensor{plural}{names}, "
+        f"{description.state_bytes_per_parameter} bytes per parameter in {' and '.join(kept)}",
+        f"a step reads {bill.tensors_read} tensors and writes {bill.tensors_written}{passes}, "
+        f"{moved} bytes per parameter; scope {description.program.scope}",
+    ]

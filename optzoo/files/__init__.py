@@ -1,0 +1,1 @@
+"""What touches the disk: YAML with positions, files whole or absent, what is shipped."""

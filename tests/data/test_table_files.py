@@ -1,0 +1,135 @@
+"""Tables that `datasets` reads, and compressions: the same documents as of plain lines."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gc
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hub_server import c4_lines, hub
+from test_hub import prepare as prepare_from_hub
+from test_prepare import run, texts_of
+
+import optzoo
+from optzoo.data.preparation.readers import Reading, read_records
+from optzoo.data.preparation.sources import find_files
+
+TEXTS = [f'document {i}, "quoted"\nnaïve\t{"x" * (i % 7)}' for i in range(40)]
+TEXTS += ["NA", "null", "007", "1e5", " spaces "]  # text, not missing values or numbers
+
+
+def write_table(path: Path, texts: list[str], column: str = "text") -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(["url", column])
+        writer.writerows(["u", text] for text in texts)
+    return str(path)
+
+
+def write_arrow(path: Path, texts: list[str]) -> str:
+    import pyarrow
+
+    table = pyarrow.table({"url": ["u"] * len(texts), "text": texts})
+    with path.open("wb") as file, pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return str(path)
+
+
+def write_compressed(path: Path, texts: list[str]) -> str:
+    compress: Callable[[bytes], bytes] = bz2.compress if path.suffix == ".bz2" else lzma.compress
+    path.write_bytes(compress(c4_lines(texts)))
+    return str(path)
+
+
+WRITERS: dict[str, Callable[[Path, list[str]], str]] = {
+    "a.csv": write_table,
+    "[a]*.tsv": write_table,  # names are names, not patterns
+    "a.arrow": write_arrow,
+    "a.jsonl.bz2": write_compressed,
+    "a.json.xz": write_compressed,
+}
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> str:
+    path = tmp_path / "held-out.jsonl"
+    path.write_bytes(c4_lines(["held out"]))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_documents(name: str, tmp_path: Path, held_out: str) -> None:
+    source = WRITERS[name](tmp_path / name, TEXTS)
+    manifest = run(tmp_path / "out", source, held_out, shard_tokens=300)
+    assert texts_of(tmp_path / "out") == TEXTS
+    plain = tmp_path / "plain.jsonl"
+    plain.write_bytes(c4_lines(TEXTS))
+    assert run(tmp_path / "plain", str(plain), held_out, shard_tokens=300).fingerprint == (
+        manifest.fingerprint
+    )
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_reading_goes_on_after_any_record(name: str, tmp_path: Path) -> None:
+    (source,) = find_files([WRITERS[name](tmp_path / name, TEXTS)], "train")
+    for skip in (0, 1, 6, 44, 45):
+        rest = list(read_records(source, Reading(), skip=skip))
+        assert [record.text for record in rest] == TEXTS[skip:]
+        assert [record.number for record in rest] == list(range(skip + 1, len(TEXTS) + 1))
+
+
+def test_rows_without_text_are_named_or_left_out(tmp_path: Path, held_out: str) -> None:
+    source = write_table(tmp_path / "a.csv", ["one", "", "three"])
+    with pytest.raises(optzoo.InputError, match=r"a\.csv`, row 2: empty text"):
+        run(tmp_path / "out", source, held_out)
+    run(tmp_path / "out", source, held_out, skip_bad=True)
+    assert texts_of(tmp_path / "out") == ["one", "three"]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # pandas, of a bad file
+def test_a_table_without_the_column_or_that_is_none(tmp_path: Path, held_out: str) -> None:
+    source = write_table(tmp_path / "a.csv", ["one"], column="txt")
+    with pytest.raises(optzoo.InputError, match=r"has no column `text`[^`]+did you mean `txt`"):
+        run(tmp_path / "out", source, held_out)
+    Path(source).write_text('text,url\n"never closed\n')
+    with pytest.raises(optzoo.InputError, match="is not a whole csv file"):
+        run(tmp_path / "out", source, held_out)
+    (tmp_path / "a.arrow").write_bytes(b"no arrow")
+    with pytest.raises(optzoo.InputError, match="is not a whole arrow file"):
+        run(tmp_path / "out", str(tmp_path / "a.arrow"), held_out)
+    gc.collect()  # what was left open goes here, and not in the next test
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.bz2", "a.json.xz"])
+def test_a_compressed_file_that_is_cut_short_or_damaged(
+    name: str, tmp_path: Path, held_out: str
+) -> None:
+    source = Path(write_compressed(tmp_path / name, TEXTS))
+    whole = source.read_bytes()
+    for damaged in (whole[:-20], whole[:30] + b"\0" * 30 + whole[60:], b"not compressed"):
+        source.write_bytes(damaged)
+        with pytest.raises(optzoo.InputError, match="is cut short or damaged after record"):
+            run(tmp_path / "out", str(source), held_out)
+
+
+def test_tables_of_the_hub_are_read_as_they_arrive(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.csv", TEXTS)
+    files = {
+        "README.md": b"---\n---\n",
+        "train.csv": (tmp_path / "train.csv").read_bytes(),
+        "validation.csv": b"url,text\nu,held out\n",
+    }
+    with hub({"owner/table": files}) as server:
+        arguments = ("hub:owner/table", "--out", str(tmp_path / "out"))
+        done = prepare_from_hub(server.url, tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert texts_of(tmp_path / "out") == TEXTS
+    assert texts_of(tmp_path / "out", "validation") == ["held out"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["train"]["files"][0]["name"].endswith("/train.csv")
