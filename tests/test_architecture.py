@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import optzoo
+from optzoo.files.shipped import shipped
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "optzoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
+RECIPES = frozenset(shipped())
 
 HEAVY = {"torch", "numpy", "sympy", "typer", "rich", "matplotlib", "datasets", "pandas"}
 PROGRAM_LAYER = ["errors.py", "files/documents.py", "program", "recipe"]
@@ -95,6 +98,58 @@ def test_nothing_is_evaluated() -> None:
 def test_files_can_be_read_in_one_sitting() -> None:
     long = {module_name(p): len(p.read_text().splitlines()) for p in FILES}
     assert {name: size for name, size in long.items() if size > 450} == {}
+
+
+FOR_ONE_RECIPE = {
+    # `convert --to simplified_ademamix` writes the nearest one where none is the same
+    "cli/equiv.py": {"simplified_ademamix"},
+    "equivalence/conversion.py": {"simplified_ademamix", "simplified_ademamix_debiased"},
+    # defaults: what `new` starts from, and whom the end of a run proposes to compare with
+    "cli/recipes.py": {"adamw"},
+    "train/session.py": {"adamw", "ademamix"},
+}
+"""Files that name shipped recipes, each with the reason; benchmarks compare recipes by name."""
+
+
+def test_no_python_is_for_one_recipe() -> None:
+    found = {}
+    for path in FILES:
+        place = path.relative_to(PACKAGE)
+        if place.parts[0] != "bench":
+            names = set(named_recipes(path, texts=place.parts[0] != "cli"))
+            found |= {place.as_posix(): names} if names else {}
+    assert found == FOR_ONE_RECIPE, "what a recipe needs is said in its YAML: docs/extending.md"
+
+
+def named_recipes(path: Path, *, texts: bool) -> Iterator[str]:
+    """Yield the shipped recipes that strings name: alone, or in the midst of `texts` too.
+
+    Docstrings may name any; within a text an underscore tells a recipe from an English word.
+    """
+    tree = ast.parse(path.read_text())
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value in RECIPES:
+                yield node.value
+            elif texts and id(node) not in docstrings:
+                words = set(re.findall(r"\w+", node.value)) & RECIPES
+                yield from (word for word in words if "_" in word)
+
+
+def test_naming_a_recipe_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "code.py"
+    path.write_text(
+        '"""As in qhm and mars_lion."""\nif name == "lion":\n    print("like accelerated_sgd")\n'
+    )
+    assert set(named_recipes(path, texts=True)) == {"lion", "accelerated_sgd"}
+    assert set(named_recipes(path, texts=False)) == {"lion"}
 
 
 @pytest.mark.parametrize("word", ["utils", "common", "misc", "helpers", "manager"])
