@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.expressions import names_in
+from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program", "observers")
@@ -134,7 +136,8 @@ class Momentum:
         if "momentum" in knobs:
             return cls("momentum", (), True, recipe.name)
         decays = [n for n in knobs if re.fullmatch(r"beta\d*", n)]
-        if decays and "lr" in recipe.spec.hyperparameters:
+        is_cycled = decays and _moves_the_direction(recipe, decays[0])
+        if is_cycled and "lr" in recipe.spec.hyperparameters:
             return cls("betas", tuple(decays), False, recipe.name)
         return cls("momentum", (), False, recipe.name)
 
@@ -179,6 +182,26 @@ class Momentum:
                 "hyperparameter that it could be: it is not cycled",
                 stacklevel=4,
             )
+
+
+def _moves_the_direction(recipe: Recipe, name: str) -> bool:
+    """Return whether a hyperparameter is read by more than the mean square, perhaps in scalars.
+
+    Schedulers cycle the first of `betas`; one that only the mean square reads is no momentum.
+    """
+    uses = list(uses_of(recipe.spec))
+    reached, pending = {name}, [name]
+    while pending:
+        wanted = pending.pop()
+        for use in uses:
+            if use.loc[0] == "scalars" and wanted in {n.id for n in names_in(use.expr)}:
+                scalar = str(use.loc[1])
+                pending += [scalar] if scalar not in reached else []
+                reached.add(scalar)
+    elsewhere = (
+        u for u in uses if u.loc[0] not in ("scalars", "hyperparameters", "preconditioner")
+    )
+    return any(n.id in reached for use in elsewhere for n in names_in(use.expr))
 
 
 def is_number(value: Any) -> bool:
