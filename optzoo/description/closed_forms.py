@@ -21,7 +21,7 @@ from optzoo.program.ratios import Ratio, combine, invert, multiply, negate
 
 
 @dataclass(frozen=True)
-class Momentum:
+class ClosedMomentum:
     """One momentum: m_t = beta(t) m_{t-1} + g_t, which enters the step with weight eta(t)."""
 
     buffers: str
@@ -37,7 +37,7 @@ class Closed:
     first one another weight.
     """
 
-    momenta: tuple[Momentum, ...]
+    momenta: tuple[ClosedMomentum, ...]
     alpha: Ratio
     source: Name = GRAD
     first: int = 1
@@ -153,7 +153,7 @@ def closed_form(system: System, read: Form[Ratio], source: Name = GRAD) -> Close
             solver.add(name, pending.pop(name))
     weights, direct = solver.readout(read)
     shifted = system.symbols.shifted
-    momenta: dict[Ratio, Momentum] = {}
+    momenta: dict[Ratio, ClosedMomentum] = {}
     for name, weight in weights.items():
         mode = solver.modes[name]
         beta = multiply(mode.decay, multiply(shifted(mode.gain, -1), invert(mode.gain)))
@@ -161,7 +161,7 @@ def closed_form(system: System, read: Form[Ratio], source: Name = GRAD) -> Close
         if beta in momenta:  # then m is the same, and the weights add
             twin = momenta[beta]
             eta, name = combine(twin.eta, eta), f"{twin.buffers}, {name}"
-        momenta[beta] = Momentum(name, beta, eta)
+        momenta[beta] = ClosedMomentum(name, beta, eta)
     kept = tuple(m for m in momenta.values() if not m.eta.is_zero)
     alpha = negate(direct)
     if not all(is_known(r) for r in (alpha, *(r for m in kept for r in (m.beta, m.eta)))):

@@ -58,7 +58,7 @@ class Point:
 
         Raises ZeroDivisionError where it has none, LookupError for a step that was not run.
         """
-        return Fraction(value_of(ratio, _At(self, t)))
+        return Fraction(value_of(ratio, _AtPoint(self, t)))
 
     def responses(self, source: Name) -> tuple[Rows, Rows]:
         """Return what the source moves the parameter by, and what gradients move the source by."""
@@ -76,7 +76,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class _At:
+class _AtPoint:
     point: Point
     t: int
 

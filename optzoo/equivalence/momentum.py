@@ -40,7 +40,7 @@ class ConversionError(InputError):
 
 
 @dataclass(frozen=True)
-class Momentum:
+class RecipeMomentum:
     """x := decay * x.prev + gain * source; the step reads old * x.prev + new * source.
 
     `states` are the names whose combination x is.
@@ -149,7 +149,7 @@ def mix_of(spec: RecipeSpec) -> Expr:
     return total
 
 
-def read_momentum(recipe: Recipe) -> Momentum | None:
+def read_momentum(recipe: Recipe) -> RecipeMomentum | None:
     """Return the one momentum of a recipe; None when it has none. Raises ConversionError."""
     values = _linear_forms(recipe)
     step = _form(recipe, mix_of(recipe.spec), values)
@@ -174,7 +174,7 @@ def read_momentum(recipe: Recipe) -> Momentum | None:
     decay, gain = _one_recurrence(recipe, combination, system, pivot, source)
     states_read = tuple(str(n) for n in read)
     new = step.terms.get(source, ZERO_TERM)
-    return Momentum(source, decay, gain, read[pivot], new, states_read)
+    return RecipeMomentum(source, decay, gain, read[pivot], new, states_read)
 
 
 def _one_recurrence(

@@ -15,7 +15,7 @@ import yaml
 
 from optzoo.equivalence.momentum import (
     ConversionError,
-    Momentum,
+    RecipeMomentum,
     folded,
     mix_of,
     never_moves,
@@ -165,14 +165,14 @@ def _narrowed(data: dict[str, Any], divisor: Terms) -> dict[str, Any]:
     return data
 
 
-def _read(momentum: Momentum, name: str, source: str, held: Terms) -> dict[str, Any]:
+def _read(momentum: RecipeMomentum, name: str, source: str, held: Terms) -> dict[str, Any]:
     """Return the weights of the new momentum and of the gradient in the step."""
     eta = momentum.old.over(momentum.decay)
     mix = {name: eta * held, source: momentum.new - eta * momentum.gain}
     return {n: _text(w) for n, w in mix.items() if not w.is_zero}
 
 
-def _evaluate(recipe: Recipe, momentum: Momentum, name: str, held: Terms) -> str:
+def _evaluate(recipe: Recipe, momentum: RecipeMomentum, name: str, held: Terms) -> str:
     """Return the evaluation point with the old buffer written as `held` times the new one."""
     point = recipe.spec.evaluate
     assert point is not None

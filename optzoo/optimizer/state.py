@@ -29,7 +29,7 @@ from optzoo.optimizer.entries import (
     scalar,
     scalar_names,
 )
-from optzoo.optimizer.options import Momentum, check_options, is_number, plain
+from optzoo.optimizer.group_options import MomentumWord, check_options, is_number, plain
 from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision, arithmetic
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
@@ -189,7 +189,7 @@ class Loaded:
         missing = [k for k in (*knobs, "lr0", "total_steps", "mode") if k not in theirs]
         if missing:
             raise refusal(f"group {i} of the state lacks `{missing[0]}`")
-        check_options(self.recipe, Momentum.of(self.recipe).key, theirs)
+        check_options(self.recipe, MomentumWord.of(self.recipe).key, theirs)
         group = {key: plain(copy.deepcopy(value)) for key, value in theirs.items()}
         for name, knob in knobs.items():
             value = group[name]
@@ -203,7 +203,7 @@ class Loaded:
         if group["mode"] not in [view.name for view in self.their_recipe.program().views]:
             raise refusal(f"`mode` of group {i} is {group['mode']!r}, which is not a view")
         self._take_horizon(i, ours, group)
-        word = Momentum.of(self.recipe)
+        word = MomentumWord.of(self.recipe)
         for key in ("maximize", "capturable", word.key):  # older states lack them
             group.setdefault(key, ours.get(key))
         if word.names:

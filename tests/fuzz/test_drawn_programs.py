@@ -19,9 +19,9 @@ from drawn_engines import ENGINES as MORE
 from lockstep import largest_excess
 
 import optzoo
+from optzoo.engines import block_values as foreach_values
 from optzoo.engines import blocks as foreach_blocks
 from optzoo.engines import engine as engines
-from optzoo.engines import values as foreach_values
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "300"))
 CHUNK = 50

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.expressions import (
+from optzoo.engines.render.dialect import (
     INFIX,
     Dialect,
     Identifiers,
@@ -132,10 +132,10 @@ def render_c(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") ->
 
     Gradients may be stored narrower, see `TYPES`.
     """
-    return _Renderer(plan).render(dtype, grad_dtype)
+    return _CRenderer(plan).render(dtype, grad_dtype)
 
 
-class _Renderer:
+class _CRenderer:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         identifiers = Identifiers(TENSORS)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.expressions import (
+from optzoo.engines.render.dialect import (
     INFIX,
     Dialect,
     Identifiers,
@@ -58,10 +58,10 @@ class TritonSource:
 
 def render_triton(plan: Plan, dtype: str = "float32", grad_dtype: str = "float32") -> TritonSource:
     """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64"."""
-    return _Renderer(plan, dtype, grad_dtype).render()
+    return _TritonRenderer(plan, dtype, grad_dtype).render()
 
 
-class _Renderer:
+class _TritonRenderer:
     def __init__(self, plan: Plan, dtype: str, grad_dtype: str) -> None:
         self.plan, self.dtype, self.grad_dtype = plan, dtype, grad_dtype
         self.literals: dict[Fraction, str] = {}

@@ -52,7 +52,7 @@ def own_hyperparameters(recipe: Recipe, group: Mapping[str, Any]) -> dict[str, A
     """
     knobs = recipe.hyperparameters
     own = {key: plain(value) for key, value in group.items() if key in knobs}
-    momentum = Momentum.of(recipe)
+    momentum = MomentumWord.of(recipe)
     for key, value in group.items():
         if key in knobs or key in FIXED_KEYS or not isinstance(key, str):
             continue
@@ -77,7 +77,7 @@ def _misspelt(key: str, knobs: Iterable[str]) -> str | None:
 def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
     """Raise InputError for an option that would be passed over; one that is off is no option."""
     is_off = value is None or (not isinstance(value, list | tuple) and not value)
-    if is_off and not (key == "momentum" and Momentum.of(recipe).names and value is not None):
+    if is_off and not (key == "momentum" and MomentumWord.of(recipe).names and value is not None):
         return
     knobs = ", ".join(recipe.hyperparameters)
     raise InputError(
@@ -92,7 +92,7 @@ def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
 def check_options(recipe: Recipe, word: str, group: Mapping[str, Any]) -> None:
     """Raise InputError for an option that someone has put into a group since it was added.
 
-    `word` is the group's word for momentum, `Momentum.key`.
+    `word` is the group's word for momentum, `MomentumWord.key`.
     """
     knobs = recipe.hyperparameters
     for key in TORCH_OPTIONS:
@@ -116,7 +116,7 @@ def number(name: str, value: Any) -> float:
 
 
 @dataclass
-class Momentum:
+class MomentumWord:
     """torch's word for momentum in one group: `betas` or `momentum`, and what it stands for.
 
     `names` are the recipe's knobs that `betas` lists. A recipe that has `momentum` needs no other
@@ -130,7 +130,7 @@ class Momentum:
     seen: Any = field(default=None)
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Momentum:
+    def of(cls, recipe: Recipe) -> MomentumWord:
         """Return the word that fits a recipe."""
         knobs = recipe.hyperparameters
         if "momentum" in knobs:
