@@ -8,11 +8,11 @@ coefficients rounded to its dtype.
 from __future__ import annotations
 
 import torch
+from reference_run import ReferenceRun
 from rounding import Bounded, RoundingDomain
 from torch import Tensor
 
 from optzoo.engines.engine import Batch, engine_class
-from optzoo.interpreters.reference import ReferenceRun
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import run_scalars, run_step
 from optzoo.program.ir import Program

@@ -148,7 +148,7 @@ def swapped_order(spec: RecipeSpec, values: Mapping[str, float]) -> Mutant | Non
         return None
     normal = Name("preconditioned")
     if spec.order == "momentum_first":
-        fed = next(spec.buffers[n].input for n in _mixed_names(spec) if n in spec.buffers)
+        fed = next(spec.buffers[n].input for n in mixed_names(spec) if n in spec.buffers)
         old, new, order, fed_to_pre = fed, normal, "precondition_first", fed
     else:
         fed = pre.input if pre.input is not None else Name("grad")
@@ -175,7 +175,8 @@ def swapped_order(spec: RecipeSpec, values: Mapping[str, float]) -> Mutant | Non
     return Mutant(f"order: {order}", lower_recipe(swapped, overrides))
 
 
-def _mixed_names(spec: RecipeSpec) -> list[str]:
+def mixed_names(spec: RecipeSpec) -> list[str]:
+    """Return the tensors that the update mixes."""
     mix = spec.update.mix if isinstance(spec.update, UpdateSpec) else spec.update
     if isinstance(mix, dict):
         return [key.partition(".")[0] for key in mix]

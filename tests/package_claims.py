@@ -87,7 +87,7 @@ RIGHT = [
     Agreement("sgd_nesterov", TORCH, "SGD", fixed(renamed(**MOMENTUM), nesterov=True), **CLOCK),
     Agreement("adamw", TORCH, "AdamW", renamed(**ADAM), **CLOCK),
     Agreement(
-        *("nadam", TORCH, "NAdam"),
+        *("nadamw", TORCH, "NAdam"),
         fixed(renamed(**ADAM, momentum_decay="momentum_decay"), decoupled_weight_decay=True),
         **CLOCK,
     ),

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from oracles import LIVELY, ORACLES
+from oracles import ORACLES
 from oracles.base import Array, Oracle
-from oracles.variants import VARIANTS
 
 import optzoo
 from optzoo.files.shipped import recipes_dir
+from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Name, parse_expression
 
 STEPS = 50
 TOTAL_STEPS = 40
@@ -42,18 +44,25 @@ RECIPES = [path.stem for path in recipe_paths()]
 
 
 def oracle_class(name: str) -> type[Oracle]:
-    """Return the oracle of a shipped recipe."""
-    return VARIANTS[name][0] if name in VARIANTS else ORACLES[name]
+    """Return the oracle of a shipped recipe. Raises LookupError that says how to write one."""
+    if name not in ORACLES:
+        raise LookupError(
+            f'recipes/{name}.yaml has no oracle: write a class with `recipe = "{name}"` in a '
+            "module of tests/oracles/ (docs/extending.md)"
+        )
+    return ORACLES[name]
 
 
 def settings_of(name: str, kind: str, total_steps: int = TOTAL_STEPS) -> dict[str, float]:
     """Return all hyperparameters of a recipe: its `default` ones, or the oracle's `lively` ones."""
     if kind == "lively":
-        return dict(VARIANTS[name][1] if name in VARIANTS else LIVELY[name])
-    spec = optzoo.load_recipe(name).spec.hyperparameters
-    knobs = optzoo.load_recipe(name).hyperparameters
-    values = {key: knobs[key].default for key in spec}
-    return {key: float(total_steps) if v == "T" else float(v) for key, v in values.items()}
+        return dict(oracle_class(name).lively)
+    recipe, length = optzoo.load_recipe(name), {Name("T"): float(total_steps)}
+    defaults = {key: recipe.hyperparameters[key].default for key in recipe.spec.hyperparameters}
+    return {
+        key: evaluate(parse_expression(value), FloatDomain(), length)
+        for key, value in defaults.items()
+    }
 
 
 class WithLearningRate:

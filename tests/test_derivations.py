@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from exact_runs import STEPS, F, constant, moving, one, points, rationals
 from package_claims import WRONG
+from reference_run import ReferenceRun
 
 import optzoo
-from optzoo.description.decision import decide
-from optzoo.description.response import Response, matrix_rank
+from optzoo.description.response import Response, decide, matrix_rank
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.verdict import equivalence
-from optzoo.interpreters.reference import ReferenceRun
 
 ROOT = Path(__file__).parent.parent
 CLAIMS = ROOT / "tests" / "claims"

@@ -30,20 +30,16 @@ from problems import (
     TOTAL_STEPS,
     lr_factor,
     make_oracle,
+    oracle_class,
     settings_of,
     size_of,
 )
+from reference_run import ReferenceRun
 
 import optzoo
-from optzoo.interpreters.reference import ReferenceDomain, ReferenceRun
+from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import Call, num, walk
 from optzoo.program.ir import Program
-
-FURTHER = {
-    "accelerated_sgd": {"k": 0.4},  # the first decay is 0 for k >= 1
-    "accelerated_adamw_literal": {"delta": 0.95},  # line 7 reads delta nowhere else
-}
-"""Changes to the lively settings under which what those hide comes to light."""
 
 CRASHES = (ArithmeticError, ValueError, TypeError, KeyError)
 
@@ -93,20 +89,20 @@ def witness(
     name: str,
     settings: dict[str, float],
     schedule: str,
-    oracle_class: type[Oracle] | None = None,
+    oracle: type[Oracle] | None = None,
     texts: dict[str, str] | None = None,
 ) -> Witness:
     program = optzoo.load_recipe(name).program(**settings, **(texts or {}))
     elements = elements_for(program)
     rng = np.random.default_rng(11)
     start = rng.normal(size=elements)
-    oracle = make_oracle(name, start, settings, oracle_class)
+    run = make_oracle(name, start, settings, oracle)
     grads, lrs, points = [], [], []
     for step in range(STEPS):
         grads.append(size_of(step + 1) * rng.normal(size=elements) * 2 / math.sqrt(elements))
         lrs.append(settings.get("lr", 1.0) * lr_factor(schedule, step))
-        oracle.step(grads[-1], lrs[-1])
-        points.append((oracle.train_point(), oracle.eval_point()))
+        run.step(grads[-1], lrs[-1])
+        points.append((run.train_point(), run.eval_point()))
     return Witness(program, start, grads, lrs, points)
 
 
@@ -173,9 +169,9 @@ def attack(name: str) -> tuple[int, list[Mutant], list[Mutant]]:
     """Return the number of mutants of a recipe, those that change nothing, and the survivors."""
     settings = settings_of(name, "lively")
     seen = [witness(name, settings, schedule) for schedule in ("from_zero", "cosine")]
-    if name in FURTHER:
-        further = witness(name, {**settings, **FURTHER[name]}, "cosine")
-        seen.append(further)
+    further = oracle_class(name).further
+    if further:
+        seen.append(witness(name, {**settings, **further}, "cosine"))
     for one in seen:
         assert not is_caught(one.program, one), "the program itself"
     program = seen[0].program

@@ -234,12 +234,12 @@ def by_lr(s: dict, t: int, lr: float) -> float:
 
 DECAYS: dict[str, Callable[[dict, int, float], float]] = {
     **dict.fromkeys(["sgd", "adamw", "adamw_averaged", "adam_momentum_schedule"], by_lr),
-    **dict.fromkeys(["grokfast_adamw", "nadam", "mars", "mars_lion", "ademamix", "lion"], by_lr),
+    **dict.fromkeys(["grokfast_adamw", "nadamw", "mars", "mars_lion", "ademamix", "lion"], by_lr),
     **dict.fromkeys(["simplified_ademamix", "simplified_ademamix_unit_mass"], by_lr),
     **dict.fromkeys(["laprop", "accelerated_adamw", "signum"], by_lr),
     "adan": lambda s, t, lr: 1 / (1 + lr * s["weight_decay"]),
     "laprop_official": lambda s, t, lr: 1 - s["weight_decay"],
-    "adopt": lambda s, t, lr: 1.0 if t == 1 else by_lr(s, t, lr),
+    "adopt_decoupled": lambda s, t, lr: 1.0 if t == 1 else by_lr(s, t, lr),
     "adana": lambda s, t, lr: 1 - s["weight_decay"] * (lr / s["lr"]) / (1 + t / s["wd_ts"]),
 }
 

@@ -101,9 +101,9 @@ def test_k3_adopt_of_pytorch_optimizer() -> None:
     plain = fixed(renamed(**ADAM), weight_decouple=True)
     shifted = fixed(plain, clip_lambda=lambda step: (step - 1) ** 0.25)
     no_decay = {"weight_decay": 0.0}
-    assert largest_difference("adopt", make_koz("ADOPT", shifted), no_decay) <= 1e-12
-    assert largest_difference("adopt", make_koz("ADOPT", plain), no_decay) > 1e-3
-    first = largest_difference("adopt", make_koz("ADOPT", shifted), steps=1)
+    assert largest_difference("adopt_decoupled", make_koz("ADOPT", shifted), no_decay) <= 1e-12
+    assert largest_difference("adopt_decoupled", make_koz("ADOPT", plain), no_decay) > 1e-3
+    first = largest_difference("adopt_decoupled", make_koz("ADOPT", shifted), steps=1)
     assert first > 1e-3  # the first step only decays, and should do nothing
 
 
@@ -305,7 +305,7 @@ def test_h3_schedule_free_of_heavyball_after_a_step_with_lr_0(heavyball: dict) -
 
 def test_h4_adopt_of_heavyball(heavyball: dict, adopt_gradients: list) -> None:
     settings = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.9999, "eps": 1e-6, "weight_decay": 0.0}
-    oracle = make_oracle("adopt", np.zeros((4, 5)), 12, **settings)
+    oracle = make_oracle("adopt_decoupled", np.zeros((4, 5)), 12, **settings)
     for gradient in adopt_gradients:
         oracle.step(np.array(gradient), 1e-3)
     moved = np.abs(oracle.train_point()).max()

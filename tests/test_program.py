@@ -7,9 +7,9 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_run import ReferenceRun
 
 import optzoo
-from optzoo.interpreters.reference import ReferenceRun
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.check import check_program, intervals_of
 from optzoo.program.expressions import Name, parse_expression

@@ -14,7 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from problems import LATE, RECIPES, TOTAL_STEPS, gradients, settings_of, starts
+from problems import (
+    LATE,
+    RECIPES,
+    TOTAL_STEPS,
+    gradients,
+    oracle_class,
+    settings_of,
+    starts,
+)
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
@@ -365,13 +373,9 @@ def test_a_model_with_tied_weights_and_a_rare_expert_learns(name: str) -> None:
     # methods whose default lr is for other problems get one that suits this one
     lr = {"gradient": 0.3, "normalised": 0.03}
     kind = "gradient" if recipe.spec.preconditioner == "none" else "normalised"
-    options = {"lr": lr[kind]} if "lr" in recipe.spec.hyperparameters else {"eta": 0.2}
-    if "eta" not in recipe.spec.hyperparameters and "lr" not in options:
-        options = {"asgd_jain": {"delta": 0.2, "gamma": 0.4}, "mass": {"eta1": 0.2, "eta2": 0.15}}[
-            name
-        ]
-    if name.startswith("simplified_ademamix"):
-        options["lr"] /= 60 if name == "simplified_ademamix" else 1
+    usual = {"lr": lr[kind]} if "lr" in recipe.spec.hyperparameters else {"eta": 0.2}
+    options = oracle_class(name).learns_at or usual
+    assert options.keys() <= recipe.hyperparameters.keys(), "its oracle must say `learns_at`"
     opt = recipe.build(model.named_parameters(), total_steps=60, **options)
     assert len(opt.state) == 7
     unused = [p.detach().clone() for p in model.experts[1].parameters()]

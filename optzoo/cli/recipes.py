@@ -53,7 +53,7 @@ def _summarise(recipe: Recipe) -> dict[str, Any]:
 
     Bytes are for float32 parameters at the recipe's default hyperparameters.
     """
-    from optzoo.description.decision import decide
+    from optzoo.description.response import decide
     from optzoo.interpreters.cost import cost, storage_of
 
     spec, decision = recipe.spec, decide(recipe.trained_program(decays=False))

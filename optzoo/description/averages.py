@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from optzoo.description.symbolic_step import NoClosedForm, System, is_known
-from optzoo.description.symbols import ONE, ZERO, Symbols
+from optzoo.description.symbolic_step import NoClosedFormError, System, is_known
+from optzoo.description.symbols import Symbols
 from optzoo.description.verify import PASSES, STEPS, TRIES, Point
 from optzoo.interpreters.linear import Factor, Form, LinearDomain, run_linear
-from optzoo.interpreters.rational import Ratio, TooLong, bounded, combine, invert, multiply, negate
+from optzoo.interpreters.rational import ONE, ZERO
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, format_expression
 from optzoo.program.ir import GRAD, PARAM, Program, View
+from optzoo.program.ratios import Ratio, TooLongError, bounded, combine, invert, multiply, negate
 
 Kind = Literal["parameters", "average", "gradient step", "readout"]
 
@@ -47,7 +48,7 @@ def evaluated_points(program: Program, *, constant_lr: bool) -> list[EvaluatedPo
         with bounded():
             system = System.of(program, Symbols(program, constant_lr=constant_lr))
             return [_point(program, view, system, constant_lr) for view in views]
-    except (NoClosedForm, TooLong):
+    except (NoClosedFormError, TooLongError):
         return [_point(program, view, None, constant_lr) for view in views]
 
 

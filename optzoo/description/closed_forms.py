@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from optzoo.description.symbolic_step import NoClosedForm, System, is_known
-from optzoo.description.symbols import ONE, ZERO
+from optzoo.description.symbolic_step import NoClosedFormError, System, is_known
 from optzoo.interpreters.linear import Form
-from optzoo.interpreters.rational import Ratio, combine, invert, multiply, negate
+from optzoo.interpreters.rational import ONE, ZERO
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD
+from optzoo.program.ratios import Ratio, combine, invert, multiply, negate
 
 
 @dataclass(frozen=True)
-class Momentum:
+class ClosedMomentum:
     """One momentum: m_t = beta(t) m_{t-1} + g_t, which enters the step with weight eta(t)."""
 
     buffers: str
@@ -37,7 +37,7 @@ class Closed:
     first one another weight.
     """
 
-    momenta: tuple[Momentum, ...]
+    momenta: tuple[ClosedMomentum, ...]
     alpha: Ratio
     source: Name = GRAD
     first: int = 1
@@ -74,14 +74,14 @@ class _Solver:
                 continue
             assert isinstance(source, Name)
             if source.when != "prev" or source.id not in self.parts:
-                raise NoClosedForm(f"{name} is fed by {source}")
+                raise NoClosedFormError(f"{name} is fed by {source}")
             for mode, part in self.parts[source.id].items():
                 term = multiply(weight, shifted(part, -1))
                 fed[mode] = combine(fed.get(mode, ZERO), term)
             late = combine(late, multiply(weight, shifted(self.direct[source.id], -1)))
         if decay.is_zero:
             if fed or not late.is_zero:
-                raise NoClosedForm(f"{name} keeps nothing of its own")
+                raise NoClosedFormError(f"{name} keeps nothing of its own")
             self.parts[name], self.direct[name] = {}, gain
             return
         mixed = {mode: self._mixed(name, mode, weight, decay) for mode, weight in fed.items()}
@@ -90,7 +90,7 @@ class _Solver:
             gain = combine(gain, negate(multiply(part, self.modes[mode].gain)))
         gain = combine(gain, negate(direct))
         if gain.is_zero:
-            raise NoClosedForm(f"no gradient enters {name}")
+            raise NoClosedFormError(f"no gradient enters {name}")
         self.modes[name] = _Mode(decay, gain)
         self.parts[name] = {**mixed, name: ONE}
         self.direct[name] = direct
@@ -99,10 +99,10 @@ class _Solver:
         """Return how much of another mode a buffer holds; it must not move with the step."""
         gap = combine(self.modes[mode].decay, negate(decay))
         if gap.is_zero:
-            raise NoClosedForm(f"{name} decays as {mode} does")
+            raise NoClosedFormError(f"{name} decays as {mode} does")
         part = multiply(weight, invert(gap))
         if not all(self.system.symbols.is_steady(r) for r in (part, decay, gap)):
-            raise NoClosedForm(f"{mode} enters {name} with a weight that moves")
+            raise NoClosedFormError(f"{mode} enters {name} with a weight that moves")
         return part
 
     def readout(self, read: Form[Ratio]) -> tuple[dict[str, Ratio], Ratio]:
@@ -116,10 +116,10 @@ class _Solver:
                 alpha = combine(alpha, weight)
                 continue
             if source.id not in self.parts or (source.when == "now" and source == GRAD):
-                raise NoClosedForm(f"the step reads {source}")
+                raise NoClosedFormError(f"the step reads {source}")
             direct, before = self.direct[source.id], source.when == "prev"
             if before and not direct.is_zero:
-                raise NoClosedForm(f"the step reads the gradient before through {source}")
+                raise NoClosedFormError(f"the step reads the gradient before through {source}")
             alpha = combine(alpha, multiply(weight, direct))
             for name, part in self.parts[source.id].items():
                 mode = self.modes[name]
@@ -140,20 +140,20 @@ def _waits(name: str, form: Form[Ratio], pending: Collection[str], source: Name)
 def closed_form(system: System, read: Form[Ratio], source: Name = GRAD) -> Closed:
     """Solve the recurrences of a system for what `read` moves the parameter by.
 
-    Raises NoClosedForm when buffers feed one another in a way that cannot be taken apart, or when
-    a coefficient is not a rational function of named scalars.
+    Raises NoClosedFormError when buffers feed one another in a way that cannot be taken apart, or
+    if a coefficient is not a rational function of named scalars.
     """
     solver = _Solver(system, source)
     pending = {name: system.expanded(system.updates[name]) for name in system.relevant(read)}
     while pending:
         ready = [name for name, form in pending.items() if not _waits(name, form, pending, source)]
         if not ready:
-            raise NoClosedForm("buffers feed one another")
+            raise NoClosedFormError("buffers feed one another")
         for name in ready:
             solver.add(name, pending.pop(name))
     weights, direct = solver.readout(read)
     shifted = system.symbols.shifted
-    momenta: dict[Ratio, Momentum] = {}
+    momenta: dict[Ratio, ClosedMomentum] = {}
     for name, weight in weights.items():
         mode = solver.modes[name]
         beta = multiply(mode.decay, multiply(shifted(mode.gain, -1), invert(mode.gain)))
@@ -161,9 +161,9 @@ def closed_form(system: System, read: Form[Ratio], source: Name = GRAD) -> Close
         if beta in momenta:  # then m is the same, and the weights add
             twin = momenta[beta]
             eta, name = combine(twin.eta, eta), f"{twin.buffers}, {name}"
-        momenta[beta] = Momentum(name, beta, eta)
+        momenta[beta] = ClosedMomentum(name, beta, eta)
     kept = tuple(m for m in momenta.values() if not m.eta.is_zero)
     alpha = negate(direct)
     if not all(is_known(r) for r in (alpha, *(r for m in kept for r in (m.beta, m.eta)))):
-        raise NoClosedForm("a coefficient is not a rational function of named scalars")
+        raise NoClosedFormError("a coefficient is not a rational function of named scalars")
     return Closed(kept, alpha, source)

@@ -17,16 +17,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from optzoo.description.closed_forms import Closed
-from optzoo.description.decision import Decision, decide, reads_parameter
 from optzoo.description.formulas import Formulas, find_formulas, value_at
+from optzoo.description.response import Decision, decide, reads_parameter
 from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
-from optzoo.interpreters.rational import Ratio
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.program.ratios import Ratio
 from optzoo.recipe.next_values import with_present_values
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import check_lr_schedule, parse_lr_schedule
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from optzoo.description.averages import EvaluatedPoint
     from optzoo.description.nonlinear import Nonlinearity
     from optzoo.description.reductions import Reduction
-    from optzoo.description.weights import Nearest
-    from optzoo.description.window import Window
+    from optzoo.description.weights import Nearest, Window
 
 __all__ = ["Coefficients", "Decision", "Description", "Momentum", "decide", "describe"]
 
@@ -288,11 +287,11 @@ class Description:
 
         None without a closed form, or where it is too many steps or too far out to add up.
         """
-        from optzoo.description.weights import CannotFold, total_weight
+        from optzoo.description.weights import CannotFoldError, total_weight
 
         try:
             return total_weight(self, checked_step(t), max(t, self.total_steps))
-        except CannotFold:
+        except CannotFoldError:
             return None
 
     def nearest(self, t: int) -> Nearest | None:
@@ -300,7 +299,7 @@ class Description:
 
         The lags reach eight times as far back as the longest memory. None without a closed form.
         """
-        from optzoo.description.weights import LONGEST, CannotFold, nearest_form
+        from optzoo.description.weights import LONGEST, CannotFoldError, nearest_form
 
         found = self.formulas
         if found is None or t < found.outer.first + 2:
@@ -310,7 +309,7 @@ class Description:
         first = max(level.first for level in found.levels)
         try:
             return nearest_form(self, t, min(t - first, max(reach, 32), LONGEST // 2))
-        except CannotFold:
+        except CannotFoldError:
             return None
 
     @cached_property
@@ -336,7 +335,7 @@ class Description:
 
     def window(self, point: EvaluatedPoint, t: int) -> Window:
         """Return how far an averaged point reaches back after step t."""
-        from optzoo.description.window import window_at
+        from optzoo.description.weights import window_at
 
         assert point.weight is not None
         return window_at(self, point.weight, checked_step(t))

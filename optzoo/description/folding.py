@@ -8,15 +8,13 @@ imported here and nowhere above, so that a table without such scalars never pays
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optzoo.description.recurrences import affine_parts, running_max_of
-from optzoo.program.arithmetic import PI
+from optzoo.interpreters.arrays import ArrayDomain, long
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import ONE, ZERO, Expr, Name, names_in
 
@@ -30,76 +28,8 @@ Array = Any
 """A numpy array of long doubles, one element per step of a chunk; or one long double."""
 
 
-class CannotFold(Exception):  # noqa: N818
+class CannotFoldError(Exception):
     """A recurrence that is neither linear in its previous value nor a maximum."""
-
-
-def long(value: Decimal) -> Array:
-    """Return the nearest long double."""
-    return np.longdouble(str(value))
-
-
-def _half_life(start: Array, end: Array, fraction: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(start > 0, (1 - fraction) / np.log(start), 0)
-        inverse = inverse + np.where(end > 0, fraction / np.log(end), 0)
-        value = np.where(inverse != 0, np.exp(1 / inverse), 0)
-    return np.where(fraction <= 0, start, np.where(fraction >= 1, end, value))
-
-
-def _ratio(a: Array, b: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(b != 0, a / b, 0)
-
-
-def _pow(base: Array, exponent: Array) -> Array:
-    if np.ndim(exponent) == 0 and exponent in (1, 2):
-        return base if exponent == 1 else base * base
-    if np.ndim(base) == 0 and base > 0:
-        return np.exp(exponent * np.log(base))
-    return np.power(base, exponent)
-
-
-def _least(*args: Array) -> Array:
-    return args[0] if len(args) == 1 else np.minimum(args[0], _least(*args[1:]))
-
-
-def _largest(*args: Array) -> Array:
-    return args[0] if len(args) == 1 else np.maximum(args[0], _largest(*args[1:]))
-
-
-_RULES: dict[str, Callable[..., Array]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "neg": np.negative,
-    "pow": _pow,
-    "square": np.square,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "sign": np.sign,
-    "min": _least,
-    "max": _largest,
-    "exp": np.exp,
-    "log": np.log,
-    "cospi": lambda a: np.cos(long(PI) * a),
-    "ratio": _ratio,
-    "positive": lambda a: np.where(a > 0, np.longdouble(1), np.longdouble(0)),
-    "half_life": _half_life,
-}
-
-
-class ArrayDomain:
-    """Scalars as arrays over steps, in long double."""
-
-    def number(self, value: Fraction) -> Array:
-        """Return a long double, rounded once from the quotient."""
-        return np.longdouble(str(value.numerator)) / np.longdouble(str(value.denominator))
-
-    def apply(self, op: str, args: Sequence[Array]) -> Array:
-        """Apply a scalar operation element by element."""
-        return _RULES[op](*args)
 
 
 class Folding:
@@ -118,7 +48,7 @@ class Folding:
         self.chunks: dict[int, _Chunk] = {}
 
     def value(self, name: Name, t: int) -> Decimal:
-        """Return a scalar at step t. Raises CannotFold for recurrences of another kind."""
+        """Return a scalar at step t. Raises CannotFoldError for recurrences of another kind."""
         wanted, place = divmod(t - 1, CHUNK)
         with np.errstate(all="ignore"):  # whoever asks for a value sees that it is none
             for k in range(len(self.starts) - 1, wanted + 1):
@@ -162,7 +92,7 @@ class _Chunk:
         """Return the values of a scalar, one per step."""
         if name not in self.known:
             if name in self.pending:
-                raise CannotFold(name)
+                raise CannotFoldError(name)
             self.pending.add(name)
             self.known[name] = self._computed(name)
         return np.broadcast_to(self.known[name], (CHUNK,))
@@ -171,7 +101,7 @@ class _Chunk:
         if name.when == "prev":
             now = Name(name.id)
             if now not in self.start:
-                raise CannotFold(name)
+                raise CannotFoldError(name)
             return np.concatenate([[self.start[now]], self.array(now)[:-1]])
         if name.id == "lr":
             return long(self.table.base_lr) * self._evaluated(self.table.lr_factor)
@@ -193,7 +123,7 @@ class _Chunk:
             return np.maximum(np.maximum.accumulate(array), start)
         parts = affine_parts(expr, name.prev)
         if parts is None:
-            raise CannotFold(name)
+            raise CannotFoldError(name)
         if parts[1] == ZERO and start == 0:
             return start
         a, c = (np.broadcast_to(self._evaluated(part), (CHUNK,)) for part in parts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.decision import DECISION_STEPS
+from optzoo.description.response import DECISION_STEPS
 from optzoo.interpreters.equations import Printer, debiasing, printer_for
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs

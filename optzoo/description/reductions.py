@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from optzoo.description.decision import decide
+from optzoo.description.response import decide
 from optzoo.errors import InputError
 from optzoo.recipe.recipe import Recipe
 

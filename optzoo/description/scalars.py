@@ -191,13 +191,13 @@ class ScalarTable:
         return self._folding
 
     def _folded(self, name: Name, t: int) -> Decimal:
-        from optzoo.description.folding import CannotFold
+        from optzoo.description.folding import CannotFoldError
 
         try:
             if t > LONGEST_FOLD:
-                raise CannotFold(name)
+                raise CannotFoldError(name)
             return self.folding().value(name, t)
-        except CannotFold:
+        except CannotFoldError:
             if t <= LONGEST_WALK:
                 return self._walk(t)[name]
         limit = LONGEST_FOLD if t > LONGEST_FOLD else LONGEST_WALK

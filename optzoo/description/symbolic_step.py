@@ -9,18 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from optzoo.description.symbols import ONE, SymbolDomain, Symbols
+from optzoo.description.symbols import Symbols
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
-from optzoo.interpreters.rational import Atom, Ratio, atom_ratio, combine, multiply, negate
+from optzoo.interpreters.rational import ONE, SymbolDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.ratios import Atom, Ratio, atom_ratio, combine, multiply, negate
 
 UNKNOWN = Atom("?")
 """What a coefficient depends on that has no name and is no rational function."""
 
 
-class NoClosedForm(Exception):  # noqa: N818
+class NoClosedFormError(Exception):
     """The program has no closed form of the kind that is looked for."""
 
 
@@ -60,9 +61,9 @@ class System:
 
     @classmethod
     def of(cls, program: Program, symbols: Symbols, fresh: Name | None = None) -> System:
-        """Run one step. Raises NoClosedForm when it is not linear, or not the same everywhere."""
+        """Run one step. Raises NoClosedFormError where it is not linear, or not always the same."""
         if any(s.init == "param" for s in program.tensor_states):
-            raise NoClosedForm("a buffer starts as a copy of the parameter")
+            raise NoClosedFormError("a buffer starts as a copy of the parameter")
         buffers = {s.name for s in program.tensor_states}
         opaque: set[str] = set()
         while True:  # a buffer fed by what is not linear is not linear in the next step either
@@ -72,7 +73,7 @@ class System:
                 break
             opaque |= found
         if not isinstance(values[PARAM], Form):
-            raise NoClosedForm("the parameter is not linear in the gradients")
+            raise NoClosedFormError("the parameter is not linear in the gradients")
         after = {**symbols.values, **{Name(n): Form({Name(n): ONE}) for n in buffers - opaque}}
         after |= {Name(n): values[Name(n)] for n in opaque}
         after[PARAM] = Form({})

@@ -7,14 +7,17 @@ written out too. Steady is what has the same value at every step; whether `lr` i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from optzoo.description.recurrences import affine_parts, running_max_of
-from optzoo.interpreters.rational import (
+from optzoo.interpreters.rational import ONE, NotRationalFunctionError, SymbolDomain, symbolic_power
+from optzoo.program.check import intervals_of
+from optzoo.program.domain import evaluate
+from optzoo.program.expressions import Expr, Name, names_in
+from optzoo.program.ir import CLOCK_INPUTS, Line, Program
+from optzoo.program.ratios import (
     STEP,
     Atom,
     Ratio,
@@ -27,105 +30,6 @@ from optzoo.interpreters.rational import (
     power,
     substitute,
 )
-from optzoo.program.check import intervals_of
-from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Expr, Name, format_number, names_in
-from optzoo.program.ir import CLOCK_INPUTS, Line, Program
-
-ZERO, ONE = constant_ratio(0), constant_ratio(1)
-LARGEST_EXPONENT = 8
-LONGEST_FORMULA = 400
-"""Terms that a formula would have with everything multiplied out; no person reads a longer one."""
-MAX_BITS = 1 << 12
-"""Size of the integers in a formula."""
-
-
-class NotRational(ArithmeticError):  # noqa: N818
-    """An operation that is no rational function of its arguments."""
-
-
-class SymbolDomain:
-    """Scalars as rational functions; `unknown`, if given, stands for what is none.
-
-    `positive` are values known to be above 0, `steady` names that have one value at every step:
-    only those have a power with the exponent t.
-    """
-
-    def __init__(
-        self,
-        steady: Collection[str],
-        unknown: Ratio | None = None,
-        positive: frozenset[Ratio] = frozenset(),
-    ) -> None:
-        self.steady, self.unknown, self.positive = steady, unknown, positive
-
-    def number(self, value: Fraction) -> Ratio:
-        """Return a number."""
-        return constant_ratio(value)
-
-    def apply(self, op: str, args: Sequence[Ratio]) -> Ratio:
-        """Apply an operation; NotRational when the result is no rational function, or too long."""
-        if all(map(_is_short, args)):
-            result = self._applied(op, args)
-            if result is not None and _is_short(result):
-                return result
-        if self.unknown is not None:
-            return self.unknown
-        raise NotRational(op)
-
-    def _applied(self, op: str, args: Sequence[Ratio]) -> Ratio | None:
-        match op:
-            case "add":
-                return combine(args[0], args[1])
-            case "sub":
-                return combine(args[0], negate(args[1]))
-            case "mul":
-                return multiply(args[0], args[1])
-            case "neg":
-                return negate(args[0])
-            case "square":
-                return power(args[0], 2)
-            case "div" | "ratio" if not args[1].is_zero:
-                return multiply(args[0], invert(args[1]))
-            case "positive" if args[0] in self.positive:
-                return ONE
-            case "pow":
-                return symbolic_power(args[0], args[1], self.steady)
-        return None
-
-
-def _is_short(ratio: Ratio) -> bool:
-    exponent = sum(abs(k) for _, k in ratio.factors)
-    if exponent > LONGEST_FORMULA or _bits(ratio.scale) > MAX_BITS:
-        return False
-    numbers = (c for p, _ in ratio.factors for _, c in p.terms)
-    terms = math.prod(len(p.terms) ** abs(k) for p, k in ratio.factors)
-    return terms <= LONGEST_FORMULA and all(_bits(c) <= MAX_BITS for c in numbers)
-
-
-def _bits(value: Fraction) -> int:
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
-
-
-def symbolic_power(base: Ratio, exponent: Ratio, steady: Collection[str]) -> Ratio | None:
-    """Return a whole power, or a steady name or number to the power t + n; None for the rest."""
-    number = exponent.constant
-    if number is not None and number.denominator == 1 and abs(number) <= LARGEST_EXPONENT:
-        return None if base.is_zero and number < 0 else power(base, int(number))
-    shift = combine(exponent, negate(atom_ratio(STEP))).constant
-    name = _base_name(base, steady)
-    if shift is None or shift.denominator != 1 or abs(shift) > LARGEST_EXPONENT or name is None:
-        return None
-    return multiply(atom_ratio(Atom(name, power=True)), power(base, int(shift)))
-
-
-def _base_name(base: Ratio, steady: Collection[str]) -> str | None:
-    if base.constant is not None:
-        return format_number(base.constant) if base.constant > 0 else None
-    for atom in base.atoms:
-        if atom.name in steady and not atom.offset and not atom.power and base == atom_ratio(atom):
-            return atom.name
-    return None
 
 
 class Symbols:
@@ -197,7 +101,7 @@ class Symbols:
             value = self._evaluated(line.expr)
             if name.id not in self.inits or self._is_written_out(value):
                 return value
-        except NotRational:
+        except NotRationalFunctionError:
             pass
         self.named.add(name.id)
         reads = list(names_in(line.expr))
@@ -211,7 +115,7 @@ class Symbols:
         return value
 
     def _solved(self, line: Line) -> Ratio:
-        """Return a running scalar that runs on something steady. NotRational for all others."""
+        """Return a scalar that runs on something steady; NotRationalFunctionError for others."""
         name, start = line.target, self.inits.get(line.target.id)
         assert isinstance(start, Fraction)
         largest = running_max_of(line.expr, name)
@@ -220,18 +124,18 @@ class Symbols:
             low = self.intervals[name].low if name in self.intervals else None
             if self.is_steady(value) and (start == 0 and low is not None and low >= 0):
                 return value
-            raise NotRational(name)
+            raise NotRationalFunctionError(name)
         parts = affine_parts(line.expr, name.prev)
         if parts is None:
-            raise NotRational(name)
+            raise NotRationalFunctionError(name)
         a, c = (self._evaluated(part) for part in parts)
         if not (self.is_steady(a) and self.is_steady(c)):
-            raise NotRational(name)
+            raise NotRationalFunctionError(name)
         first = constant_ratio(start)
         if a == ONE:
             return combine(first, multiply(atom_ratio(STEP), c))
         left = symbolic_power(a, atom_ratio(STEP), self.steady)
         if left is None:
-            raise NotRational(name)
+            raise NotRationalFunctionError(name)
         mass = multiply(combine(ONE, negate(left)), invert(combine(ONE, negate(a))))
         return combine(multiply(left, first), multiply(c, mass))

@@ -15,10 +15,10 @@ from typing import Any
 from optzoo.description.closed_forms import Closed
 from optzoo.interpreters.linear import Form, LinearDomain, run_linear
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
-from optzoo.interpreters.rational import Atom, Ratio, value_of
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
+from optzoo.program.ratios import Atom, Ratio, value_of
 
 STEPS = 10
 LATEST_START = 7
@@ -58,7 +58,7 @@ class Point:
 
         Raises ZeroDivisionError where it has none, LookupError for a step that was not run.
         """
-        return Fraction(value_of(ratio, _At(self, t)))
+        return Fraction(value_of(ratio, _AtPoint(self, t)))
 
     def responses(self, source: Name) -> tuple[Rows, Rows]:
         """Return what the source moves the parameter by, and what gradients move the source by."""
@@ -76,7 +76,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class _At:
+class _AtPoint:
     point: Point
     t: int
 

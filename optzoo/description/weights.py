@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optzoo.description.closed_forms import Closed
-from optzoo.description.folding import CannotFold, Folding, scan
-from optzoo.interpreters.rational import Atom, Ratio, value_of
+from optzoo.description.folding import CannotFoldError, Folding, scan
+from optzoo.description.formulas import value_at
 from optzoo.program.expressions import Name
+from optzoo.program.ratios import Atom, Ratio, value_of
 
 if TYPE_CHECKING:
     from optzoo.description.description import Description
+
 
 Array = Any
 """A numpy array of float64, one element per step or per lag."""
@@ -57,7 +59,7 @@ class _Steps:
 def series(description: Description, ratio: Ratio, low: int, high: int) -> Array:
     """Return the values of a formula at the steps from `low` to `high`; 0 where it is 0/0.
 
-    Raises CannotFold for scalars that cannot be followed in arrays.
+    Raises CannotFoldError for scalars that cannot be followed in arrays.
     """
     with np.errstate(all="ignore"):
         values = value_of(ratio, _Steps(description.scalars.folding(), low, high))
@@ -196,4 +198,54 @@ def _least(function: Callable[[float], float], low: float, high: float) -> float
     return (low + high) / 2
 
 
-__all__ = ["CannotFold", "Level", "Nearest", "nearest_form", "series", "total_weight", "weights_in"]
+__all__ = [
+    "CannotFoldError",
+    "Level",
+    "Nearest",
+    "nearest_form",
+    "series",
+    "total_weight",
+    "weights_in",
+]
+
+
+MOST_SQUARES = 1 << 17
+"""The last step for which the sum of squared weights is formed."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """An average after step t.
+
+    `newest` is the weight of the newest iterate; `steps` = 1/newest, as many as a plain mean with
+    that weight covers; `effective` = 1/sum of squared weights, None beyond `MOST_SQUARES` steps
+    and where the weights cannot be followed in arrays.
+    """
+
+    t: int
+    newest: float
+    steps: float
+    effective: float | None
+
+
+def window_at(description: Description, weight: Ratio, t: int) -> Window:
+    """Return how far an average reaches back after step t."""
+    try:
+        newest = float(series(description, weight, t, t)[0])
+        weights = None if t > MOST_SQUARES else iterate_weights(description, weight, t)
+    except CannotFoldError:  # a weight of a step that is not followed over many at once
+        newest, weights = float(value_at(weight, description.scalars, t)), None
+    steps = 1 / newest if newest else float("inf")
+    with np.errstate(over="ignore"):
+        effective = None if weights is None else float(1 / np.sum(weights**2))
+    return Window(t, newest, steps, effective)
+
+
+def iterate_weights(description: Description, weight: Ratio, t: int) -> Any:
+    """Return what the start and the iterates after steps 1, ..., t weigh, a numpy array.
+
+    They sum to 1; the start counts for nothing when w_1 is 1.
+    """
+    w = np.append(1.0, series(description, weight, 1, t))
+    kept = np.append(1 - w[1:], 1.0)
+    return w * np.cumprod(kept[::-1])[::-1]

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from optzoo.engines.block_values import BlockDomain, Operand, handed_over, settled
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
-from optzoo.engines.values import BlockDomain, Operand, handed_over, settled
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
@@ -65,7 +65,7 @@ class Piece:
             torch._foreach_copy_(self.homes, self.parts)
 
 
-class Walk:
+class BlockWalk:
     """How one batch is cut: `large` tensors into blocks, small ones together into `packs`."""
 
     def __init__(self, batch: Batch, block: int) -> None:
@@ -142,7 +142,7 @@ class BlockStep:
         block = BLOCK * min(torch.get_num_threads(), MOST_THREADS)
         walk = batch.memo.get("walk")
         if walk is None or not walk.fits(batch, block):
-            walk = batch.memo["walk"] = Walk(batch, block)
+            walk = batch.memo["walk"] = BlockWalk(batch, block)
         plan = self.plan
         known = {name: evaluate(expr, _FLOATS, scalars) for name, expr in plan.coefficients}
         norms: dict[Name, list[float]] = {}

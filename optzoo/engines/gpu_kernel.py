@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optzoo.engines.block_values import BlockDomain, settled
 from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
 from optzoo.engines.kernel import Filled, common_dtype, random_keys
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.triton import render_triton
-from optzoo.engines.values import BlockDomain, settled
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name

@@ -17,9 +17,7 @@ from typing import Any, Literal
 from optzoo.equivalence.switches import LOOKAHEAD, MOST_STEPS, switching_walks
 from optzoo.equivalence.trajectory import (
     Course,
-    Point,
     Trajectory,
-    Walk,
     draw_course,
     follow,
     lr_rule,
@@ -31,6 +29,7 @@ from optzoo.interpreters.reference import DIGITS, ReferenceDomain
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.program.walk import Point, Walk
 from optzoo.recipe.recipe import Recipe
 
 STEPS = 10

@@ -41,7 +41,7 @@ MAX_RUNS = 3_000
 Vector = npt.NDArray[np.float64]
 
 
-class OutOfRuns(Exception):  # noqa: N818
+class OutOfRunsError(Exception):
     """The search has taken long enough."""
 
 
@@ -102,7 +102,7 @@ class Fit:
         """Return the distances of all points, relative to the left recipe's largest move."""
         self.runs += self.run_cost
         if self.runs > MAX_RUNS:
-            raise OutOfRuns
+            raise OutOfRunsError
         exact = {n: Fraction(v) for n, v in {**values, **self.held}.items()}
         program = self.program.with_values(exact)
         rows = []

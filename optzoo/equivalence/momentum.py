@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from optzoo.equivalence.terms import ONE_TERM, ZERO_TERM, Terms, TermsDomain, terms_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.linear import Form, LinearDomain
+from optzoo.interpreters.terms import ONE_TERM, ZERO_TERM, Terms, TermsDomain, terms_of
 from optzoo.program.expressions import (
     ZERO,
     Expr,
@@ -31,7 +31,7 @@ from optzoo.recipe.schema import RecipeSpec, SignalSpec, UpdateSpec
 GRAD, OLD_GRAD, PREPARED = Name("grad"), Name("grad", "prev"), Name("preconditioned")
 
 
-class CannotConvert(InputError):  # noqa: N818
+class ConversionError(InputError):
     """The recipe has no such form, and why."""
 
     def __init__(self, recipe: Recipe, why: str, hint: str | None = None) -> None:
@@ -40,7 +40,7 @@ class CannotConvert(InputError):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Momentum:
+class RecipeMomentum:
     """x := decay * x.prev + gain * source; the step reads old * x.prev + new * source.
 
     `states` are the names whose combination x is.
@@ -91,7 +91,7 @@ def _linear_forms(recipe: Recipe) -> dict[Name, Any]:
             lines[Name(name)] = signal
     for name, buffer in spec.buffers.items():
         if buffer.init != "zeros":
-            raise CannotConvert(recipe, f"`{name}` starts at {buffer.init}, not at zero")
+            raise ConversionError(recipe, f"`{name}` starts at {buffer.init}, not at zero")
         old = Name(name, "prev")
         fed = mul(buffer.gain, buffer.input)
         lines[Name(name)] = add(mul(buffer.decay, old), fed)
@@ -122,13 +122,13 @@ def _form(recipe: Recipe, expr: Expr, values: dict[Name, Any]) -> Form[Terms]:
         elif name not in known:
             why = f"`{name}` is clipped or not linear, and its momentum reads it"
             hint = "the form holds while no clip acts; remove the clip from a copy of the recipe"
-            raise CannotConvert(recipe, why, hint)
+            raise ConversionError(recipe, why, hint)
     domain: LinearDomain[Terms] = LinearDomain(TermsDomain())
     value = domain.read(expr, known)
     if isinstance(value, Terms) and value.is_zero:
         return Form({})
     if domain.gains or not isinstance(value, Form):
-        raise CannotConvert(recipe, f"`{format_expression(expr)}` is not linear in the gradients")
+        raise ConversionError(recipe, f"`{format_expression(expr)}` is not linear in the gradients")
     return Form({k: v for k, v in value.terms.items() if not v.is_zero})
 
 
@@ -149,8 +149,8 @@ def mix_of(spec: RecipeSpec) -> Expr:
     return total
 
 
-def read_momentum(recipe: Recipe) -> Momentum | None:
-    """Return the one momentum of a recipe; None when it has none. Raises CannotConvert."""
+def read_momentum(recipe: Recipe) -> RecipeMomentum | None:
+    """Return the one momentum of a recipe; None when it has none. Raises ConversionError."""
     values = _linear_forms(recipe)
     step = _form(recipe, mix_of(recipe.spec), values)
     sources = [n for n in (GRAD, PREPARED) if n in step.terms] or [GRAD]
@@ -164,17 +164,17 @@ def read_momentum(recipe: Recipe) -> Momentum | None:
     other = set(step.terms) - set(read) - {source}
     if other:
         names = ", ".join(f"`{n}`" for n in sorted(map(str, other)))
-        raise CannotConvert(recipe, f"the step also reads {names}")
+        raise ConversionError(recipe, f"the step also reads {names}")
     if not read:
         return None
     pivot = next((n for n in read if n != OLD_GRAD), OLD_GRAD)
     if OLD_GRAD in read and recipe.spec.grad_prev_init != "zeros":
-        raise CannotConvert(recipe, "`grad.prev` starts at the first gradient, not at zero")
+        raise ConversionError(recipe, "`grad.prev` starts at the first gradient, not at zero")
     combination = {n: ONE_TERM if n == pivot else w.over(read[pivot]) for n, w in read.items()}
     decay, gain = _one_recurrence(recipe, combination, system, pivot, source)
     states_read = tuple(str(n) for n in read)
     new = step.terms.get(source, ZERO_TERM)
-    return Momentum(source, decay, gain, read[pivot], new, states_read)
+    return RecipeMomentum(source, decay, gain, read[pivot], new, states_read)
 
 
 def _one_recurrence(
@@ -187,7 +187,7 @@ def _one_recurrence(
     """Return d and gain with x := d x.prev + gain * source, x the combination. Or refuse."""
     count = len(combination)
     if not all(never_moves(recipe, w) for w in combination.values()):
-        raise CannotConvert(recipe, f"{count} momenta are mixed with weights that move")
+        raise ConversionError(recipe, f"{count} momenta are mixed with weights that move")
     total: dict[Name, Terms] = {}
     for state, weight in combination.items():
         for name, value in system[state].terms.items():
@@ -198,8 +198,8 @@ def _one_recurrence(
     decay = total.get(pivot, ZERO_TERM)
     for name in set(total) | set(combination):
         if name not in combination and not total[name].is_zero:
-            raise CannotConvert(recipe, f"its momentum also depends on `{name}`")
+            raise ConversionError(recipe, f"its momentum also depends on `{name}`")
         apart = total.get(name, ZERO_TERM) - decay * combination.get(name, ZERO_TERM)
         if not apart.is_zero:
-            raise CannotConvert(recipe, f"it has {count} momenta of different decay")
+            raise ConversionError(recipe, f"it has {count} momenta of different decay")
     return decay, gain

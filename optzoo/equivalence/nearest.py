@@ -30,7 +30,7 @@ _REALS = RealDomain()
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestSimplified:
     """Hyperparameters of simplified_ademamix, and how far its impulse response is.
 
     `error` is the sum over lags of the absolute difference, over the sum of absolute weights, at
@@ -74,7 +74,7 @@ def impulse_response(program: Program, total_steps: int, lags: int = LAGS) -> li
 
 def nearest_simplified(
     recipe: Recipe, total_steps: int, *, batch_tokens: int | None = None
-) -> Nearest:
+) -> NearestSimplified:
     """Return the nearest Simplified-AdEMAMix.
 
     `batch_tokens` sets alpha and lr by the rules of the authors' README instead: alpha is 100 at
@@ -116,7 +116,7 @@ def nearest_simplified(
     tail = eta * beta**LAGS / (1 - beta)
     apart += abs(eta - values["lr"]) / eta * tail
     short = {n: _short(v) for n, v in values.items()}
-    return Nearest(short, apart / (sum(map(abs, weights)) + tail))
+    return NearestSimplified(short, apart / (sum(map(abs, weights)) + tail))
 
 
 def _float(knobs: Mapping[str, Any], name: str) -> float | None:

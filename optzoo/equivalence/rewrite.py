@@ -14,15 +14,15 @@ from typing import Any
 import yaml
 
 from optzoo.equivalence.momentum import (
-    CannotConvert,
-    Momentum,
+    ConversionError,
+    RecipeMomentum,
     folded,
     mix_of,
     never_moves,
     read_momentum,
 )
-from optzoo.equivalence.terms import ONE_TERM, Terms, TooLong, terms_of
 from optzoo.errors import InputError
+from optzoo.interpreters.terms import ONE_TERM, Terms, terms_of
 from optzoo.program.expressions import (
     ONE,
     Expr,
@@ -33,6 +33,7 @@ from optzoo.program.expressions import (
     names_in,
     substitute,
 )
+from optzoo.program.ratios import TooLongError
 from optzoo.recipe.lower import constant_value
 from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
@@ -42,14 +43,14 @@ def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:
     """Return a recipe of the form of Eq. (1) that moves as `recipe` does.
 
     `drop_clips` leaves clips out of the signals first: then it does so while no clip acts. Raises
-    CannotConvert with the reason where there is no such form, or none is known.
+    ConversionError with the reason where there is no such form, or none is known.
     """
     if drop_clips:
         recipe = without_clips(recipe)
     try:
         return _rewritten(recipe)
-    except TooLong:
-        raise CannotConvert(recipe, "its coefficients are too long to be written out") from None
+    except TooLongError:
+        raise ConversionError(recipe, "its coefficients are too long to be written out") from None
 
 
 def _rewritten(recipe: Recipe) -> Recipe:
@@ -66,7 +67,7 @@ def _rewritten(recipe: Recipe) -> Recipe:
         return parse_recipe(_yaml(_ordered(data)), f"{data['name']}.yaml")
     except InputError as error:
         why = error.diagnostics[0].message
-        raise CannotConvert(recipe, f"what would be written is no legal recipe: {why}") from None
+        raise ConversionError(recipe, f"what would be written is no legal recipe: {why}") from None
 
 
 def _is_zero_beta(recipe: Recipe) -> bool:
@@ -82,11 +83,11 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     momentum = read_momentum(recipe)
     _check_other_readers(recipe)
     if momentum is None:
-        raise CannotConvert(
+        raise ConversionError(
             recipe, "its step reads no past gradient", "it is plain (preconditioned) descent"
         )
     if momentum.decay.is_zero:
-        raise CannotConvert(recipe, "its momentum does not decay, it only remembers one gradient")
+        raise ConversionError(recipe, "its momentum does not decay, it only remembers one gradient")
     name = _free_name(data, "m")
     scales = never_moves(recipe, momentum.gain)
     gain = ONE_TERM if scales else momentum.gain
@@ -125,7 +126,7 @@ def _check_other_readers(recipe: Recipe) -> None:
         expr = pending.pop()
         for name in () if expr is None else names_in(expr):
             if name.id in spec.buffers:
-                raise CannotConvert(recipe, f"its preconditioner reads `{name}`")
+                raise ConversionError(recipe, f"its preconditioner reads `{name}`")
             if name.id in spec.signals and name.id not in seen:
                 seen.add(name.id)
                 signal = spec.signals[name.id]
@@ -164,14 +165,14 @@ def _narrowed(data: dict[str, Any], divisor: Terms) -> dict[str, Any]:
     return data
 
 
-def _read(momentum: Momentum, name: str, source: str, held: Terms) -> dict[str, Any]:
+def _read(momentum: RecipeMomentum, name: str, source: str, held: Terms) -> dict[str, Any]:
     """Return the weights of the new momentum and of the gradient in the step."""
     eta = momentum.old.over(momentum.decay)
     mix = {name: eta * held, source: momentum.new - eta * momentum.gain}
     return {n: _text(w) for n, w in mix.items() if not w.is_zero}
 
 
-def _evaluate(recipe: Recipe, momentum: Momentum, name: str, held: Terms) -> str:
+def _evaluate(recipe: Recipe, momentum: RecipeMomentum, name: str, held: Terms) -> str:
     """Return the evaluation point with the old buffer written as `held` times the new one."""
     point = recipe.spec.evaluate
     assert point is not None
@@ -179,7 +180,7 @@ def _evaluate(recipe: Recipe, momentum: Momentum, name: str, held: Terms) -> str
     read = {n.id for n in names_in(point)} & set(recipe.spec.buffers)
     if read - olds or (read and len(olds) > 1):
         names = ", ".join(f"`{n}`" for n in sorted(read))
-        raise CannotConvert(recipe, f"its evaluation point reads {names}")
+        raise ConversionError(recipe, f"its evaluation point reads {names}")
     new = mul(held.expr(), Name(name))
     return format_expression(substitute(point, lambda n: new if n.id in read else None))
 
@@ -191,10 +192,10 @@ def _averaged(recipe: Recipe) -> dict[str, Any]:
     assert rule is not None
     assert rule.beta is not None
     if spec.buffers:
-        raise CannotConvert(recipe, "momentum in the step and the averaging make two momenta")
+        raise ConversionError(recipe, "momentum in the step and the averaging make two momenta")
     is_first = spec.order == "precondition_first" or spec.preconditioner == "none"
     if not is_first:
-        raise CannotConvert(
+        raise ConversionError(
             recipe,
             "the preconditioner acts on the step that is averaged, not on the gradient",
             "write it with `order: precondition_first`, which is the same without momentum",
@@ -202,15 +203,15 @@ def _averaged(recipe: Recipe) -> dict[str, Any]:
     if decay is not None and (decay.at != "param" or decay.kind not in ("coupled", "decoupled")):
         amount = terms_of(folded(recipe, decay.amount))
         if not amount.is_zero:
-            raise CannotConvert(recipe, "its weight decay does not act at the gradient point")
+            raise ConversionError(recipe, "its weight decay does not act at the gradient point")
     if not never_moves(recipe, terms_of(rule.beta)):
-        raise CannotConvert(recipe, "beta of its averaging moves")
+        raise ConversionError(recipe, "beta of its averaging moves")
     update = spec.update if isinstance(spec.update, UpdateSpec) else UpdateSpec(mix=spec.update)
     if update.clip_norm is not None or update.clip_value is not None:
         hint = "the form holds while no clip acts: --drop-clips"
-        raise CannotConvert(recipe, "its step is clipped before it is averaged", hint)
+        raise ConversionError(recipe, "its step is clipped before it is averaged", hint)
     if read_momentum(recipe) is not None:
-        raise CannotConvert(recipe, "momentum in the step and the averaging make two momenta")
+        raise ConversionError(recipe, "momentum in the step and the averaging make two momenta")
     data = _base(recipe)
     scale = update.scale if update.scale is not None else Name("lr")
     fed: Expr = mix_of(spec)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from optzoo.description.response import Response
 from optzoo.equivalence.compare import Comparison, Conditions, Side, compare, own_lr
-from optzoo.equivalence.fit import Fit, OutOfRuns, Root
+from optzoo.equivalence.fit import Fit, OutOfRunsError, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
 from optzoo.errors import InputError
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
@@ -82,7 +82,7 @@ def find_substitution(
         for with_gains in (False, True):
             try:
                 root = fit.solve(with_gains, held)
-            except OutOfRuns:
+            except OutOfRunsError:
                 return None
             found = None if root is None else proof.prove(root)
             if found is not None:

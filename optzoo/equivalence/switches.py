@@ -16,8 +16,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from optzoo.equivalence.trajectory import Course, Point, Walk
+from optzoo.equivalence.trajectory import Course
 from optzoo.interpreters.reference import ReferenceDomain, in_digits
+from optzoo.program.walk import Point, Walk
 
 VISITS = 2
 """How often each place is looked for, every second step: each element once on either side."""

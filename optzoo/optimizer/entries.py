@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import _disable_current_modes
 
 from optzoo.distributed.sharding import is_sharded, local, spread_like, whole
 from optzoo.errors import Diagnostic, InputError, RunError
@@ -39,18 +40,12 @@ _FLOATS = FloatDomain()
 def on_the_host() -> Iterator[None]:
     """Let new tensors be real ones in host memory, whatever modes the caller is in.
 
-    A step may run under another default device, or under fake tensors; time is counted all the
-    same.
+    A step may run under another default device, under fake tensors or while it is traced; time is
+    counted all the same.
     """
-    is_faking = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
-    with default_on_cpu():
-        if is_faking:
-            from torch._subclasses.fake_tensor import unset_fake_temporarily
-
-            with unset_fake_temporarily():
-                yield
-        else:
-            yield
+    modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else nullcontext()
+    with default_on_cpu(), modes:
+        yield
 
 
 def default_on_cpu() -> Any:
@@ -67,8 +62,10 @@ def scalar(value: float) -> Tensor:
 def read_number(value: Any, name: str, of: str) -> float:
     """Return a scalar of a state as a float. Raises InputError for what is no number.
 
-    `of` says whose it is: "parameter 3".
+    `of` says whose it is: "parameter 3". A fake number has no value, and fake parameters need none.
     """
+    if hasattr(value, "fake_mode"):
+        return 0.0
     try:
         number = float(local(value) if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, RuntimeError):

@@ -30,7 +30,7 @@ from optzoo.optimizer.entries import (
     on_the_host,
     scalar_names,
 )
-from optzoo.optimizer.options import Momentum
+from optzoo.optimizer.group_options import MomentumWord
 from optzoo.optimizer.precision import MASTER, Part, Precision
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.ir import Program
@@ -40,7 +40,7 @@ State = MutableMapping[Tensor, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class GroupPlan:
     """A program specialised for one group's hyperparameters, its scalars, and its engine."""
 
     program: Program
@@ -53,9 +53,9 @@ class Plans:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self._made: dict[tuple[Any, ...], Plan] = {}
+        self._made: dict[tuple[Any, ...], GroupPlan] = {}
 
-    def of(self, group: Mapping[str, Any], engine: str) -> Plan:
+    def of(self, group: Mapping[str, Any], engine: str) -> GroupPlan:
         """Return the program and engine for a group's hyperparameters as they are now."""
         values = {
             name: value if isinstance(value := group[name], str) else float(value)
@@ -66,7 +66,7 @@ class Plans:
         plan = self._made.get(key)
         if plan is None:
             program = self.recipe.with_overrides(values).trained_program()
-            plan = Plan(program, engine_class(engine)(program), CheckedScalars(program))
+            plan = GroupPlan(program, engine_class(engine)(program), CheckedScalars(program))
             self._made[key] = plan
         return plan
 
@@ -163,7 +163,7 @@ class GroupRun:
         self.plans = plans
         self.wish = engine
         self.precision = precision
-        self.momentum = Momentum.of(plans.recipe)
+        self.momentum = MomentumWord.of(plans.recipe)
         self._engine: str | None = None
         self._lineup: Lineup | None = None
 
@@ -173,7 +173,7 @@ class GroupRun:
         return list(self.group["params"])
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> GroupPlan:
         """The plan for the hyperparameters as they are now."""
         if self._engine is None:
             self._engine = self._choose()
@@ -192,7 +192,7 @@ class GroupRun:
 
     def line_up(
         self, params: list[Tensor], state: State, place_of: Callable[[], dict[Tensor, int]]
-    ) -> tuple[Plan, list[Clock]]:
+    ) -> tuple[GroupPlan, list[Clock]]:
         """Return the plan, and the parameters by the time they share, with their state in form.
 
         `place_of` gives the positions of all parameters in the optimizer. Warns of buffers that

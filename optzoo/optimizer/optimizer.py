@@ -33,8 +33,8 @@ from optzoo.optimizer.entries import (
     is_trainable,
     on_the_host,
 )
-from optzoo.optimizer.grouping import Clock, GroupRun, Plan, Plans, places
-from optzoo.optimizer.options import Momentum, check_options, own_hyperparameters, plain
+from optzoo.optimizer.group_options import MomentumWord, check_options, own_hyperparameters, plain
+from optzoo.optimizer.grouping import Clock, GroupPlan, GroupRun, Plans, places
 from optzoo.optimizer.precision import Part, Precision
 from optzoo.optimizer.state import Loaded, identity, packed
 from optzoo.optimizer.views import hide_group, show_group
@@ -46,7 +46,7 @@ from optzoo.recipe.values import check_total_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Due = tuple[GroupRun, Plan, Clock, dict[Name, float]]
+Due = tuple[GroupRun, GroupPlan, Clock, dict[Name, float]]
 """What a step does at one time of a group: the plan, the parameters there, and its scalars."""
 
 
@@ -82,7 +82,7 @@ class RecipeOptimizer(Optimizer):
         defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
         if lr is not None:
             defaults["lr"] = plain(lr)  # a tensor stays a tensor
-        word = Momentum.of(recipe)
+        word = MomentumWord.of(recipe)
         fixed = {
             "lr0": None,
             "total_steps": total_steps,
@@ -149,7 +149,7 @@ class RecipeOptimizer(Optimizer):
         param_group.update(own_hyperparameters(self.recipe, param_group))
         super().add_param_group(param_group)
         group = self.__dict__["param_groups"][-1]
-        word = Momentum.of(self.recipe)
+        word = MomentumWord.of(self.recipe)
         if not word.is_own and word.names:
             group[word.key] = word.default(group)
         group["mode"] = mode  # parameters without an update hold their own point in any view
@@ -271,7 +271,9 @@ class RecipeOptimizer(Optimizer):
             due.append((run, plan, clock, scalars))
         return due
 
-    def _take(self, run: GroupRun, plan: Plan, clock: Clock, scalars: Mapping[Name, float]) -> None:
+    def _take(
+        self, run: GroupRun, plan: GroupPlan, clock: Clock, scalars: Mapping[Name, float]
+    ) -> None:
         t = clock.t + 1
         for part in clock.parts:
             self._step_part(run, plan, t, part, scalars)
@@ -279,7 +281,7 @@ class RecipeOptimizer(Optimizer):
             clock.set({STEP: float(t), **kept_memory(plan.program, scalars)})
 
     def _step_part(
-        self, run: GroupRun, plan: Plan, t: int, part: Part, scalars: Mapping[Name, float]
+        self, run: GroupRun, plan: GroupPlan, t: int, part: Part, scalars: Mapping[Name, float]
     ) -> None:
         batch = part.batch
         grads = [p.grad for p in part.params if p.grad is not None]
@@ -424,7 +426,7 @@ class RecipeOptimizer(Optimizer):
         return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
 
 
-def _take_first(plan: Plan, part: Part, grads: list[Tensor]) -> None:
+def _take_first(plan: GroupPlan, part: Part, grads: list[Tensor]) -> None:
     """Fill the buffers that start at a parameter's first gradient, or at the parameter itself."""
     for state in plan.program.tensor_states:
         if isinstance(state.init, str):

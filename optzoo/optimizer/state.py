@@ -30,7 +30,7 @@ from optzoo.optimizer.entries import (
     scalar,
     scalar_names,
 )
-from optzoo.optimizer.options import Momentum, check_options, is_number, plain
+from optzoo.optimizer.group_options import MomentumWord, check_options, is_number, plain
 from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
@@ -132,7 +132,7 @@ class Loaded:
 
     def _identify(self) -> Recipe:
         """Return the recipe of the state: ours, perhaps with other observers."""
-        digests = {group["program"] for group in self.saved["param_groups"]}
+        digests = {str(group["program"]) for group in self.saved["param_groups"]}
         program = self.recipe.program()
         if digests == {program.digest}:
             return self.recipe
@@ -179,15 +179,18 @@ class Loaded:
                 f"the state is for groups of {there} parameters; this optimizer has {here}"
             )
         numbers = [n for group in theirs for n in group["params"]]
-        if len(set(map(repr, numbers))) != len(numbers):
-            raise refusal("a parameter appears twice in the groups of the state")
+        if not all(isinstance(number, int | str) for number in numbers):
+            raise refusal("`params` in the groups of the state are neither numbers nor names")
+        ours = {param for group in self.groups for param in group["params"]}
+        if len(set(numbers)) != len(ours):
+            raise refusal("the groups of the state list other parameters twice than the optimizer")
 
     def _group(self, i: int, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         knobs = self.recipe.hyperparameters
         missing = [k for k in (*knobs, "lr0", "total_steps", "mode") if k not in theirs]
         if missing:
             raise refusal(f"group {i} of the state lacks `{missing[0]}`")
-        check_options(self.recipe, Momentum.of(self.recipe).key, theirs)
+        check_options(self.recipe, MomentumWord.of(self.recipe).key, theirs)
         group = {key: plain(copy.deepcopy(value)) for key, value in theirs.items()}
         for name, knob in knobs.items():
             value = group[name]
@@ -201,7 +204,7 @@ class Loaded:
         if group["mode"] not in [view.name for view in self.their_recipe.program().views]:
             raise refusal(f"`mode` of group {i} is {group['mode']!r}, which is not a view")
         self._take_horizon(i, ours, group)
-        word = Momentum.of(self.recipe)
+        word = MomentumWord.of(self.recipe)
         for key in ("maximize", "capturable", word.key):  # older states lack them
             group.setdefault(key, ours.get(key))
         if word.names:
@@ -215,7 +218,7 @@ class Loaded:
 
     def _take_horizon(self, i: int, ours: Mapping[str, Any], group: dict[str, Any]) -> None:
         here, there = ours["total_steps"], group["total_steps"]
-        is_count = isinstance(there, int) and not isinstance(there, bool) and there >= 1
+        is_count = isinstance(there, int | float) and not isinstance(there, bool) and there >= 1
         if there is not None and not is_count:
             raise refusal(f"`total_steps` of group {i} is {there!r}, not a number of steps")
         if there is None:

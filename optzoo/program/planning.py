@@ -21,7 +21,7 @@ PER_STEP, PER_TENSOR, ELEMENTWISE = range(3)
 
 
 @dataclass(frozen=True)
-class Reduction:
+class NormReduction:
     """A norm over one tensor; `name` stands for it in `numbers`."""
 
     name: Name
@@ -33,7 +33,7 @@ class Pass:
     """One pass over memory that ends in norms, and the numbers that are known once it is done."""
 
     lines: tuple[Line, ...]
-    reductions: tuple[Reduction, ...]
+    reductions: tuple[NormReduction, ...]
     numbers: tuple[tuple[Name, Expr], ...]
 
 
@@ -147,7 +147,7 @@ class _Lifter:
         passes = []
         for k in range(1, max(depth.values(), default=0) + 1):
             reductions = tuple(
-                Reduction(name, argument)
+                NormReduction(name, argument)
                 for name, argument in self.reductions.items()
                 if depth[name] == k
             )

@@ -44,7 +44,7 @@ class Use:
 
 
 @dataclass
-class Scope:
+class NameScope:
     """The names a recipe defines, by sort."""
 
     hyperparameters: set[str] = field(default_factory=set)
@@ -63,9 +63,9 @@ class Scope:
         return self.hyperparameters | self.scalars | self.tensors | set(CLOCK_INPUTS)
 
 
-def scope_of(spec: RecipeSpec) -> Scope:
+def scope_of(spec: RecipeSpec) -> NameScope:
     """Collect the names a recipe defines."""
-    scope = Scope(set(spec.hyperparameters) | {"lr"}, set(spec.scalars))
+    scope = NameScope(set(spec.hyperparameters) | {"lr"}, set(spec.scalars))
     scope.tensors = {"grad", "param", *spec.buffers, *spec.signals}
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
         scope.tensors.add(spec.preconditioner.rms.buffer)
@@ -205,7 +205,7 @@ def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     return faults
 
 
-def _check_mix_keys(mix: dict[str, Expr], scope: Scope) -> list[Fault]:
+def _check_mix_keys(mix: dict[str, Expr], scope: NameScope) -> list[Fault]:
     faults = []
     for key in mix:
         name = mix_name(key)
@@ -226,7 +226,7 @@ def mix_name(key: str) -> Name | None:
     return expr if isinstance(expr, Name) else None
 
 
-def _check_name(name: Name, use: Use, scope: Scope) -> Fault | None:
+def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
     sort = scope.sort(name.id)
     if sort is None:
         message = f"`{name.id}` is not a hyperparameter, scalar, buffer or signal of this recipe"

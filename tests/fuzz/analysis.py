@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from random import Random
 
 import draw
+from reference_run import ReferenceRun
 from twins import perturbed, rewritten
 
 import optzoo
@@ -22,7 +23,6 @@ from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated
 from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
-from optzoo.interpreters.reference import ReferenceRun
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in, parse_expression

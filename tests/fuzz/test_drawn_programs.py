@@ -20,9 +20,9 @@ from lockstep import largest_excess
 from narrow_steps import excess_of_one_step
 
 import optzoo
+from optzoo.engines import block_values as foreach_values
 from optzoo.engines import blocks as foreach_blocks
 from optzoo.engines import engine as engines
-from optzoo.engines import values as foreach_values
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "300"))
 CHUNK = 50

@@ -102,6 +102,9 @@ HARM: dict[str, Callable[[State], Any]] = {
     "horizon text": set_group("total_steps", "forty"),
     "horizon 0": set_group("total_steps", 0),
     "horizon True": set_group("total_steps", True),
+    "horizon nan": set_group("total_steps", float("nan")),
+    "program a list": set_group("program", []),
+    "params lists": set_group("params", [[0], [1]]),
     "program another": set_group("program", "0" * 64),
     "amsgrad": set_group("amsgrad", True),
     "version text": lambda s: s["optzoo"].__setitem__("version", "one"),
@@ -248,6 +251,21 @@ def test_another_horizon_is_said(here: int, there: int, said: bool) -> None:
     assert second.param_groups[0]["total_steps"] == there
     second.param_groups[0]["total_steps"] = here  # as the warning says
     run(second, params, range(2))
+
+
+def test_a_horizon_given_as_a_float_and_a_parameter_listed_twice() -> None:
+    (param,) = params = parameters(sizes=(3,))
+    recipe = optzoo.load_recipe("ademamix")
+    for horizon in (1e4, float("inf")):
+        opt = recipe.build(params, total_steps=horizon)
+        run(opt, params, range(2))
+        opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+        assert opt.param_groups[0]["total_steps"] == horizon
+    with pytest.warns(UserWarning, match="duplicate"):
+        opt = build("adamw", [param, param])
+    run(opt, params, range(2))
+    opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    assert len(opt.state) == 1
 
 
 def test_a_horizon_that_only_one_of_the_two_has() -> None:

@@ -10,6 +10,9 @@ import pytest
 import torch
 from loops import RECIPES, assert_same, build, copies, parameters, run
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map_only
 
 import optzoo
 
@@ -166,6 +169,63 @@ def test_parameters_and_state_replaced_for_a_while() -> None:
     assert_same(params, kept)
     run(opt, params, range(2, 4))
     assert_same(params, named.values())
+
+
+def swap_in(opt: Any, params: list[Tensor], saved: dict[str, Any]) -> Any:
+    """torch's way of lending an optimizer other parameters and state for a while."""
+    named = {str(i): p for i, p in enumerate(params)}
+    core = {key: saved[key] for key in ("state", "param_groups")}
+    return torch.optim.swap_in_optimizer_params_and_state(opt, named, core)
+
+
+HAS_SWAP = hasattr(torch.optim, "swap_in_optimizer_params_and_state")
+
+
+@pytest.mark.skipif(not HAS_SWAP, reason="this torch has no swap_in_optimizer_params_and_state")
+@pytest.mark.parametrize("name", RECIPES)
+def test_parameters_and_state_are_swapped_in(name: str) -> None:
+    params = parameters()
+    opt = build(name, params)
+    run(opt, params, range(3))
+    kept, others = copies(params), copies(params)
+    saved = copy.deepcopy(opt.state_dict())
+    with swap_in(opt, others, saved):
+        run(opt, others, range(3, 5))
+    assert_same(params, kept)
+    assert {float(s["step"]) for s in saved["state"].values()} == {5}, "changed in place"
+    run(opt, params, range(3, 5))
+    assert_same(params, others)
+    for p, entry in zip(params, saved["state"].values(), strict=True):
+        for key, value in entry.items():
+            assert torch.equal(value, opt.state[p][key]), key
+
+
+@pytest.mark.skipif(not HAS_SWAP, reason="this torch has no swap_in_optimizer_params_and_state")
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_step_on_fake_parameters_is_traced(name: str) -> None:
+    params = parameters()
+    opt = build(name, params)
+    run(opt, params, range(2))
+    kept = copies(params)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        fakes = [mode.from_tensor(p) for p in params]
+        for fake, p in zip(fakes, params, strict=True):
+            fake.grad = mode.from_tensor(p.grad)
+        saved = tree_map_only(Tensor, mode.from_tensor, opt.state_dict())
+
+    def step(lent: list[Tensor], state: dict[str, Any]) -> list[Tensor]:
+        with swap_in(opt, lent, state):
+            opt.step()
+        return lent
+
+    graph = make_fx(step)(fakes, saved)
+    assert len(graph.graph.nodes) > 10
+    with mode:
+        opt.load_state_dict(saved)
+    opt.load_state_dict(build(name, kept).state_dict())
+    assert_same(params, kept)
+    run(opt, params, range(2, 4))
 
 
 @pytest.mark.parametrize(

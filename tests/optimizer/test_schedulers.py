@@ -140,3 +140,32 @@ def test_a_tensor_as_learning_rate_is_moved_in_place(name: str) -> None:
         run(opt, params, [step])
         scheduler.step()
     assert opt.param_groups[0]["lr"] is rate
+
+
+SQUARES_ONLY = """
+name: squares_only
+version: 1
+summary: a recipe whose only decay is that of the mean square
+reference: none
+hyperparameters:
+  lr: {default: 1e-3, in: "[0, inf)", doc: learning rate}
+  beta2: {default: 0.999, in: "[0, 1)", doc: decay of the squared gradient}
+scalars:
+  floor: 1e-8*(1 + 0/t)
+preconditioner:
+  rms: {decay: beta2, eps: floor}
+update: grad
+"""
+
+
+def test_the_decay_of_the_mean_square_is_not_cycled() -> None:
+    params = parameters()
+    opt = optzoo.parse_recipe(SQUARES_ONLY).build(params)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        scheduler = CYCLES["one cycle"](opt)
+        for step in range(3):
+            run(opt, params, [step])
+            scheduler.step()
+    assert ["it is not cycled" in str(w.message) for w in said] == [True]
+    assert opt.param_groups[0]["beta2"] == 0.999

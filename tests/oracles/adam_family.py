@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Array, Oracle, half_life_linear, tail_weight
+from .base import ADAM, Array, Oracle, half_life_linear, tail_weight
 
 
 class AdamW(Oracle):
@@ -13,8 +13,10 @@ class AdamW(Oracle):
     Decoupled decay by the current lr before the step; eps outside the root, after debiasing v.
     """
 
+    recipe = "adamw"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2}
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -37,7 +39,9 @@ class AdamWAveraged(AdamW):
     The weight of the new iterate is min(1, 1/(delta t)), the meant reading of Algorithm 3 line 7.
     """
 
+    recipe = "adamw_averaged"
     defaults = {**AdamW.defaults, "delta": 0.1}
+    lively = {**AdamW.lively, "delta": 0.2}
 
     def begin(self, w0: Array) -> None:
         super().begin(w0)
@@ -59,7 +63,10 @@ class AdamMomentumSchedule(AdamW):
     line 2. Debiasing is exact: the mass of an EMA with changing decay is 1 - prod_i beta1_i.
     """
 
+    recipe = "adam_momentum_schedule"
     defaults = {"beta1": 0.99, "beta_start": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0}
+    lively = {"lr": 0.02, **ADAM, "beta1": 0.97, "beta_start": 0.8}
+    reads_total_steps = True
 
     def begin(self, w0: Array) -> None:
         super().begin(w0)
@@ -83,7 +90,9 @@ class GrokfastAdamW(AdamW):
     The filter's buffer starts as the first gradient, so h_1 = g_1.
     """
 
+    recipe = "grokfast_adamw"
     defaults = {**AdamW.defaults, "a": 0.98, "lamb": 2.0}
+    lively = {**AdamW.lively, "a": 0.9, "lamb": 1.5}
 
     def update(self, g: Array, lr: float) -> None:
         h = self.h
@@ -97,6 +106,7 @@ class NAdam(Oracle):
     The decay of m is the constant beta1, not mu_t.
     """
 
+    recipe = "nadamw"
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,
@@ -105,6 +115,7 @@ class NAdam(Oracle):
         "weight_decay": 0.0,
     }
     default_lr = 2e-3
+    lively = {"lr": 0.02, **ADAM, "momentum_decay": 0.3}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -135,6 +146,7 @@ class QHAdam(Oracle):
     nu2 mixes the squared gradient inside the root.
     """
 
+    recipe = "qhadam"
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,
@@ -144,6 +156,7 @@ class QHAdam(Oracle):
         "weight_decay": 0.0,
     }
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM, "nu1": 0.7, "nu2": 0.8}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -168,8 +181,10 @@ class Adan(Oracle):
     The betas are decays (1 minus the paper's). The previous gradient starts as the first one.
     """
 
+    recipe = "adan"
     defaults = {"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8, "weight_decay": 0.0}
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM, "beta1": 0.9, "beta2": 0.8, "beta3": 0.95}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -199,6 +214,7 @@ class Adana(Oracle):
     acts after the step and follows lr/lr0, not lr.
     """
 
+    recipe = "adana"
     defaults = {
         "delta": 8.0,
         "kappa": 1.0,
@@ -209,6 +225,15 @@ class Adana(Oracle):
         "lr0": 1.0,
     }
     default_lr = 1.0
+    lively = {
+        "lr": 0.02,
+        "delta": 5.0,
+        "kappa": 0.85,
+        "gamma3": 0.8,
+        "eps": 0.03,
+        "weight_decay": 0.1,
+        "wd_ts": 4.0,
+    }
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -234,8 +259,10 @@ class Mars(Oracle):
     too; the corrected gradient is clipped to L2 norm 1 per tensor; decay inside the update.
     """
 
+    recipe = "mars"
     defaults = {"beta1": 0.95, "beta2": 0.99, "gamma": 0.025, "eps": 1e-8, "weight_decay": 0.0}
     default_lr = 3e-3
+    lively = {"lr": 0.02, **ADAM, "gamma": 0.05}
 
     def begin(self, w0: Array) -> None:
         self.w = w0

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Array, Oracle, half_life_linear, tail_weight
+from .base import ADAM, Array, Oracle, half_life_linear, tail_weight
+
+MIX = {"alpha": 3.0, "warmup": 30.0}
+"""Lively settings of the mix, beside those of Adam."""
+
+APPENDIX_A = {"beta1": 0.999, "beta2": 0.999, "alpha": 50.0, "warmup": "T"}
+"""The Connections paper's own runs; its authors ship the plain Adam of alpha = 0, not warmed up."""
 
 
 class AdEMAMix(Oracle):
@@ -14,6 +20,7 @@ class AdEMAMix(Oracle):
     half-life from beta1. Debiased: m1 and v, never m2. The decay is added with the old weights.
     """
 
+    recipe = "ademamix"
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,
@@ -24,6 +31,8 @@ class AdEMAMix(Oracle):
         "warmup": 0.0,
     }
     default_lr = 1e-3
+    our_defaults = {"warmup": "T"}  # theirs: none unless asked for; ours: the whole run
+    lively = {"lr": 0.02, **ADAM, **MIX, "beta3": 0.98}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -51,6 +60,7 @@ class SimplifiedAdEMAMix(Oracle):
     the root; beta1 with linear half-life from beta_start over `warmup`; decay with old weights.
     """
 
+    recipe = "simplified_ademamix"
     defaults = {
         "beta1": 0.99,
         "beta_start": 0.9,
@@ -61,6 +71,9 @@ class SimplifiedAdEMAMix(Oracle):
         "warmup": 0.0,
     }
     default_lr = 1e-4
+    our_defaults = {**APPENDIX_A, "lr": 1e-5}
+    learns_at = {"lr": 5e-4}  # gain 1: a step is some sixty times that of an average
+    lively = {"lr": 0.005, **ADAM, **MIX, "beta1": 0.97, "beta_start": 0.8}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -91,7 +104,11 @@ class SimplifiedAdEMAMixUnitMass(SimplifiedAdEMAMix):
     weighted mean (asked for by users: optimizers.md, sections 17.12 and 19).
     """
 
+    recipe = "simplified_ademamix_unit_mass"
     default_lr = 1e-3
+    our_defaults = APPENDIX_A
+    learns_at = {}
+    lively = {**SimplifiedAdEMAMix.lively, "lr": 0.02}
 
     def numerator(self, mixed: Array) -> Array:
         return mixed / (self.num_sum + self.h.alpha)
@@ -104,6 +121,7 @@ class AcceleratedAdamW(Oracle):
     changes it and m is not debiased; line 7 is c = max(0, 1 - 1/(delta t)); decay decoupled, by lr.
     """
 
+    recipe = "accelerated_adamw"
     defaults = {
         "beta1": 0.999,
         "beta2": 0.999,
@@ -113,6 +131,7 @@ class AcceleratedAdamW(Oracle):
         "weight_decay": 0.0,
     }
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM, "beta1": 0.95, "beta3": 0.8, "delta": 0.2}
 
     def begin(self, w0: Array) -> None:
         self.w = w0

@@ -10,7 +10,10 @@ from math import sqrt
 
 import numpy as np
 
-from .base import Array, Oracle
+from .base import ADAM, Array, Oracle
+
+FREE = {"beta": 0.8, "r": 0.5, "weight_lr_power": 1.7, "weight_decay": 0.2}
+"""Lively settings of everything that is schedule-free, beside lr."""
 
 
 class _ScheduleFree(Oracle):
@@ -46,8 +49,10 @@ class _ScheduleFree(Oracle):
 class ScheduleFreeSGD(_ScheduleFree):
     """SGDScheduleFree of schedule_free @70785b5: the decay is coupled, at y."""
 
+    recipe = "schedule_free_sgd"
     defaults = {"beta": 0.9, "r": 0.0, "weight_lr_power": 2.0, "weight_decay": 0.0}
     default_lr = 1.0
+    lively = {"lr": 0.02, **FREE}
 
     def update(self, g: Array, lr: float) -> None:
         self.move(g + self.h.weight_decay * self.y, lr)
@@ -59,8 +64,10 @@ class ScheduleFreeAdamW(_ScheduleFree):
     v debiased, eps after; the decay is decoupled, evaluated at y, and moves z.
     """
 
+    recipe = "schedule_free_adamw"
     defaults = {**ScheduleFreeSGD.defaults, "beta2": 0.999, "eps": 1e-8}
     default_lr = 2.5e-3
+    lively = {"lr": 0.02, **FREE, "beta2": 0.93, "eps": 0.03}
 
     def update(self, g: Array, lr: float) -> None:
         h = self.h
@@ -76,8 +83,10 @@ class ScheduleFreeAdamWPaper(_ScheduleFree):
     added to the root of v as it stands.
     """
 
+    recipe = "schedule_free_adamw_paper"
     defaults = ScheduleFreeAdamW.defaults
     default_lr = 2.5e-3
+    lively = ScheduleFreeAdamW.lively
 
     def update(self, g: Array, lr: float) -> None:
         h = self.h
@@ -92,8 +101,11 @@ class ScheduleFreeRAdam(_ScheduleFree):
     While rho_t <= 4 nothing moves and the average takes weight 0; only v fills.
     """
 
+    recipe = "schedule_free_radam"
     defaults = ScheduleFreeAdamW.defaults
     default_lr = 2.5e-3
+    lively = ScheduleFreeAdamW.lively
+    starts_silent = True
 
     def update(self, g: Array, lr: float) -> None:
         h, t = self.h, self.t
@@ -119,6 +131,7 @@ class DecoupledScheduleFreeAdamW(Oracle):
     lr, k = 1 and delta = 1 - beta this is Schedule-Free AdamW with r = 0.
     """
 
+    recipe = "decoupled_schedule_free_adamw"
     defaults = {
         "beta": 0.9,
         "beta2": 0.999,
@@ -128,6 +141,15 @@ class DecoupledScheduleFreeAdamW(Oracle):
         "weight_decay": 0.0,
     }
     default_lr = 2.5e-3
+    lively = {
+        "lr": 0.02,
+        "beta": 0.8,
+        "beta2": 0.93,
+        "delta": 0.3,
+        "k": 2.5,
+        "eps": 0.03,
+        "weight_decay": 0.2,
+    }
 
     def begin(self, w0: Array) -> None:
         self.z = self.x = self.y = self.mean = w0
@@ -159,6 +181,7 @@ class GPAAdamW(Oracle):
     15e, bugs 1 and 2).
     """
 
+    recipe = "gpa_adamw"
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,
@@ -168,6 +191,7 @@ class GPAAdamW(Oracle):
         "weight_decay": 0.0,
     }
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM, "mu_x": 0.9, "mu_y": 0.7}
 
     def begin(self, w0: Array) -> None:
         self.z = self.x = self.y = w0

@@ -4,6 +4,8 @@ An oracle is one optimizer on one parameter tensor, in numpy float64, written fr
 paper or from the recurrence its authors' code computes. It imports nothing from optzoo and keeps
 the textbook's own variables, so that agreement with a recipe is evidence. It is not fast and
 stores whatever the source stores.
+
+All that the tests of the zoo have to be told about a recipe stands on its oracle's class.
 """
 
 from __future__ import annotations
@@ -16,17 +18,83 @@ import numpy as np
 
 Array = np.ndarray
 
+ADAM = {"beta1": 0.85, "beta2": 0.93, "eps": 0.03, "weight_decay": 0.2}
+"""Lively settings of whatever has the hyperparameters of Adam, beside lr."""
+
 
 class Oracle:
     """Run one optimizer on one tensor; make the instance at the tensor's first gradient.
 
-    `defaults` names every hyperparameter except `lr`, with the value its authors ship. They are a
-    record, never used to fill in: a missing or unknown name raises TypeError. `default_lr` is None
-    where the recipe has no `lr`; then `lr` multiplies the whole displacement and must be 1.0 here.
+    A class that says `recipe` is the oracle of the shipped recipe of that name, and registers
+    itself in `ORACLES`. `recipe` is never inherited; the other attributes are, so that a variant
+    says only what is new.
     """
 
+    recipe: ClassVar[str | None] = None
+
     defaults: ClassVar[dict[str, float]] = {}
+    """Every hyperparameter except `lr`, with the value its authors ship.
+
+    They are a record, never used to fill in: a missing or unknown name raises TypeError. `lr0` is
+    no hyperparameter: an oracle that names it is told the learning rate at construction.
+    """
+
     default_lr: ClassVar[float | None] = None
+    """The learning rate that the authors ship.
+
+    None where the recipe has no `lr`; then `lr` multiplies the whole displacement and must be 1.0
+    here.
+    """
+
+    our_defaults: ClassVar[dict[str, float | str]] = {}
+    """The recipe's default where it is not the authors'; a comment beside it says why."""
+
+    lively: ClassVar[dict[str, float]] = {}
+    """Settings at which each hyperparameter is visible within fifty steps, `lr` included.
+
+    Defaults hide things: eps 1e-8, weight decay 0, alpha 0, schedules that never run. Here eps is
+    large, decay is on, schedules end inside the run, and no two betas are equal, so that a
+    comparison sees every coefficient. `lr` is the learning rate at construction; recipes without
+    one hold it at 1.
+    """
+
+    further: ClassVar[dict[str, float]] = {}
+    """Changes to `lively` under which what it hides comes to light."""
+
+    idle: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters without effect at `lively`: the source is read as it is printed."""
+
+    learns_at: ClassVar[dict[str, float]] = {}
+    """What a small classifier needs to learn in sixty steps, where 0.3 as lr (or 0.2 as eta; 0.03
+    as lr where gradients are normalised) does not suit the method.
+    """
+
+    has_clock: ClassVar[bool] = True
+    """Whether a step depends on how many went before: debiasing, schedules, first-step rules."""
+
+    reads_total_steps: ClassVar[bool] = False
+    """Whether a step depends on the length of the run."""
+
+    moves_at_lr_zero: ClassVar[bool] = False
+    """Whether something moves the parameters that lr does not multiply."""
+
+    starts_silent: ClassVar[bool] = False
+    """Whether the first gradients move nothing, then or later."""
+
+    def __init_subclass__(cls) -> None:
+        name = vars(cls).get("recipe")
+        if name is None:
+            return
+        if name in ORACLES:
+            raise TypeError(
+                f"{cls.__name__} and {ORACLES[name].__name__} both say recipe = {name!r}"
+            )
+        ORACLES[name] = cls
+
+    @classmethod
+    def hyperparameters(cls) -> set[str]:
+        """Return the names that the recipe's hyperparameters must have, `lr` included."""
+        return set(cls.defaults) - {"lr0"} | ({"lr"} if cls.default_lr is not None else set())
 
     def __init__(self, w0: Array, total_steps: int, **hyperparameters: float) -> None:
         if set(hyperparameters) != set(self.defaults):
@@ -60,6 +128,23 @@ class Oracle:
     def eval_point(self) -> Array:
         """Return the point that is evaluated."""
         return self.train_point()
+
+
+ORACLES: dict[str, type[Oracle]] = {}
+"""The oracle of each shipped recipe by its name, whichever modules have been imported."""
+
+
+def make_oracle(name: str, w0: Array, total_steps: int, **settings: float) -> Oracle:
+    """Build the oracle of recipe `name` from all hyperparameters of the recipe, `lr` included.
+
+    `lr` is the learning rate at construction: it becomes `lr0` where the oracle asks for that, and
+    is otherwise only given step by step.
+    """
+    oracle = ORACLES[name]
+    hyperparameters = {key: value for key, value in settings.items() if key != "lr"}
+    if "lr0" in oracle.defaults:
+        hyperparameters["lr0"] = settings["lr"]
+    return oracle(w0, total_steps, **hyperparameters)
 
 
 def half_life_linear(t: int, start: float, end: float, warmup: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .adam_family import Mars
-from .base import Array, Oracle
+from .base import ADAM, Array, Oracle
 
 
 class LaProp(Oracle):
@@ -16,8 +16,10 @@ class LaProp(Oracle):
     The authors' code, with lr inside the buffer, is LaPropOfficial.
     """
 
+    recipe = "laprop"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-15, "weight_decay": 0.0}
     default_lr = 4e-4
+    lively = {"lr": 0.02, **ADAM}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -40,8 +42,12 @@ class LaPropOfficial(Oracle):
     after the step and is not multiplied by lr.
     """
 
+    recipe = "laprop_official"
     defaults = LaProp.defaults
     default_lr = 4e-4
+    lively = {"lr": 0.02, **ADAM, "weight_decay": 0.01}
+    has_clock = False
+    moves_at_lr_zero = True  # its decay is not multiplied by lr
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -69,8 +75,10 @@ class Adopt(Oracle):
     the gradient is divided by the PREVIOUS root, clipped elementwise at s^(1/4), then averaged.
     """
 
+    recipe = "adopt_decoupled"
     defaults = {"beta1": 0.9, "beta2": 0.9999, "eps": 1e-6, "weight_decay": 0.0}
     default_lr = 1e-3
+    lively = {"lr": 0.02, **ADAM, "eps": 0.3}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -95,8 +103,11 @@ class Lion(Oracle):
     Mixes with beta1 and decays with beta2; the sign reads the buffer before its update.
     """
 
+    recipe = "lion"
     defaults = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}
     default_lr = 1e-4
+    lively = {"lr": 0.02, "beta1": 0.85, "beta2": 0.95, "weight_decay": 0.2}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -112,8 +123,11 @@ class Lion(Oracle):
 class Signum(Oracle):
     """Signum (Bernstein et al. 2018, Algorithm 2), decay decoupled."""
 
+    recipe = "signum"
     defaults = {"beta": 0.9, "weight_decay": 0.0}
     default_lr = 1e-4
+    lively = {"lr": 0.02, "beta": 0.85, "weight_decay": 0.2}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -128,7 +142,10 @@ class Signum(Oracle):
 class MarsLion(Mars):
     """MARS-Lion as AGI-Arena/MARS @4831e28: the sign of the CURRENT average of c_t, one beta."""
 
+    recipe = "mars_lion"
     defaults = {"beta1": 0.95, "gamma": 0.025, "weight_decay": 0.0}
+    lively = {"lr": 0.02, "beta1": 0.85, "gamma": 0.05, "weight_decay": 0.2}
+    has_clock = False
 
     def update(self, g: Array, lr: float) -> None:
         h = self.h

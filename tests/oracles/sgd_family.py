@@ -14,8 +14,11 @@ from .base import Array, Oracle
 class SGD(Oracle):
     """Plain SGD as torch.optim.SGD, decay coupled."""
 
+    recipe = "sgd"
     defaults = {"weight_decay": 0.0}
     default_lr = 1e-3
+    lively = {"lr": 0.02, "weight_decay": 0.2}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -30,8 +33,11 @@ class SGDMomentum(Oracle):
     The first buffer is the gradient itself, not (1 - dampening) times it; decay coupled.
     """
 
+    recipe = "sgd_momentum"
     defaults = {"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0}
     default_lr = 1e-3
+    our_defaults = {"lr": 1e-2}  # torch's 1e-3 comes with momentum 0
+    lively = {"lr": 0.02, "momentum": 0.85, "dampening": 0.3, "weight_decay": 0.2}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -49,8 +55,11 @@ class SGDMomentum(Oracle):
 class SGDNesterov(Oracle):
     """SGD with nesterov=True as torch.optim.SGD 2.13 (dampening 0), decay coupled."""
 
+    recipe = "sgd_nesterov"
     defaults = {"momentum": 0.9, "weight_decay": 0.0}
     default_lr = 1e-3
+    lively = {"lr": 0.02, "momentum": 0.85, "weight_decay": 0.2}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -66,7 +75,10 @@ class SGDNesterov(Oracle):
 class AcceleratedSGD(Oracle):
     """Eq. (1) of the Connections paper with beta_{a,t} = max(0, 1 - k/t) (section 4.4)."""
 
+    recipe = "accelerated_sgd"
     defaults = {"eta": 1e-3, "alpha": 1e-3, "k": 1.0}  # ours: the paper names no values
+    lively = {"eta": 0.01, "alpha": 0.03, "k": 3.0}
+    further = {"k": 0.4}  # the first decay is 0 for k >= 1
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -85,7 +97,10 @@ class AGNES(Oracle):
     Gradients at x'_n, evaluation at x_n.
     """
 
+    recipe = "agnes"
     defaults = {"eta": 1e-3, "alpha": 1e-3, "rho": 0.99}  # the text gives no defaults: ours
+    lively = {"eta": 0.03, "alpha": 0.01, "rho": 0.9}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.x = w0
@@ -110,7 +125,11 @@ class ASGDJain(Oracle):
     Gradients at y_{j-1}, evaluation at x_j without the tail average.
     """
 
+    recipe = "asgd_jain"
     defaults = {"alpha": 0.9, "beta": 0.1, "gamma": 1e-2, "delta": 1e-3}  # ours
+    lively = {"alpha": 0.8, "beta": 0.3, "gamma": 0.1, "delta": 0.03}
+    has_clock = False
+    learns_at = {"delta": 0.2, "gamma": 0.4}
 
     def begin(self, w0: Array) -> None:
         self.x = self.v = w0
@@ -132,8 +151,11 @@ class ASGDJain(Oracle):
 class AccSGD(Oracle):
     """AccSGD (Kidambi et al. 2018) as rahulkidambi/AccSGD @5783b2c, weight decay left out."""
 
+    recipe = "accsgd"
     defaults = {"kappa": 1000.0, "xi": 10.0, "small_const": 0.7}
     default_lr = 1e-3
+    lively = {"lr": 0.02, "kappa": 60.0, "xi": 5.0, "small_const": 0.7}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = self.v = w0
@@ -156,7 +178,12 @@ class MaSS(Oracle):
     eta2 = (lr - lr/kappa)/(1+a).
     """
 
+    recipe = "mass"
     defaults = {"eta1": 0.1, "eta2": 0.1 * (1 - 1 / 12) / 1.05, "gamma": 0.95 / 1.05}
+    our_defaults = {"eta2": 0.0873, "gamma": 0.9048}  # rounded
+    lively = {"eta1": 0.03, "eta2": 0.01, "gamma": 0.8}
+    has_clock = False
+    learns_at = {"eta1": 0.2, "eta2": 0.15}
 
     def begin(self, w0: Array) -> None:
         self.w = self.u = w0
@@ -180,7 +207,10 @@ class NesterovVaswani(Oracle):
     Gradients at zeta_k, evaluation at w_k.
     """
 
+    recipe = "nesterov_vaswani"
     defaults = {"eta": 1e-3, "alpha": 0.1, "beta": 0.9, "gamma": 10.0}  # ours
+    lively = {"eta": 0.03, "alpha": 0.2, "beta": 0.9, "gamma": 4.0}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = self.v = w0
@@ -201,8 +231,11 @@ class NesterovVaswani(Oracle):
 class QHM(Oracle):
     """Quasi-hyperbolic momentum (Ma and Yarats 2019, Eq. (3) and (4)), no weight decay."""
 
+    recipe = "qhm"
     defaults = {"beta": 0.999, "nu": 0.7}
     default_lr = 1.0
+    lively = {"lr": 0.05, "beta": 0.9, "nu": 0.7}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -217,8 +250,11 @@ class QHM(Oracle):
 class AggMo(Oracle):
     """AggMo (Lucas et al. 2019; AtheMathmo/AggMo @f91730d), K = 3 theory-style buffers."""
 
+    recipe = "aggmo"
     defaults = {"beta1": 0.0, "beta2": 0.9, "beta3": 0.99}
     default_lr = 1e-3
+    lively = {"lr": 0.02, "beta1": 0.3, "beta2": 0.8, "beta3": 0.95}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -233,8 +269,11 @@ class AggMo(Oracle):
 class RMSprop(Oracle):
     """RMSprop as torch.optim.RMSprop 2.13, not centered; eps outside the root, decay coupled."""
 
+    recipe = "rmsprop"
     defaults = {"alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0}
     default_lr = 1e-2
+    lively = {"lr": 0.02, "alpha": 0.93, "eps": 0.03, "momentum": 0.7, "weight_decay": 0.2}
+    has_clock = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -252,8 +291,10 @@ class RMSprop(Oracle):
 class Adagrad(Oracle):
     """Adagrad (Duchi et al. 2011) as torch.optim.Adagrad 2.13 with initial accumulator 0."""
 
+    recipe = "adagrad"
     defaults = {"lr_decay": 0.0, "eps": 1e-10, "weight_decay": 0.0}
     default_lr = 1e-2
+    lively = {"lr": 0.02, "lr_decay": 0.05, "eps": 0.03, "weight_decay": 0.2}
 
     def begin(self, w0: Array) -> None:
         self.w = w0

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import LIVELY, make_oracle
-from .base import Array, Oracle
+from .base import ORACLES, Array, Oracle, make_oracle
 
 STEPS = 50
 EXACT = 1e-12
@@ -52,7 +51,7 @@ def run(
     **changes: float,
 ) -> Trajectory:
     """Run recipe `name` at its lively settings with `changes`; `oracle` replaces the one made."""
-    settings = {**LIVELY[name], **changes}
+    settings = {**ORACLES[name].lively, **changes}
     w0, curvature, noise, sizes = problem(elements=elements)
     lrs = schedule(settings, varying) if lrs is None else lrs
     oracle = make_oracle(name, w0, STEPS, **settings) if oracle is None else oracle

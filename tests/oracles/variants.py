@@ -1,9 +1,7 @@
 """Oracles of the second readings: recipes that differ from another in one line.
 
-`VARIANTS` maps a recipe's name to its oracle and lively settings, as `ORACLES` and `LIVELY` do for
-the table of the design. Where the authors' package has an option, its default is the recipe of the
-plain name; so `nadam` and `adopt` decay coupled here, and the oracles `ORACLES` holds under these
-names, which decay decoupled, are those of `nadamw` and `adopt_decoupled`.
+Settings are inherited from that other one. Where the authors' package has an option, its default is
+the recipe of the plain name: `nadam` and `adopt` decay coupled, as here.
 """
 
 from __future__ import annotations
@@ -11,16 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from .adam_family import Adan, Mars, NAdam
-from .ademamix import AcceleratedAdamW, SimplifiedAdEMAMix
+from .ademamix import APPENDIX_A, AcceleratedAdamW, SimplifiedAdEMAMix
 from .averaged import ScheduleFreeAdamW
-from .base import Array, Oracle
+from .base import Array
 from .normalised_first import Adopt
-from .settings import LIVELY
 from .sgd_family import NesterovVaswani
 
 
 class NAdamCoupled(NAdam):
     """torch.optim.NAdam with its default decoupled_weight_decay=False."""
+
+    recipe = "nadam"
 
     def update(self, g: Array, lr: float) -> None:
         decay, self.h.weight_decay = self.h.weight_decay, 0.0
@@ -31,6 +30,8 @@ class NAdamCoupled(NAdam):
 class AdoptCoupled(Adopt):
     """ADOPT with its default decouple=False: the decay is in the gradient from step 0 on."""
 
+    recipe = "adopt"
+
     def update(self, g: Array, lr: float) -> None:
         decay, self.h.weight_decay = self.h.weight_decay, 0.0
         super().update(g + decay * self.w, lr)
@@ -39,6 +40,8 @@ class AdoptCoupled(Adopt):
 
 class AdanNoProx(Adan):
     """Adan with no_prox=True: the weights shrink before the step, by 1 - lr*wd."""
+
+    recipe = "adan_no_prox"
 
     def update(self, g: Array, lr: float) -> None:
         decay, self.h.weight_decay = self.h.weight_decay, 0.0
@@ -50,6 +53,8 @@ class AdanNoProx(Adan):
 class MarsPaper(Mars):
     """MARS-AdamW with x_0 = x_1 (Yuan et al. 2024, Algorithm 2): c_1 is the gradient."""
 
+    recipe = "mars_paper"
+
     def update(self, g: Array, lr: float) -> None:
         if self.t == 1:
             self.g_prev = g
@@ -59,12 +64,18 @@ class MarsPaper(Mars):
 class SimplifiedAdEMAMixDebiased(SimplifiedAdEMAMix):
     """bias_correction1=True: m1 and alpha g are both divided by num_sum."""
 
+    recipe = "simplified_ademamix_debiased"
+    our_defaults = {**APPENDIX_A, "lr": 1e-3}
+    learns_at = {}
+
     def numerator(self, mixed: Array) -> Array:
         return mixed / self.num_sum
 
 
 class ScheduleFreeAdamWDecayAtZ(ScheduleFreeAdamW):
     """AdamWScheduleFreeReference with decay_at_z=True: z, not y, decays before the step."""
+
+    recipe = "schedule_free_adamw_decay_at_z"
 
     def update(self, g: Array, lr: float) -> None:
         h = self.h
@@ -76,7 +87,9 @@ class ScheduleFreeAdamWDecayAtZ(ScheduleFreeAdamW):
 class ScheduleFreeAdamWInnerMomentum(ScheduleFreeAdamW):
     """The inner_momentum option at the head of schedule_free (2026-05): Adam's numerator inside."""
 
+    recipe = "schedule_free_adamw_inner_momentum"
     defaults = {**ScheduleFreeAdamW.defaults, "inner_momentum": 0.9}
+    lively = {**ScheduleFreeAdamW.lively, "inner_momentum": 0.7}
 
     def begin(self, w0: Array) -> None:
         super().begin(w0)
@@ -93,6 +106,10 @@ class ScheduleFreeAdamWInnerMomentum(ScheduleFreeAdamW):
 
 class AcceleratedAdamWLiteral(AcceleratedAdamW):
     """Algorithm 3 with line 7 as printed: c = max(1 - 1/t, 1 - 1/(delta t))."""
+
+    recipe = "accelerated_adamw_literal"
+    idle = ("delta",)  # the maximum is 1 - 1/t for any delta up to 1
+    further = {"delta": 0.95}  # line 7 reads delta nowhere else
 
     def update(self, g: Array, lr: float) -> None:
         before = self.w_avg
@@ -119,23 +136,3 @@ class NesterovVaswaniScheduled(NesterovVaswani):
 
 VASWANI_SCHEDULES = {"alpha": "2/(t + 3)", "beta": "1 - 1/(t + 1)", "gamma": "(t + 5)/2"}
 """The same schedules as texts, for a recipe's hyperparameters."""
-
-
-VARIANTS: dict[str, tuple[type[Oracle], dict[str, float]]] = {
-    "nadam": (NAdamCoupled, LIVELY["nadam"]),
-    "nadamw": (NAdam, LIVELY["nadam"]),
-    "adopt": (AdoptCoupled, LIVELY["adopt"]),
-    "adopt_decoupled": (Adopt, LIVELY["adopt"]),
-    "adan_no_prox": (AdanNoProx, LIVELY["adan"]),
-    "mars_paper": (MarsPaper, LIVELY["mars"]),
-    "simplified_ademamix_debiased": (SimplifiedAdEMAMixDebiased, LIVELY["simplified_ademamix"]),
-    "schedule_free_adamw_decay_at_z": (
-        ScheduleFreeAdamWDecayAtZ,
-        LIVELY["schedule_free_adamw"],
-    ),
-    "schedule_free_adamw_inner_momentum": (
-        ScheduleFreeAdamWInnerMomentum,
-        {**LIVELY["schedule_free_adamw"], "inner_momentum": 0.7},
-    ),
-    "accelerated_adamw_literal": (AcceleratedAdamWLiteral, LIVELY["accelerated_adamw"]),
-}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.weights import levels, weights_in
-from optzoo.description.window import iterate_weights
+from optzoo.description.weights import iterate_weights, levels, weights_in
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ def draw(description: Description, path: Path) -> None:
     if description.formulas is None:
         message = f"{description.recipe.name} has no closed form, and no figure is drawn without"
         raise InputError(Diagnostic("no-form", message))
-    from optzoo.description.folding import CannotFold
+    from optzoo.description.folding import CannotFoldError
 
     try:
         _draw(description, path)
-    except CannotFold as error:
+    except CannotFoldError as error:
         message = f"`{error}` of {description.recipe.name} runs from step to step in a way that is"
         message += " followed one by one, and no figure is drawn of that"
         raise InputError(Diagnostic("no-form", message)) from None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 
 from optzoo.description.averages import EvaluatedPoint
 from optzoo.description.description import Coefficients, Description, NoValueError
-from optzoo.description.formula import definitions
+from optzoo.description.formulas import definitions
 from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_number
+from optzoo.tables import align, format_short
 
 _COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")
 
@@ -145,8 +145,8 @@ def _table(description: Description) -> list[str]:
         found.append(c)
         rows.append([f"{t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)])
     if description.order == 0:
-        return _aligned(("t", "alpha_a"), [[row[0], row[3]] for row in rows])
-    lines = _aligned(("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), rows)
+        return align([("t", "alpha_a"), *((row[0], row[3]) for row in rows)], ">")
+    lines = align([("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), *rows], ">")
     lines.append("  memory: 1/(1 - beta_a), the steps that the momentum remembers")
     lines.append("  total: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
     lines.append("         together if the coefficients stay as they are")
@@ -173,7 +173,7 @@ def _settled(c: Coefficients) -> tuple[str, str]:
     if c.beta_a >= 1:
         return "grows", "grows"
     memory = 1 / (1 - c.beta_a)
-    return _short(memory), _short(c.alpha_a + c.eta_a * memory)
+    return format_short(memory), format_short(c.alpha_a + c.eta_a * memory)
 
 
 def _whole_run(description: Description) -> list[str]:
@@ -183,7 +183,8 @@ def _whole_run(description: Description) -> list[str]:
     if total is None:
         return []
     return [
-        f"  gradient T/2 = {half:,} weighs {_short(total)} in steps T/2 to T = {end:,} together"
+        f"  gradient T/2 = {half:,} weighs {format_short(total)} in steps T/2 to T = {end:,} "
+        "together"
     ]
 
 
@@ -202,7 +203,7 @@ def _momenta_table(description: Description) -> list[str]:
         pairs = [x for pair in description.momentum_values(t) for x in pair]
         numbers = (*pairs, *description.gradient_weights(t))
         rows.append([f"{t}", *(f"{x:.8g}" for x in numbers)])
-    lines = [*_aligned(heads, rows), *_whole_run(description)]
+    lines = [*align([heads, *rows], ">"), *_whole_run(description)]
     if any(alpha < 0 for t in description.at for alpha in description.gradient_weights(t)):
         lines.append("  alpha is negative: the current gradient counts for less than a past one")
     return lines
@@ -210,19 +211,6 @@ def _momenta_table(description: Description) -> list[str]:
 
 def _exact(value: float) -> str:
     return f"{value:.10g}"
-
-
-def _short(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:,.0f}" if 1000 <= value < 1e15 else f"{value:.4g}"
-
-
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table, columns right-aligned."""
-    table = [list(heads), *map(list, rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
-    return ["  " + "  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in table]
 
 
 # ------------------------------------------------------------------- the rest
@@ -293,10 +281,10 @@ def _point(description: Description, point: EvaluatedPoint) -> list[str]:
         window = description.window(point, t)
         share = min(1.0, window.steps / t)
         rows.append(
-            [f"{t}", _short(window.newest), _short(window.steps), f"{100 * share:.3g}%",
-             _short(window.effective)]
+            [f"{t}", format_short(window.newest), format_short(window.steps), f"{100 * share:.3g}%",
+             format_short(window.effective)]
         )  # fmt: skip
-    lines += _aligned(("t", "w", "steps", "of the run", "effective"), rows)
+    lines += align([("t", "w", "steps", "of the run", "effective"), *rows], ">")
     lines.append(
         "  steps: 1/w, about the last so many iterates; effective: 1/sum of squared weights"
     )
@@ -315,9 +303,9 @@ def _coupling(description: Description, point: EvaluatedPoint) -> list[str]:
         return []
     return [
         f"  momentum and averaging share the buffer {shared[0].buffers}: at step {t} the momentum "
-        f"remembers {_short(1 / (1 - beta))} steps",
-        f"  and the average covers {_short(window)}. Both follow from the same coefficients, where "
-        "large batches want",
+        f"remembers {format_short(1 / (1 - beta))} steps",
+        f"  and the average covers {format_short(window)}. Both follow from the same "
+        "coefficients, where large batches want",
         "  them apart (Connections paper, section 5.1, on Schedule-Free)",
     ]
 

@@ -27,7 +27,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.expressions import (
+from optzoo.engines.render.dialect import (
     INFIX,
     Dialect,
     Identifiers,
@@ -184,10 +184,10 @@ def render_c(
     Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in
     bfloat16, and `param` if the parameters are.
     """
-    return _Renderer(plan, narrow).render(dtype, grad_dtype)
+    return _CRenderer(plan, narrow).render(dtype, grad_dtype)
 
 
-class _Renderer:
+class _CRenderer:
     def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
         self.plan = plan
         self.narrow = narrow_slots(plan, narrow)

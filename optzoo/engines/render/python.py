@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.expressions import INFIX, Dialect, Identifiers, Row, spell
+from optzoo.engines.render.dialect import INFIX, Dialect, Identifiers, Row, spell
 from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.planning import Plan, plan_program

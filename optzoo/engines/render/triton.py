@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.expressions import (
+from optzoo.engines.render.dialect import (
     INFIX,
     Dialect,
     Identifiers,
@@ -104,10 +104,10 @@ def render_triton(
     Gradients may be stored narrower; `narrow` are the buffers stored in bfloat16, and `param`
     if the parameters are.
     """
-    return _Renderer(plan, dtype, grad_dtype, narrow).render()
+    return _TritonRenderer(plan, dtype, grad_dtype, narrow).render()
 
 
-class _Renderer:
+class _TritonRenderer:
     def __init__(self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str]) -> None:
         self.plan, self.dtype, self.grad_dtype = plan, dtype, grad_dtype
         self.literals: dict[Fraction, str] = {}

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.expressions import names_in
+from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 
 FIXED_KEYS = ("lr0", "total_steps", "mode", "recipe", "program", "observers")
@@ -50,7 +52,7 @@ def own_hyperparameters(recipe: Recipe, group: Mapping[str, Any]) -> dict[str, A
     """
     knobs = recipe.hyperparameters
     own = {key: plain(value) for key, value in group.items() if key in knobs}
-    momentum = Momentum.of(recipe)
+    momentum = MomentumWord.of(recipe)
     for key, value in group.items():
         if key in knobs or key in FIXED_KEYS or not isinstance(key, str):
             continue
@@ -75,7 +77,7 @@ def _misspelt(key: str, knobs: Iterable[str]) -> str | None:
 def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
     """Raise InputError for an option that would be passed over; one that is off is no option."""
     is_off = value is None or (not isinstance(value, list | tuple) and not value)
-    if is_off and not (key == "momentum" and Momentum.of(recipe).names and value is not None):
+    if is_off and not (key == "momentum" and MomentumWord.of(recipe).names and value is not None):
         return
     knobs = ", ".join(recipe.hyperparameters)
     raise InputError(
@@ -90,7 +92,7 @@ def refuse_option(recipe: Recipe, key: str, value: Any) -> None:
 def check_options(recipe: Recipe, word: str, group: Mapping[str, Any]) -> None:
     """Raise InputError for an option that someone has put into a group since it was added.
 
-    `word` is the group's word for momentum, `Momentum.key`.
+    `word` is the group's word for momentum, `MomentumWord.key`.
     """
     knobs = recipe.hyperparameters
     for key in TORCH_OPTIONS:
@@ -114,7 +116,7 @@ def number(name: str, value: Any) -> float:
 
 
 @dataclass
-class Momentum:
+class MomentumWord:
     """torch's word for momentum in one group: `betas` or `momentum`, and what it stands for.
 
     `names` are the recipe's knobs that `betas` lists. A recipe that has `momentum` needs no other
@@ -128,13 +130,14 @@ class Momentum:
     seen: Any = field(default=None)
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Momentum:
+    def of(cls, recipe: Recipe) -> MomentumWord:
         """Return the word that fits a recipe."""
         knobs = recipe.hyperparameters
         if "momentum" in knobs:
             return cls("momentum", (), True, recipe.name)
         decays = [n for n in knobs if re.fullmatch(r"beta\d*", n)]
-        if decays and "lr" in recipe.spec.hyperparameters:
+        is_cycled = decays and _moves_the_direction(recipe, decays[0])
+        if is_cycled and "lr" in recipe.spec.hyperparameters:
             return cls("betas", tuple(decays), False, recipe.name)
         return cls("momentum", (), False, recipe.name)
 
@@ -179,6 +182,26 @@ class Momentum:
                 "hyperparameter that it could be: it is not cycled",
                 stacklevel=4,
             )
+
+
+def _moves_the_direction(recipe: Recipe, name: str) -> bool:
+    """Return whether a hyperparameter is read by more than the mean square, perhaps in scalars.
+
+    Schedulers cycle the first of `betas`; one that only the mean square reads is no momentum.
+    """
+    uses = list(uses_of(recipe.spec))
+    reached, pending = {name}, [name]
+    while pending:
+        wanted = pending.pop()
+        for use in uses:
+            if use.loc[0] == "scalars" and wanted in {n.id for n in names_in(use.expr)}:
+                scalar = str(use.loc[1])
+                pending += [scalar] if scalar not in reached else []
+                reached.add(scalar)
+    elsewhere = (
+        u for u in uses if u.loc[0] not in ("scalars", "hyperparameters", "preconditioner")
+    )
+    return any(n.id in reached for use in elsewhere for n in names_in(use.expr))
 
 
 def is_number(value: Any) -> bool:

@@ -23,13 +23,10 @@ from optzoo.program.expressions import (
     mul,
     sub,
 )
+from optzoo.program.ratios import TooLongError
 
 MOST_TERMS = 500
 """Coefficients longer than that are for no one to read."""
-
-
-class TooLong(ArithmeticError):  # noqa: N818
-    """A coefficient that is too long to be multiplied out."""
 
 
 Product = frozenset[tuple[Expr, int]]
@@ -56,7 +53,7 @@ class Terms:
 
     def __mul__(self, other: Terms) -> Terms:
         if len(self.parts) * len(other.parts) > MOST_TERMS:
-            raise TooLong
+            raise TooLongError
         parts: dict[Product, Fraction] = {}
         for p, a in self.parts.items():
             for q, b in other.parts.items():

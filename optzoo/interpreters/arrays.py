@@ -1,0 +1,86 @@
+"""Scalars over many steps at once: numpy arrays of long doubles, one element per step.
+
+Arrays cannot branch, so the rules are numpy's own and not those of `optzoo.program.arithmetic`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from optzoo.program.arithmetic import PI
+
+Array = Any
+"""A numpy array of long doubles, one element per step of a chunk; or one long double."""
+
+
+def long(value: Decimal) -> Array:
+    """Return the nearest long double."""
+    return np.longdouble(str(value))
+
+
+def _half_life(start: Array, end: Array, fraction: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(start > 0, (1 - fraction) / np.log(start), 0)
+        inverse = inverse + np.where(end > 0, fraction / np.log(end), 0)
+        value = np.where(inverse != 0, np.exp(1 / inverse), 0)
+    return np.where(fraction <= 0, start, np.where(fraction >= 1, end, value))
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(b != 0, a / b, 0)
+
+
+def _pow(base: Array, exponent: Array) -> Array:
+    if np.ndim(exponent) == 0 and exponent in (1, 2):
+        return base if exponent == 1 else base * base
+    if np.ndim(base) == 0 and base > 0:
+        return np.exp(exponent * np.log(base))
+    return np.power(base, exponent)
+
+
+def _least(*args: Array) -> Array:
+    return args[0] if len(args) == 1 else np.minimum(args[0], _least(*args[1:]))
+
+
+def _largest(*args: Array) -> Array:
+    return args[0] if len(args) == 1 else np.maximum(args[0], _largest(*args[1:]))
+
+
+_RULES: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "neg": np.negative,
+    "pow": _pow,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "sign": np.sign,
+    "min": _least,
+    "max": _largest,
+    "exp": np.exp,
+    "log": np.log,
+    "cospi": lambda a: np.cos(long(PI) * a),
+    "ratio": _ratio,
+    "positive": lambda a: np.where(a > 0, np.longdouble(1), np.longdouble(0)),
+    "half_life": _half_life,
+}
+
+
+class ArrayDomain:
+    """Scalars as arrays over steps, in long double."""
+
+    def number(self, value: Fraction) -> Array:
+        """Return a long double, rounded once from the quotient."""
+        return np.longdouble(str(value.numerator)) / np.longdouble(str(value.denominator))
+
+    def apply(self, op: str, args: Sequence[Array]) -> Array:
+        """Apply a scalar operation element by element."""
+        return _RULES[op](*args)
