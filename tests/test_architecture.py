@@ -209,6 +209,18 @@ def test_the_page_of_the_house_names_every_room() -> None:
     assert named == folders | top
 
 
+def test_the_readme_lists_the_rooms() -> None:
+    listed = set(re.findall(r"^    optzoo/(\w+)/", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert listed == {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+
+
+def test_tests_follow_the_rooms() -> None:
+    """A folder of tests is a room of the package, or holds what its name says."""
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders <= rooms | {"fuzz"}
+
+
 def test_exceptions_are_named_errors() -> None:
     assert "noqa: N818" not in "".join(path.read_text() for path in FILES)
 

@@ -5,7 +5,7 @@ tolerance of test_recipes.py, or where it cannot run. One that is never caught m
 program in other words: it must follow the original on hyperparameters, learning rates and gradients
 drawn at random, to rounding. Anything else is a survivor, and there are none.
 
-`python -m pytest tests/test_mutants.py -s` prints the table.
+`python -m pytest tests/recipe/test_mutants.py -s` prints the table.
 """
 
 from __future__ import annotations

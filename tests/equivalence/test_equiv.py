@@ -23,7 +23,7 @@ from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.arithmetic import FLOAT
 from optzoo.program.expressions import format_expression, parse_expression
 
-CLAIMS = Path(__file__).parent / "claims"
+CLAIMS = Path(__file__).parents[1] / "claims"
 ANY, CONSTANT, SHORT = Conditions(), Conditions(constant_lr=True), Conditions(long_steps=0)
 NO_CLIP = Conditions(grad_size=Fraction(1, 10))
 PAPER = "Connections paper"

@@ -12,7 +12,7 @@ import pytest
 import optzoo
 from optzoo.files.documents import MAX_BYTES
 
-FOLDER = Path(__file__).parent / "bad_recipes"
+FOLDER = Path(__file__).parents[1] / "bad_recipes"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 

@@ -22,7 +22,7 @@ from optzoo.description.response import Response, decide, matrix_rank
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.verdict import equivalence
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CLAIMS = ROOT / "tests" / "claims"
 ANY, CONSTANT = Conditions(long_steps=0), Conditions(long_steps=0, constant_lr=True)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 RECIPE = """\
 name: newcomer
@@ -159,16 +159,20 @@ def snapshot(root: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_without_its_oracle_the_tests_fail_and_say_so(project: Project) -> None:
     project.write_pages()
-    _, failed, output = project.test(ON_THE_RECIPE, "tests/test_recipes.py", "tests/test_golden.py")
-    assert failed == {"tests/test_recipes.py"}
+    _, failed, output = project.test(
+        ON_THE_RECIPE, "tests/recipe/test_recipes.py", "tests/description/test_golden.py"
+    )
+    assert failed == {"tests/recipe/test_recipes.py"}
     assert "recipes/newcomer.yaml has no oracle: write a class with `recipe = " in output
 
 
 @pytest.mark.slow
 def test_without_its_page_the_tests_fail_and_say_so(project: Project) -> None:
     project.write("tests/oracles/newcomer.py", ORACLE)
-    _, failed, output = project.test(ON_THE_RECIPE, "tests/test_recipes.py", "tests/test_golden.py")
-    assert failed == {"tests/test_golden.py"}
+    _, failed, output = project.test(
+        ON_THE_RECIPE, "tests/recipe/test_recipes.py", "tests/description/test_golden.py"
+    )
+    assert failed == {"tests/description/test_golden.py"}
     missing = "docs/recipes/newcomer.md is missing; write it: optzoo describe --all docs/recipes"
     assert missing in output
 
@@ -179,6 +183,6 @@ def test_an_oracle_of_something_else_is_noticed(project: Project) -> None:
     wrong = ORACLE.replace("h.share * self.b", "1.0001 * h.share * self.b")
     assert wrong != ORACLE
     project.write("tests/oracles/newcomer.py", wrong)
-    _, failed, output = project.test(ON_THE_RECIPE, "tests/test_recipes.py")
-    assert failed == {"tests/test_recipes.py"}
+    _, failed, output = project.test(ON_THE_RECIPE, "tests/recipe/test_recipes.py")
+    assert failed == {"tests/recipe/test_recipes.py"}
     assert "training point after step 1" in output

@@ -29,7 +29,7 @@ from optzoo.program.intervals import Interval
 SIDE_BY_SIDE = ("ademamix", "aggmo", "adan", "grokfast_adamw")
 NESTED = ("gpa_adamw", "schedule_free_adamw_inner_momentum")
 RECIPES = sorted(shipped())
-INDEX = (Path(__file__).parent.parent / "docs" / "recipes" / "README.md").read_text()
+INDEX = (Path(__file__).parents[2] / "docs" / "recipes" / "README.md").read_text()
 OTHER = set(re.findall(r"^\| \[(\w+)\].*\| no \|", INDEX, re.MULTILINE))
 """Recipes that are not of the form of Eq. (1), by their reviewed pages."""
 SCHEDULES = ("constant", "cosine:5")
@@ -144,7 +144,7 @@ def test_every_recipe_has_verified_closed_forms(name: str, constant_lr: bool) ->
 
 
 def test_a_wrong_closed_form_does_not_pass() -> None:
-    from optzoo.description.closed_forms import Momentum, closed_form
+    from optzoo.description.closed_forms import ClosedMomentum, closed_form
     from optzoo.program.ratios import combine, constant_ratio
 
     program = optzoo.load_recipe("ademamix").with_overrides({"beta1": 0}).trained_program()
@@ -155,8 +155,8 @@ def test_a_wrong_closed_form_does_not_pass() -> None:
     tiny = constant_ratio(Fraction(1, 10**30))
     ema = system.symbols.values[Name("beta3_t")]  # what a reader expects and the gain forbids
     for wrong in (
-        Closed((Momentum(m.buffers, ema, m.eta),), right.alpha),
-        Closed((Momentum(m.buffers, m.beta, combine(m.eta, tiny)),), right.alpha),
+        Closed((ClosedMomentum(m.buffers, ema, m.eta),), right.alpha),
+        Closed((ClosedMomentum(m.buffers, m.beta, combine(m.eta, tiny)),), right.alpha),
         Closed(right.momenta, combine(right.alpha, tiny)),
         Closed((), right.alpha),
     ):

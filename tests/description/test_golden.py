@@ -22,7 +22,7 @@ from optzoo.description.description import Description, describe
 from optzoo.description.output.page import format_index, format_markdown
 from optzoo.description.output.text import format_report
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "recipes"
 TEXTS = sorted((ROOT / "tests" / "golden" / "describe").glob("*.txt"))
 PAGES_COMMAND = "optzoo describe --all docs/recipes"
