@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,12 @@ class Hyperparameter:
     doc: str
 
 
-def check_total_steps(total_steps: int) -> None:
-    """Raise InputError for a number of steps that is none, or that float64 cannot count."""
-    if not 1 <= total_steps <= MAX_STEPS:
+def check_total_steps(total_steps: float) -> None:
+    """Raise InputError for a number of steps that is none, or that float64 cannot count.
+
+    A run without an end may say infinity: what ends at `T` then never gets anywhere.
+    """
+    if not 1 <= total_steps <= MAX_STEPS and total_steps != math.inf:
         shown = f"{total_steps:,}" if abs(total_steps) <= MAX_STEPS else "the number given"
         message = f"`total_steps`: {shown} must be from 1 to {MAX_STEPS:,}"
         raise InputError(Diagnostic("bad-value", message))

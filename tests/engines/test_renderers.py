@@ -55,7 +55,8 @@ signals:
 buffers:
   i: {input: grad_at, decay: double, gain: 1 - double}
   count: {input: i, decay: NAN, gain: tl}
-update: (1 - c1)*count + param_prev*sqrtf*grad + coefficients*sqrt(abs(i))
+  sum1_1: {input: grad, decay: tl, gain: 1}
+update: sum1_1 + (1 - c1)*count + param_prev*sqrtf*grad + coefficients*sqrt(abs(i))
 """
     return optzoo.parse_recipe(text).program()
 

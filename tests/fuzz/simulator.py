@@ -323,6 +323,7 @@ class Simulation:
         mix = spec["mix"]
         if isinstance(mix, dict):
             parts = [self.value(w) * self._tensor(name) for name, w in mix.items()]
+            parts = [part if self.noise is None else self._off(part) for part in parts]
             direction = sum(parts[1:], parts[0])
         else:
             direction = self._tensor(mix)

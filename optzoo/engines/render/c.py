@@ -191,7 +191,7 @@ class _CRenderer:
     def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
         self.plan = plan
         self.narrow = narrow_slots(plan, narrow)
-        identifiers = Identifiers(TENSORS)
+        identifiers = self.identifiers = Identifiers(TENSORS)
         self.spelling: Spelling = spell(plan, identifiers)
         self.words = {
             word: (identifiers.fresh(f"key{word}"), identifiers.fresh(f"random{word}"))
@@ -234,7 +234,7 @@ class _CRenderer:
 
     def pass_(self, k: int, each: Pass) -> str:
         arguments = [reduction.argument for reduction in each.reductions]
-        sums = [f"sum{r + 1}" for r in range(len(arguments))]
+        sums = [self.identifiers.fresh(f"sum{k + 1}_{r + 1}") for r in range(len(arguments))]
         body = self.lines(each.lines)
         for s, argument in zip(sums, arguments, strict=True):
             text = TENSORS.text(argument, self.names)
