@@ -13,10 +13,11 @@ import sys
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
     from optzoo.cli.app import app
-    from optzoo.cli.spinning import bound_spinning
+    from optzoo.cli.spinning import TRAINING, bound_spinning
     from optzoo.errors import OptzooError
 
-    bound_spinning()
+    if sys.argv[1:2] and sys.argv[1] in TRAINING:  # before anything imports torch
+        bound_spinning()
     try:
         app()
     except OptzooError as error:

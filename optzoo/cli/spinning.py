@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from pathlib import Path
 
 SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 """What a user may have set; then nothing is changed."""
+
+TRAINING = ("train", "eval")
+"""Commands that this is for; a benchmark measures the machine as it is set."""
 
 QUIET, BUSY = 20_000, 1_000
 """Turns of the spinning loop: tens of microseconds, and about one."""
@@ -23,10 +27,12 @@ def bound_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
         environment["GOMP_SPINCOUNT"] = str(BUSY if _is_busy() else QUIET)
 
 
-def _is_busy() -> bool:
-    """Return whether others have kept half of the cores working during the last minute."""
+def _is_busy(loads: Path = Path("/proc/loadavg")) -> bool:
+    """Return whether others have kept half of the cores working for a minute, and do so now."""
     try:
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):  # Windows
+        minute, _, _, running, *_ = loads.read_text().split()
+        others = int(running.partition("/")[0]) - 1
+    except (OSError, ValueError):  # only Linux tells
         return False
-    return load > (os.cpu_count() or 1) / 2
+    half = (os.cpu_count() or 1) / 2
+    return float(minute) > half and others >= half
