@@ -3,9 +3,9 @@
 `load_document` reports every mistake of a file at once, each with file, line, column and a caret.
 It is used for recipes, setups and sweeps alike and knows nothing of their meaning.
 
-Bounds: 1 MiB of text, 40 levels of nesting and 20,000 values after aliases are expanded, 200
-characters in a key and 300 in a number. YAML is read as YAML 1.2 would: only `true` and `false` are
-booleans, and `1e-3` is a number.
+Bounds: 1 MiB of text, 40 levels of nesting, 20,000 keys and values, as many values after aliases
+are expanded, 200 characters in a key and 300 in a number. YAML is read as YAML 1.2 would: only
+`true` and `false` are booleans, and `1e-3` is a number.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class _BoundedLoader(yaml.BaseLoader):
         self.depth -= isinstance(event, yaml.CollectionEndEvent)
         if self.depth > MAX_DEPTH:
             raise _too_deep(_mark_location(self.document, event.start_mark))
-        if self.nodes > 2 * MAX_VALUES:  # a key is a node as well
+        if self.nodes > MAX_VALUES:
             raise _too_many(_mark_location(self.document, event.start_mark))
         return event
 
@@ -190,7 +190,7 @@ def _too_deep(where: Location) -> InputError:
 
 
 def _too_many(where: Location) -> InputError:
-    message = f"more than {MAX_VALUES:,} values once aliases are expanded"
+    message = f"more than {MAX_VALUES:,} keys and values, or values once aliases are expanded"
     return InputError(Diagnostic("too-large", message, where))
 
 

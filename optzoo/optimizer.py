@@ -30,11 +30,11 @@ from optzoo.errors import Diagnostic, InputError, RunError, nearest
 from optzoo.lineup import Lineup, Part
 from optzoo.parameters import MASTER, check_grad, check_param, portions, split_alike
 from optzoo.precision import Precision
+from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain, NotRealError
 from optzoo.shards import local, local_like, shards_of
 from optzoo.zoo import Recipe, check_total_steps
 

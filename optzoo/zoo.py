@@ -21,9 +21,9 @@ from optzoo.catalog import find_file
 from optzoo.documents import Document, load_document, parse_document, validate_document
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.observers import parse_observer
+from optzoo.program.arithmetic import DecimalDomain, FloatDomain, NotRealError, precisely
 from optzoo.program.check import STEPS, Fault, Never, check_values, interval_of
 from optzoo.program.checked import CheckedScalars
-from optzoo.program.decimals import DecimalDomain, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory
 from optzoo.program.expressions import (
     Call,
@@ -32,10 +32,11 @@ from optzoo.program.expressions import (
     format_expression,
     names_in,
     parse_expression,
+    walk,
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Loc, Program
-from optzoo.program.numbers import FloatDomain, NotRealError
+from optzoo.program.ops import OPS
 from optzoo.program.passes import specialise
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
@@ -420,6 +421,9 @@ def _why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) 
     What reads nothing is computed to 50 digits. For the rest the legal values of what it reads
     decide; what it comes to at a step is checked when it does.
     """
+    for node in walk(expr):
+        if isinstance(node, Call) and not OPS[node.op].on_scalars:
+            return f"uses `{node.op}`, which takes a tensor"
     if not any(names_in(expr)):
         try:
             with precisely():

@@ -13,10 +13,10 @@ from optzoo.engines.engine import Batch
 from optzoo.engines.foreach import ForeachEngine
 from optzoo.engines.gpu_kernel import DeviceKernel, DeviceTable
 from optzoo.engines.render.python import step_source
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
 
 
 class ListsEngine(ForeachEngine):

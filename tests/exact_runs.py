@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from optzoo.interpreters.reference import NotRationalError, ReferenceRun
+from optzoo.interpreters.reference import ReferenceRun
+from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.ir import Program
 
 STEPS = 12

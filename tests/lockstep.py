@@ -13,9 +13,9 @@ from torch import Tensor
 
 from optzoo.engines.engine import Batch, engine_class
 from optzoo.interpreters.reference import ReferenceRun
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import run_scalars, run_step
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
 
 STEPS_BEFORE = 3
 SIZES = (3, 20, 1, 2500, 0)

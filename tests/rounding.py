@@ -16,7 +16,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from optzoo.program.numbers import SCALAR_RULES
+from optzoo.program.arithmetic import FLOAT
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RoundingDomain:
 
     def apply(self, op: str, args: Sequence[Value]) -> Value:
         if not any(isinstance(arg, Bounded) for arg in args):
-            return SCALAR_RULES[op](*args)
+            return FLOAT[op](*args)
         first, *rest = (self.bounded(arg) for arg in args)
         if op in ("min", "max"):
             for other in rest:

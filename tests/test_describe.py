@@ -13,7 +13,7 @@ import torch
 
 import optzoo
 from optzoo.catalog import shipped
-from optzoo.program.numbers import half_life
+from optzoo.program.arithmetic import half_life
 
 T = 1000
 EXACT = 1e-12

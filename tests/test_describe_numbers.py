@@ -16,9 +16,9 @@ import pytest
 import optzoo
 from optzoo.description.lr_schedules import parse_lr_schedule
 from optzoo.description.scalars import WALKED
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, parse_expression
-from optzoo.program.numbers import FloatDomain
 from optzoo.train.schedule import Schedule
 
 MILLION = 1_000_000

@@ -103,13 +103,15 @@ def test_a_bare_e1_is_a_name() -> None:
         (ADAMW.replace('"[0, inf)"', '"[0' + " " * 20_000 + '"', 1), "is not an interval"),
         (ADAMW.replace("1/(1 - beta1**t)", "(" * 900), "not an expression"),
         (ADAMW.replace("1/(1 - beta1**t)", "-" * 900 + "t"), "40 deep"),
-        (ADAMW + "".join(f"k{i}: 1\n" for i in range(19_000)), "`k0` is not a key"),
-        (ADAMW + "k: 1\n" * 19_000, "appears twice"),
+        (ADAMW + "".join(f"k{i}: 1\n" for i in range(9_000)), "`k0` is not a key"),
+        (ADAMW + "".join(f"k{i}: 1\n" for i in range(19_000)), "more than 20,000 keys and values"),
+        (ADAMW + "k: 1\n" * 9_000, "appears twice"),
         (f"{'x' * 201}: 1", "a key of 201 characters"),
         ("- " * 5_000, "40 levels"),
         ('a: "\\U00110000"', "stands for no character"),
+        (ADAMW.replace("1/(1 - beta1**t)", "'\"\\uD800\"'"), r"`\ud800` is not a number"),
         ("a: \ud800", "half of a surrogate pair"),
-        (f"a: [{'x, ' * 2 * MAX_VALUES}]", "more than 20,000 values"),
+        (f"a: [{'x, ' * 2 * MAX_VALUES}]", "more than 20,000 keys and values"),
     ],
 )
 def test_hostile_yaml_is_refused_with_little(text: str, message: str) -> None:
@@ -131,7 +133,7 @@ def test_a_recipe_has_a_bounded_number_of_names(section: str) -> None:
         "buffers": "{input: z, decay: 0.9, gain: 1}",
         "observers": "{weight: z}",
     }[section]
-    lines = "".join(f"  s{i}: {entry}\n" for i in range(4_000))
+    lines = "".join(f"  s{i}: {entry}\n" for i in range(1_500))
     text = ADAMW if section != "observers" else ADAMW + "observers:\n"
     found = refused(text.replace(f"{section}:\n", f"{section}:\n{lines}"))
     assert "a recipe has at most 150" in found

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optzoo.program.arithmetic import FloatDomain, half_life
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import (
     Call,
@@ -18,7 +19,6 @@ from optzoo.program.expressions import (
     format_expression,
     parse_expression,
 )
-from optzoo.program.numbers import FloatDomain, half_life
 from optzoo.program.ops import FUNCTIONS
 
 NUMBERS = st.decimals(min_value=0, max_value=10**6, places=6).map(lambda d: Num(Fraction(d)))
@@ -119,9 +119,9 @@ def test_refused(text: str) -> None:
 
 
 def test_every_function_has_a_scalar_rule_or_is_for_tensors_only() -> None:
-    from optzoo.program.numbers import SCALAR_RULES
+    from optzoo.program.arithmetic import FLOAT
 
-    assert {name for name, op in FUNCTIONS.items() if op.on_scalars} <= set(SCALAR_RULES)
+    assert {name for name, op in FUNCTIONS.items() if op.on_scalars} <= set(FLOAT)
 
 
 class TestHalfLife:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optzoo
-from optzoo.interpreters.reference import NotRationalError, ReferenceRun
+from optzoo.interpreters.reference import ReferenceRun
+from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.check import check_program, intervals_of
 from optzoo.program.expressions import Name, parse_expression
 from optzoo.program.intervals import Interval, parse_interval

@@ -16,10 +16,9 @@ import optzoo
 from optzoo.description.form import describe
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
 from optzoo.equivalence.verdict import equivalence
-from optzoo.program.decimals import DecimalDomain, precisely
+from optzoo.program.arithmetic import DecimalDomain, NotRealError, RealDomain, half_life, precisely
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import parse_expression
-from optzoo.program.numbers import NotRealError, RealDomain, half_life
 from optzoo.zoo import Recipe, parse_recipe
 
 LINE = 9

@@ -20,9 +20,9 @@ from optzoo.description.form import describe
 from optzoo.description.page import coefficient_equations, format_latex_page
 from optzoo.errors import InputError
 from optzoo.interpreters.text import Printer, equations, format_equations, formula, printer_for
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, Num, parse_expression
-from optzoo.program.numbers import FloatDomain
 
 NAMES = {Name("a"): 0.7, Name("b"): 1.3, Name("c"): 2.1}
 PLAIN = Printer("text", moving=frozenset())

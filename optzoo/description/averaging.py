@@ -131,6 +131,6 @@ def _offsets(point: Point, view: View) -> tuple[list[Any], list[dict[Any, Fracti
     run = run_linear(program, domain, range(1, STEPS + 1), point.inputs, None, assigned)
     offsets = []
     for t in range(1, STEPS + 1):
-        values = {**point.scalars[t], **seen[t], PARAM: Form({})}
+        values = {**point.scalars[t], **seen[t], PARAM: Form({}), GRAD: Form({t: Fraction(1)})}
         offsets.append(dict(evaluate(view.expr, domain, values).terms))
     return [move.terms for move in run.moves], offsets

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from optzoo.program.arithmetic import NotRationalError, rational
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Program
 
@@ -19,21 +20,6 @@ DENOMINATOR = 10_007
 MAX_EXPONENT = 64
 MAX_BITS = 1 << 14
 """Size of the integers of a rational; what is longer is drawn, as what is not rational."""
-
-_EXACT: dict[str, Callable[..., Fraction]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": lambda a, b: a / b,
-    "neg": lambda a: -a,
-    "square": lambda a: a * a,
-    "abs": abs,
-    "sign": lambda a: Fraction((a > 0) - (a < 0)),
-    "min": min,
-    "max": max,
-    "ratio": lambda a, b: a / b if b else Fraction(0),
-    "positive": lambda a: Fraction(int(a > 0)),
-}
 
 
 class DrawnDomain:
@@ -76,38 +62,12 @@ class DrawnDomain:
 
 def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
     """Return the value of an operation where it is rational and not too long, else None."""
-    rule = _EXACT.get(op)
-    if rule is not None:
-        value = Fraction(rule(*args))
-        return value if _bits(value) <= MAX_BITS else None
-    match op:
-        case "pow":
-            base, exponent = args
-            if base == 1 or exponent == 0:
-                return Fraction(1)
-            if base == 0:
-                return base if exponent > 0 else None
-            if exponent.denominator == 1 and abs(exponent) <= MAX_EXPONENT:
-                return base ** int(exponent) if _bits(base) <= MAX_BITS / MAX_EXPONENT else None
-        case "sqrt" if args[0] >= 0:
-            root = Fraction(math.isqrt(args[0].numerator), math.isqrt(args[0].denominator))
-            return root if root * root == args[0] else None
-        case "half_life":
-            start, end, fraction = args
-            if fraction <= 0 or start == end:
-                return start
-            return end if fraction >= 1 else None
-        case "exp" if args[0] == 0:
-            return Fraction(1)
-        case "log" if args[0] == 1:
-            return Fraction(0)
-        case "cospi" if (2 * args[0]).denominator == 1:
-            return Fraction((1, 0, -1, 0)[int(2 * args[0]) % 4])
-    return None
-
-
-def _bits(value: Fraction) -> int:
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
+    if op == "pow" and abs(args[1]) > MAX_EXPONENT:
+        return None
+    try:
+        return rational(op, args, MAX_BITS)
+    except (NotRationalError, ValueError):
+        return None
 
 
 def draw_from(interval: Interval, rng: random.Random) -> Fraction:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optzoo.description.affine import affine_parts, running_max_of
-from optzoo.program.decimals import PI
+from optzoo.program.arithmetic import PI
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import ONE, ZERO, Expr, Name, names_in
 

@@ -25,10 +25,9 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
-from optzoo.program.decimals import DecimalDomain, precisely
+from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
-from optzoo.program.numbers import NotRealError
 from optzoo.recipe.next_values import with_present_values
 from optzoo.zoo import MAX_STEPS, Recipe, check_total_steps
 

@@ -89,7 +89,8 @@ def _parts(
 
 def is_decimal(value: Fraction) -> bool:
     """Whether a number is a finite decimal of few digits, such as 0.1."""
-    return Fraction(repr(float(value))) == value and len(repr(float(value))) <= 8
+    text = format_number(value)
+    return "/" not in text and len(text) <= 8
 
 
 def _turned(scale: Fraction, factors: Sequence[tuple[Poly, int]]) -> tuple[Fraction, set[Poly]]:

@@ -14,7 +14,7 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.description.symbols import Symbols
 from optzoo.description.system import NoClosedForm, System, minus
 from optzoo.description.verify import verified
-from optzoo.program.decimals import precisely
+from optzoo.program.arithmetic import precisely
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
 
@@ -113,10 +113,10 @@ class _At:
         return self.table.domain.number(value)
 
     def atom(self, atom: Atom) -> Decimal:
-        if atom.power:
-            base = self.table.fixed.get(Name(atom.name))
-            return (self.number(Fraction(atom.name)) if base is None else base) ** self.t
-        return self.table.value(Name(atom.name), self.t + atom.offset)
+        if atom.power and not atom.name.isidentifier():
+            return self.number(Fraction(atom.name)) ** self.t
+        value = self.table.value(Name(atom.name), self.t + atom.offset)
+        return value**self.t if atom.power else value
 
 
 def value_at(ratio: Ratio, table: ScalarTable, t: int) -> Decimal:

@@ -42,13 +42,16 @@ class _Steps:
         return np.longdouble(value.numerator) / np.longdouble(value.denominator)
 
     def atom(self, atom: Atom) -> Array:
-        steps = np.arange(self.low, self.high + 1, dtype=np.longdouble)
-        if atom.power:
-            base = self.folding.fixed.get(Name(atom.name))
-            base = self.number(Fraction(atom.name)) if base is None else base
-            return np.power(base, steps)
         name, offset = Name(atom.name), atom.offset
-        return self.folding.values(name, self.low + offset, self.high + offset)
+        if not atom.power:
+            return self.folding.values(name, self.low + offset, self.high + offset)
+        if name in self.folding.fixed:
+            base = self.folding.fixed[name]
+        elif atom.name.isidentifier():
+            base = self.folding.values(name, self.low, self.high)
+        else:
+            base = self.number(Fraction(atom.name))
+        return np.power(base, np.arange(self.low, self.high + 1, dtype=np.longdouble))
 
 
 def series(description: Description, ratio: Ratio, low: int, high: int) -> Array:

@@ -22,9 +22,9 @@ from fractions import Fraction
 
 from optzoo.documents import number_or_text
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.arithmetic import NotRealError, RealDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, ExpressionError, Name, names_in, parse_expression
-from optzoo.program.numbers import NotRealError, RealDomain
 
 KINDS = ("constant", "warmup", "linear", "cosine", "wsd")
 _DEFAULTS = {"warmup": "0", "start": "0.1", "final": "0.1", "decay": "0.2"}

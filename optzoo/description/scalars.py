@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from optzoo.description.affine import affine_parts, running_max_of
 from optzoo.errors import Diagnostic, InputError
+from optzoo.program.arithmetic import LARGEST, DecimalDomain, NotRealError, power, precisely
 from optzoo.program.checked import outside
-from optzoo.program.decimals import DecimalDomain, power, precisely
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program
-from optzoo.program.numbers import LARGEST, NotRealError
 
 if TYPE_CHECKING:
     from optzoo.description.folding import Folding

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optzoo.description.algebra import Ratio
+from optzoo.description.folding import CannotFold
+from optzoo.description.formulas import value_at
 from optzoo.description.impulse import series
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class Window:
     """An average after step t.
 
     `newest` is the weight of the newest iterate; `steps` = 1/newest, as many as a plain mean with
-    that weight covers; `effective` = 1/sum of squared weights, None beyond `LONGEST` steps.
+    that weight covers; `effective` = 1/sum of squared weights, None beyond `LONGEST` steps
+    and where the weights cannot be followed in arrays.
     """
 
     t: int
@@ -33,11 +36,15 @@ class Window:
 
 def window_at(description: Description, weight: Ratio, t: int) -> Window:
     """Return how far an average reaches back after step t."""
-    newest = float(series(description, weight, t, t)[0])
+    try:
+        newest = float(series(description, weight, t, t)[0])
+        weights = None if t > LONGEST else iterate_weights(description, weight, t)
+    except CannotFold:  # a weight of a step that is not followed over many at once
+        newest, weights = float(value_at(weight, description.scalars, t)), None
     steps = 1 / newest if newest else float("inf")
-    if t > LONGEST:
-        return Window(t, newest, steps, None)
-    return Window(t, newest, steps, float(1 / np.sum(iterate_weights(description, weight, t) ** 2)))
+    with np.errstate(over="ignore"):
+        effective = None if weights is None else float(1 / np.sum(weights**2))
+    return Window(t, newest, steps, effective)
 
 
 def iterate_weights(description: Description, weight: Ratio, t: int) -> Any:

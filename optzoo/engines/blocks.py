@@ -23,10 +23,10 @@ from torch import Tensor
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
 from optzoo.engines.values import BlockDomain, Operand, handed_over, settled
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Line, Program
-from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import plan_program
 
 BLOCK = 131_072

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from optzoo.engines.blocks import BlockStep
 from optzoo.engines.engine import Batch
+from optzoo.program.arithmetic import FLOAT
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
-from optzoo.program.numbers import SCALAR_RULES
 from optzoo.program.ops import Scope
 
 LIST_ELEMENTS = 1 << 24
@@ -102,7 +102,7 @@ class ForeachDomain:
     def apply(self, op: str, args: Sequence[Value]) -> Value:
         """Apply an operation to numbers on the host, or to lists of tensors."""
         if not any(isinstance(arg, list | tuple) for arg in args):
-            return SCALAR_RULES[op](*args)
+            return FLOAT[op](*args)
         if op in ("min", "max"):  # numbers meet first, so that a fold starts with a tensor
             args = sorted(args, key=lambda arg: not isinstance(arg, list | tuple))
         value = _RULES[op](*args)

@@ -18,9 +18,9 @@ from optzoo.engines.kernel import Filled
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.triton import render_triton
 from optzoo.engines.values import BlockDomain, settled
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
-from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import Pass, Plan
 
 BLOCK = 4096

@@ -16,9 +16,9 @@ from optzoo.engines.build import load
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
 from optzoo.engines.render.c import render_c
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
-from optzoo.program.numbers import FloatDomain
 from optzoo.program.planning import Plan
 
 CHUNK = 16_384

@@ -16,7 +16,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from optzoo.program.numbers import SCALAR_RULES
+from optzoo.program.arithmetic import FLOAT
 
 
 @dataclass
@@ -199,4 +199,4 @@ class BlockDomain:
         """Apply an operation to numbers on the host, or to tensors and numbers."""
         if any(isinstance(arg, Tensor | Term) for arg in args):
             return _RULES[op](*args)
-        return SCALAR_RULES[op](*args)
+        return FLOAT[op](*args)

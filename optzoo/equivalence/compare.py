@@ -26,8 +26,9 @@ from optzoo.equivalence.trajectory import (
     start_walk,
 )
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.digits import DIGITS, DigitsDomain, NotRationalError
 from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, run_linear
+from optzoo.interpreters.reference import DIGITS, ReferenceDomain
+from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
 from optzoo.zoo import Recipe
@@ -172,7 +173,7 @@ def _compare_at_switches(
 ) -> bool:
     """Compare where a sign turns or a clip begins; return whether there is such a place."""
     course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[-1]
-    domain = DigitsDomain(exact=False)
+    domain = ReferenceDomain("decimal")
     walks = (_started(left, None, course, domain), _started(right, left, course, domain))
     limit = conditions.grad_size if conditions.grad_size < 1 else None
     switches = False
@@ -195,7 +196,7 @@ def both(
 ) -> tuple[Trajectory, Trajectory, bool]:
     """Follow a course with both recipes, in rationals if both can."""
     for exact in (True, False) if try_exact else (False,):
-        domain = DigitsDomain(exact=exact)
+        domain = ReferenceDomain("rational" if exact else "decimal")
         try:
             walks = _started(left, None, course, domain), _started(right, left, course, domain)
             return follow(walks[0], course), follow(walks[1], course), exact
@@ -208,7 +209,7 @@ def both(
     raise AssertionError("decimals have every operation")
 
 
-def _started(side: Side, other: Side | None, course: Course, domain: DigitsDomain) -> Walk:
+def _started(side: Side, other: Side | None, course: Course, domain: ReferenceDomain) -> Walk:
     if side.lr is None or other is None:
         return start_walk(side.program, course, domain)
     rule = lr_rule(side.lr, domain)
@@ -235,7 +236,7 @@ def response(side: Side, other: Side | None, course: Course) -> LinearPart:
     """Return the linear part of a side along a course, weight decay left out."""
     side = side.undecayed
     program = side.program
-    digits = DigitsDomain(exact=False)
+    digits = ReferenceDomain("decimal")
     domain: LinearDomain[Any] = LinearDomain(digits)
     base = digits.number(own_lr(program if other is None or side.lr is None else other.program))
     rule = None if side.lr is None else lr_rule(side.lr, digits)

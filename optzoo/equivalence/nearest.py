@@ -16,10 +16,10 @@ from typing import Any
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.linear import Form, LinearDomain, NotLinearError, linear_step
+from optzoo.program.arithmetic import NotRealError, RealDomain
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Name
 from optzoo.program.ir import GRAD, PARAM, Program
-from optzoo.program.numbers import NotRealError, RealDomain
 from optzoo.zoo import Recipe
 
 LAGS = 600

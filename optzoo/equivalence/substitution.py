@@ -20,8 +20,8 @@ from optzoo.equivalence.compare import Comparison, Conditions, Side, compare, ow
 from optzoo.equivalence.fit import Fit, OutOfRuns, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
 from optzoo.errors import InputError
-from optzoo.interpreters.digits import DigitsDomain
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
+from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, Name, Num, format_number, mul, substitute
 from optzoo.program.ir import Program
@@ -185,7 +185,7 @@ class _Proof:
 
     def _holds(self, left: Side, formulas: Mapping[str, Expr]) -> bool:
         known = {Name(h.name): h.value for h in left.recipe.program().hypers}
-        exact = DigitsDomain(exact=True)
+        exact = ReferenceDomain("rational")
         values = {}
         for name, formula in formulas.items():
             value = evaluate(formula, exact, known)

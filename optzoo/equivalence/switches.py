@@ -12,12 +12,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from optzoo.equivalence.trajectory import Course, Point, Walk
-from optzoo.interpreters.digits import DigitsDomain
+from optzoo.interpreters.reference import ReferenceDomain, in_digits
 
 VISITS = 2
 """How often each place is looked for, every second step: each element once on either side."""
@@ -34,7 +34,7 @@ CONVERGED = Decimal("1e-20")
 class _Watcher:
     """The domain that it wraps, noting how far each switch of a step is from switching."""
 
-    domain: DigitsDomain
+    domain: ReferenceDomain
     margins: list[Any] = field(default_factory=list)
 
     def number(self, value: Fraction) -> Any:
@@ -52,7 +52,7 @@ def _margins(walk: Walk, grads: Sequence[Point]) -> list[Any]:
     """Return the margins of the last of some steps: a number, or one for each element."""
     for grad in grads[:-1]:
         walk = walk.after(grad)
-    assert isinstance(walk.domain, DigitsDomain)
+    assert isinstance(walk.domain, ReferenceDomain)
     watcher = _Watcher(walk.domain)
     walk.after(grads[-1], watcher)
     return watcher.margins
@@ -97,8 +97,8 @@ def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point |
         def margin(grad: Point, later: Sequence[Point] = later) -> Any:
             return _margins(walk, [grad, *later])[k]
 
-        assert isinstance(walk.domain, DigitsDomain)
-        with localcontext(walk.domain.context):
+        assert isinstance(walk.domain, ReferenceDomain)
+        with in_digits():
             at_start = margin(start)
             found = _roots(margin, start, at_start)
             if any(root is not None for root in found):

@@ -18,10 +18,10 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
+from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import Domain, initial_memory, run_scalars
 from optzoo.program.expressions import ZERO, Call, Expr, Name, Num
 from optzoo.program.ir import GRAD, PARAM, Program
-from optzoo.program.numbers import NotRealError
 
 C = TypeVar("C")
 Kind = Literal[

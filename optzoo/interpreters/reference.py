@@ -1,15 +1,20 @@
 """The reference interpreter: the definition of the language, slow and without tricks.
 
 A tensor is the tuple of its elements; every operation is written out element by element. Values
-are float64, or `Fraction` for programs that stay rational. It knows nothing of torch.
+are float64; or, for deciding whether two programs are the same, rationals, and decimals of `DIGITS`
+digits where rationals do not suffice. It knows nothing of torch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
+from typing import Any, Literal
 
+from optzoo.program.arithmetic import DECIMAL, FLOAT, rational
 from optzoo.program.domain import (
     initial_memory,
     kept_memory,
@@ -18,73 +23,69 @@ from optzoo.program.domain import (
     run_view,
 )
 from optzoo.program.ir import Program
-from optzoo.program.numbers import SCALAR_RULES
 
-Number = float | Fraction
+Number = float | Fraction | Decimal
 Value = Number | tuple[Number, ...]
+Kind = Literal["float", "rational", "decimal"]
+
+DIGITS = 70
+"""Digits of decimals, far more than two programs are ever asked to agree to."""
+_CONTEXT = Context(prec=DIGITS)
 
 
-class NotRationalError(ArithmeticError):
-    """An operation whose result is not rational was asked for in exact arithmetic."""
-
-
-_RATIONAL = ("add", "sub", "mul", "div", "neg", "square", "abs", "sign", "min", "max")
+def in_digits() -> AbstractContextManager[Context]:
+    """Return the context in which decimals have `DIGITS` digits."""
+    return localcontext(_CONTEXT)
 
 
 class ReferenceDomain:
-    """Numbers and tuples of numbers; `exact` uses rationals and refuses roots and logarithms."""
+    """Numbers of one kind, and tuples of them.
 
-    def __init__(self, *, exact: bool = False) -> None:
-        self.exact = exact
+    In rationals an operation whose result is not rational, or too long, raises NotRationalError.
+    Floats are IEEE's where tensors are: x/0 and the root of a negative number have values.
+    """
+
+    def __init__(self, kind: Kind = "float") -> None:
+        self.kind = kind
 
     def number(self, value: Fraction) -> Value:
         """Return a literal."""
-        return value if self.exact else float(value)
+        if self.kind == "rational":
+            return value
+        if self.kind == "float":
+            return float(value)
+        with in_digits():
+            return Decimal(value.numerator) / Decimal(value.denominator)
 
     def apply(self, op: str, args: Sequence[Value]) -> Value:
         """Apply an operation, element by element; a number meets every element."""
-        if op == "norm":
-            (tensor,) = args
-            assert isinstance(tensor, tuple)
-            return self._number_rule("sqrt", [sum(x * x for x in tensor)])
-        sizes = {len(arg) for arg in args if isinstance(arg, tuple)}
-        if not sizes:
-            return self._number_rule(op, [arg for arg in args if not isinstance(arg, tuple)])
-        (size,) = sizes
-        rows = [arg if isinstance(arg, tuple) else (arg,) * size for arg in args]
-        return tuple(self._number_rule(op, list(row)) for row in zip(*rows, strict=True))
+        context: AbstractContextManager[Any] = nullcontext()
+        if self.kind == "decimal":
+            context = in_digits()
+        with context:
+            if op == "norm":
+                (tensor,) = args
+                assert isinstance(tensor, tuple)
+                squares: Any = [self._rule("square", [x]) for x in tensor]
+                return self._rule("sqrt", [sum(squares[1:], squares[0]) if squares else 0])
+            sizes = {len(arg) for arg in args if isinstance(arg, tuple)}
+            if not sizes:
+                return self._rule(op, args)
+            (size,) = sizes
+            rows = [arg if isinstance(arg, tuple) else (arg,) * size for arg in args]
+            return tuple(self._rule(op, row) for row in zip(*rows, strict=True))
 
-    def _number_rule(self, op: str, args: list[Number]) -> Number:
-        if not self.exact:
-            if op == "div" and args[1] == 0:  # IEEE, as on tensors
-                return (
-                    math.nan
-                    if args[0] == 0 or math.isnan(args[0])
-                    else math.copysign(math.inf, float(args[0]))
-                )
-            if op == "sqrt" and args[0] < 0:
-                return math.nan
-            return SCALAR_RULES[op](*args)
-        if op == "pow" and args[1] == int(args[1]):
-            return Fraction(args[0]) ** int(args[1])
-        if op == "ratio":
-            return args[0] / args[1] if args[1] != 0 else Fraction(0)
-        if op == "positive":
-            return Fraction(int(args[0] > 0))
-        if op == "sqrt":
-            return _rational_root(Fraction(args[0]))
-        if op == "half_life" and (args[0] == args[1] or args[2] >= 1):
-            return args[1]
-        if op not in _RATIONAL:
-            raise NotRationalError(op)
-        return Fraction(SCALAR_RULES[op](*args))
-
-
-def _rational_root(value: Fraction) -> Fraction:
-    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
-    if root * root != value:
-        raise NotRationalError("sqrt")
-    return root
+    def _rule(self, op: str, args: Sequence[Any]) -> Number:
+        if self.kind == "rational":
+            return rational(op, [Fraction(arg) for arg in args])
+        if self.kind == "decimal":
+            return DECIMAL[op](*args)
+        if op == "div" and args[1] == 0:
+            is_nan = args[0] == 0 or math.isnan(args[0])
+            return math.nan if is_nan else math.copysign(math.inf, args[0])
+        if op == "sqrt" and args[0] < 0:
+            return math.nan
+        return FLOAT[op](*args)
 
 
 class ReferenceRun:
@@ -103,7 +104,7 @@ class ReferenceRun:
         exact: bool = False,
     ) -> None:
         self.program = program
-        self.domain = ReferenceDomain(exact=exact)
+        self.domain = ReferenceDomain("rational" if exact else "float")
         self.param: Value = tuple(param)
         self.t = 0
         self.memory: dict[str, Value] = initial_memory(program, self.domain)

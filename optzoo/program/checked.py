@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from optzoo.program.arithmetic import LARGEST_FLOAT32, NotRealError, RealDomain
 from optzoo.program.check import Sort, interval_of, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import Hyper, Line, Program
-from optzoo.program.numbers import LARGEST_FLOAT32, NotRealError, RealDomain
 
 _REALS = RealDomain()
 _FLOAT32 = Interval(-LARGEST_FLOAT32, LARGEST_FLOAT32)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol, SupportsFloat, TypeVar
 
+from optzoo.program.arithmetic import NotRealError
 from optzoo.program.expressions import Expr, Name, Num
 from optzoo.program.ir import GRAD, PARAM, Line, Program
-from optzoo.program.numbers import NotRealError
 
 V = TypeVar("V")
 

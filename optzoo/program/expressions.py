@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
-from optzoo.errors import did_you_mean
+from optzoo.errors import did_you_mean, printable
 from optzoo.program.ops import FUNCTIONS, OPS
 
 MAX_CHARACTERS = 1_000
@@ -212,7 +212,7 @@ class _Parser:
     def _constant(self, node: ast.Constant) -> Num:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.fail(node, f"`{str(value)[:40]}` is not a number")
+            raise self.fail(node, f"`{printable(str(value)[:40])}` is not a number")
         if value > LARGEST:
             raise self.fail(node, f"the number is too large: at most {LARGEST:g}")
         if value == 0 and self.is_written_otherwise(node):
@@ -250,7 +250,10 @@ def format_number(value: Fraction) -> str:
     """Return the shortest decimal text of an exact decimal; a quotient where there is none."""
     if value.denominator == 1 and abs(value.numerator) < 10**16:
         return str(value.numerator)
-    text = repr(float(value))
+    try:
+        text = repr(float(value))
+    except OverflowError:  # beyond float64: no literal either
+        text = "0.0"
     return text if Fraction(text) == value else f"({value.numerator}/{value.denominator})"
 
 

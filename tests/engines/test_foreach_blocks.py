@@ -74,8 +74,8 @@ def test_layouts_change_nothing(recipe: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def batch_of(program: Any, sizes: list[int]) -> tuple[Batch, dict[Any, float]]:
+    from optzoo.program.arithmetic import FloatDomain
     from optzoo.program.domain import initial_memory, run_scalars
-    from optzoo.program.numbers import FloatDomain
 
     inputs = {h.name: float(h.value) for h in program.hypers}
     inputs |= {"t": 1.0, "T": 10.0, "lr0": inputs.get("lr", 1.0)}

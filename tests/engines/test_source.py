@@ -13,10 +13,10 @@ from problems import RECIPES, settings_of
 import optzoo
 from optzoo.engines.render.python import StepSource, step_source
 from optzoo.interpreters.reference import ReferenceDomain
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate, initial_memory, run_scalars, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
 
 FLOATS = FloatDomain()
 

@@ -23,10 +23,10 @@ from optzoo.equivalence.conversion import convert_to_accelerated
 from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
 from optzoo.interpreters.reference import ReferenceRun
+from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in, parse_expression
 from optzoo.program.ir import Program
-from optzoo.program.numbers import FloatDomain
 
 TOTAL_STEPS, STEPS = 6, 9
 WARMUP = "min(1, t/4)"
