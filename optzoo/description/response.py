@@ -171,19 +171,24 @@ TRIES = 12
 
 
 def reads_parameter(program: Program) -> bool:
-    """Whether a step has terms in the parameter it moves: a decay written by hand, say."""
+    """Whether steps have terms in the parameter: a decay written by hand, say.
+
+    The parameter is one source at every step, so that what reaches it through buffers is seen too.
+    """
     rng = random.Random(0)
     drawn = DrawnDomain(rng)
     inputs, memory = DrawnInputs(program, rng, DECISION_STEPS), initial_memory(program, drawn)
-    sources = [PARAM.prev, GRAD, *(Name(s.name, "prev") for s in program.tensor_states)]
+    old = {s.name: Name(s.name, "prev") for s in program.tensor_states}
+    buffers: dict[Name, Any] = {name: Form({name: Fraction(1)}) for name in old.values()}
     for t in range(1, DECISION_STEPS + 1):
         values: dict[Name, Any] = dict(run_scalars(program, drawn, inputs(t), memory))
         memory = kept_memory(program, values)
-        values |= {name: Form({name: Fraction(1)}) for name in sources}
+        values |= {name: Form({name: Fraction(1)}) for name in (PARAM.prev, GRAD)} | buffers
         linear_step(program, LinearDomain(drawn), values)
         moved = values[PARAM]
         if isinstance(moved, Form) and moved.terms.get(PARAM.prev) != 1:
             return True
+        buffers = {name: values[Name(state)] for state, name in old.items()}
     return False
 
 

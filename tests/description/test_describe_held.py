@@ -206,3 +206,10 @@ def test_equivalent_recipes_are_described_alike() -> None:
     texts = (f"update: k*{MASK}*m", f"update: m*({MASK}*k)")
     left, right = (optzoo.parse_recipe(HEAD + text + "\n") for text in texts)
     assert equivalence(left, right, conditions=Conditions(long_steps=0), search=False).same
+
+
+def test_a_parameter_that_comes_in_through_buffers_is_said_to_be_left_out() -> None:
+    late = '  far: {input: param, decay: 0.5, gain: "max(0, t - 2)"}\n'
+    late += "  near: {input: far.prev, decay: 0, gain: k}\n"
+    assert described(late + "update: m + near").left_out == "terms in the parameter itself"
+    assert described(late.replace("param", "grad") + "update: m + near").left_out is None
