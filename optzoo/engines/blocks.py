@@ -104,9 +104,10 @@ class BlockWalk:
             yield self._pack(batch, members)
         for i in layout.loose:
             copies, grad, homes = layout.copied(batch, i)
+            grad = grad.to(wide)
             param, *buffers = [copy.view(-1) for copy in copies]
             for start in range(0, param.numel(), self.block):
-                values = [t[start : start + self.block] for t in (param, grad.to(wide), *buffers)]
+                values = [t[start : start + self.block] for t in (param, grad, *buffers)]
                 last = start + self.block >= param.numel()
                 size = values[0].numel()
                 yield Piece((i,), (size,), values, *((homes, copies) if last else ()))

@@ -74,8 +74,8 @@ class Dialect:
 class Identifiers:
     """Identifiers for the names of a plan, none of them reserved and no two the same."""
 
-    def __init__(self, dialect: Dialect, taken: Sequence[str] = ()) -> None:
-        self._taken = {*taken, *dialect.reserved}
+    def __init__(self, dialect: Dialect) -> None:
+        self._taken = set(dialect.reserved)
 
     def fresh(self, wish: str) -> str:
         """Return an identifier that is not in use, and take it."""
@@ -123,8 +123,7 @@ def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
 
     olds = {name: identifiers.of(name) for name in plan.inputs}
     lines = [line for each in plan.passes for line in each.lines] + list(plan.lines)
-    targets = {line.target: "" for line in lines}
-    spelt = {name: identifiers.of(name) for name in targets}
+    spelt = {name: identifiers.of(name) for name in dict.fromkeys(ln.target for ln in lines)}
     reductions = [(r.name, r.argument) for each in plan.passes for r in each.reductions]
     return Spelling(
         olds,
