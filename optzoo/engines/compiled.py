@@ -57,14 +57,16 @@ class CompiledEngine:
             _say(f"steps are compiled for {' and '.join(self.kinds)}, not for {device}")
             self.eager.step(batch, scalars)
             return
-        table = batch.memo.get("table")
-        if table is None or not table.layout.fits(batch):
-            table = batch.memo["table"] = self.kinds[device][0](batch)
-        filled = table.fill(batch)
-        kernel = self._kernel(batch, filled.grad_dtype)
+        table_class, _ = self.kinds[device]
+        grad_dtype = table_class.grad_dtype(batch)
+        kernel = self._kernel(batch, grad_dtype)
         if kernel is None:
             self.eager.step(batch, scalars)
             return
+        table = batch.memo.get("table")
+        if table is None or not table.layout.fits(batch):
+            table = batch.memo["table"] = table_class(batch)
+        filled = table.fill(batch, grad_dtype)
         across = None
         if batch.shards is not None:
             across = functools.partial(_across, batch.shards, table.order, len(batch.params))

@@ -57,8 +57,8 @@ class DeviceTable:
         self.slots = torch.zeros(0)
         self.rounding = batch.rounding
 
-    def fill(self, batch: Batch) -> Filled:
-        """Put in the gradients, and copies of what is not flat."""
+    def fill(self, batch: Batch, dtype: torch.dtype) -> Filled:
+        """Put in the gradients, as this dtype, and copies of what is not flat."""
         grads = [self.layout.grad(batch, i) for i in self.layout.rows]
         rows = list(self.layout.rows.values())
         copies = []
@@ -67,7 +67,6 @@ class DeviceTable:
             copies.append((homes, copied))
             rows.append(copied)
             grads.append(grad)
-        dtype = self.grad_dtype(batch)
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
         addresses = [
             [param.data_ptr(), grad.data_ptr(), *(b.data_ptr() for b in buffers)]
@@ -77,7 +76,7 @@ class DeviceTable:
             self._addresses = addresses
             self.slots = _on_device(torch.tensor(addresses, dtype=torch.int64), self.device)
         self.rounding = batch.rounding
-        return Filled(dtype, grads, copies)
+        return Filled(grads, copies)
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:

@@ -65,8 +65,8 @@ class Table:
             len(self.owner), _address(self.owner), _address(self.start), _address(self.length)
         )  # fmt: skip
 
-    def fill(self, batch: Batch) -> Filled:
-        """Put in the gradients, and copies of what is not flat."""
+    def fill(self, batch: Batch, dtype: torch.dtype) -> Filled:
+        """Put in the gradients, as this dtype, and copies of what is not flat."""
         grads = [self.layout.grad(batch, i) for i in self.layout.rows]
         copies = []
         for row, i in enumerate(self.layout.loose, len(grads)):
@@ -75,11 +75,10 @@ class Table:
             self.slots[row, 0] = param.data_ptr()
             self.slots[row, 2:] = [buffer.data_ptr() for buffer in buffers]
             grads.append(grad)
-        dtype = self.grad_dtype(batch)
         grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
         self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
         self.rounding = batch.rounding
-        return Filled(dtype, grads, copies)
+        return Filled(grads, copies)
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:
@@ -122,7 +121,6 @@ GRADIENTS = {
 class Filled:
     """What a step needs to keep alive, and to copy back."""
 
-    grad_dtype: torch.dtype
     grads: list[Tensor]
     copies: list[tuple[list[Tensor], list[Tensor]]]
 
