@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.description.description import decide
+from optzoo.description.response import decide
 from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
 from optzoo.equivalence.momentum import ConversionError

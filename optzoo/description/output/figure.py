@@ -71,7 +71,7 @@ def _past_gradients(axis: Any, description: Description, steps: list[int]) -> No
         lags = min(t - first, MAX_LAGS)
         if lags < 1:
             continue
-        weights = weights_in(description, t, lags)
+        weights = weights_in(description.derivation, t, lags)
         has_negative = has_negative or bool((weights < 0).any())
         shown = np.abs(weights)
         lowest = min(lowest, float(shown[shown > 0].min(initial=np.inf)))
@@ -87,7 +87,7 @@ def _past_gradients(axis: Any, description: Description, steps: list[int]) -> No
 
 def _coefficients(axis: Any, description: Description, last: int) -> None:
     names = ("beta_a", "eta_a", "alpha_a") if description.form else ("beta", "eta", "alpha")
-    level = levels(description, 1, min(last, MAX_LAGS))[0]
+    level = levels(description.derivation, 1, min(last, MAX_LAGS))[0]
     steps = np.arange(1, len(level.alpha) + 1)
 
     def label(name: str, i: int) -> str:
@@ -119,7 +119,7 @@ def _averages(axis: Any, description: Description, steps: list[int]) -> None:
         for colour, t in zip(COLOURS, steps, strict=False):
             if t > MAX_LAGS:
                 continue
-            weights = iterate_weights(description, point.weight, t)[1:]
+            weights = iterate_weights(description.derivation, point.weight, t)[1:]
             name = f"after step {t:,}" + ("" if point.view == "eval" else f", {point.view}")
             axis.plot(np.arange(1, t + 1) / t, weights * t, color=colour, ls=style, label=name)
     axis.set(xlabel="iterate, as a share of the run so far")
