@@ -168,8 +168,9 @@ def convert(
     """Write a recipe in another form that trains identically, and prove it.
 
     `--to accelerated` writes one momentum sum, as Eq. (1) has it. `--to RECIPE` finds the settings
-    of another recipe; for simplified_ademamix the nearest ones where none are the same. `--set`
-    overrides the original's hyperparameters.
+    of another recipe; the nearest ones where none are the same and that recipe has a momentum sum
+    and a weight for the current gradient, as simplified_ademamix. `--set` overrides the original's
+    hyperparameters.
     """
     from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
     from optzoo.equivalence.verdict import format_verdict
@@ -181,10 +182,10 @@ def convert(
     original = load_recipe(source or recipe).with_overrides(read_settings(settings))
     target = recipe if source is not None else to
     assert target is not None
-    if batch_tokens is not None and target != "simplified_ademamix":
-        message = "`--batch-tokens` goes with `--to simplified_ademamix`"
-        raise InputError(Diagnostic("bad-value", message))
     if target == "accelerated":
+        if batch_tokens is not None:
+            message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
+            raise InputError(Diagnostic("bad-value", message))
         found = convert_to_accelerated(original, drop_clips=drop_clips)
     else:
         found = convert_to_recipe(
