@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.cli.output import write_new
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -195,20 +196,8 @@ def convert(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        _write(output, text)
+        write_new(output, text)
         typer.echo(f"wrote {output}", err=True)
     typer.echo(format_verdict(found.verdict, []), err=True)
     for remark in found.remarks:
         typer.echo(f"  {remark}", err=True)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        message = f"`{path}` exists already"
-        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None

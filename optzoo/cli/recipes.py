@@ -19,6 +19,7 @@ from optzoo.cli.options import (
     read_settings,
     split_setting,
 )
+from optzoo.cli.output import write_new
 from optzoo.errors import Diagnostic, InputError, OptzooError, printable
 from optzoo.tables import align_records
 
@@ -208,14 +209,6 @@ def new(
     text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
     text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
     parse_recipe(text, str(path))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        message = f"`{path}` exists already"
-        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None
+    write_new(path, text)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(f"next: optzoo validate {path} && optzoo train {path}", err=True)
