@@ -11,6 +11,7 @@ from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
+from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, export, train
 
 HELP = """Deep-learning optimizers as data.
@@ -61,4 +62,5 @@ app.command("eval")(eval_)
 app.command("compare")(compare)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
+app.add_typer(sweep)
 app.add_typer(data)

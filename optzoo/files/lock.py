@@ -29,3 +29,16 @@ def locked(folder: Path, taken: Diagnostic) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Say whether somebody holds the lock of a folder now; who asks holds it for a moment."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with locked(folder, Diagnostic("locked", "")):
+            return False
+    except InputError:
+        return True
+    except OSError:  # no locks there, or not ours to touch: nothing is known
+        return False
