@@ -10,6 +10,7 @@ from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.options import OnceCommand
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, export, train
@@ -64,3 +65,5 @@ app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
 app.add_typer(sweep)
 app.add_typer(data)
+for command in (*app.registered_commands, *data.registered_commands):
+    command.cls = OnceCommand
