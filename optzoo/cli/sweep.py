@@ -28,6 +28,8 @@ SWEEP_EPILOG = """Examples:
 
   optzoo sweep mine.yaml --jobs 4 --seeds 3
 
+  optzoo sweep confirm sweeps/mine --seeds 4
+
   optzoo sweep status sweeps/mine
 
   optzoo sweep retry sweeps/mine --failed
@@ -75,17 +77,21 @@ class ExecutorKind(StrEnum):
     ray = "ray"
 
 
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="runs at a time  [default: half the cores]")
+]
+ExecutorOption = Annotated[ExecutorKind, typer.Option(help="who runs the jobs")]
+
+
 @sweep.command("run")
 def run(
     files: SweepArgument,
     directory: Annotated[
         Path | None, typer.Option("--dir", help="where to keep it  [default: sweeps/NAME]")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="runs at a time  [default: one per core pair]")
-    ] = None,
+    jobs: JobsOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="how many seeds each")] = None,
-    executor: Annotated[ExecutorKind, typer.Option(help="who runs the jobs")] = ExecutorKind.local,
+    executor: ExecutorOption = ExecutorKind.local,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what it would be, and write nothing")
     ] = False,
@@ -117,9 +123,10 @@ def run(
 
     failed = 0
     for spec in specs:
-        path = directory or Path("sweeps") / spec.name
-        folder = write_sweep(path, spec, jobs_of(points_of(spec)))
-        failed += _run_one(folder, _executor(executor, jobs, folder), quiet=quiet)
+        folder = write_sweep(
+            directory or Path("sweeps") / spec.name, spec, jobs_of(points_of(spec))
+        )
+        failed += run_folder(folder, make_executor(executor, jobs), quiet=quiet)
     if failed:
         raise typer.Exit(1)
 
@@ -137,13 +144,14 @@ def _print_plans(specs: list[Any], mfu: float, hardware: Any, as_json: bool) -> 
         typer.echo(f"\ntogether: {runs:,} runs, {trained:,} trained")
 
 
-def _executor(kind: ExecutorKind, jobs: int | None, folder: SweepFolder) -> Executor:
+def make_executor(kind: ExecutorKind, jobs: int | None) -> Executor:
+    """Return who runs the jobs, `jobs` at a time."""
     from optzoo.sweeps.executors.local import LocalExecutor, usable_cores
 
     return LocalExecutor(jobs or max(1, usable_cores() // 2))
 
 
-def _run_one(folder: SweepFolder, executor: Executor, *, quiet: bool) -> int:
+def run_folder(folder: SweepFolder, executor: Executor, *, quiet: bool) -> int:
     """Run a sweep to its end; return how many jobs failed."""
     from tqdm import tqdm
 
@@ -165,6 +173,8 @@ def _run_one(folder: SweepFolder, executor: Executor, *, quiet: bool) -> int:
             states = Controller(folder, executor, report).run()
     counts = {state: sum(s is state for s in states.values()) for state in JobState}
     failed = counts[JobState.FAILED]
+    if quiet and not failed:
+        return 0
     done = f"{counts[JobState.DONE]} done, {counts[JobState.DIVERGED]} diverged, {failed} failed"
     typer.echo(f"{folder.path}: {done}", err=True)
     typer.echo(f"  compare   optzoo compare {shlex.quote(str(folder.path))}", err=True)
@@ -201,9 +211,39 @@ def _line(task: Task, state: JobState) -> str:
     if state.value == "done" and result is not None:
         loss = result["views"][first["view"]]["nats_per_token"]
         return f"{task.key}  {name}: {loss:.4f} nats/token in {result['seconds']:.0f} s"
-    failure = task.failure
-    reason = failure["reason"].splitlines()[-1] if failure else ""
+    said = result if state.value == "diverged" else task.failure
+    reason = said["reason"].strip().splitlines()[-1] if said else ""
     return f"{task.key}  {name}: {state.value} {reason}".rstrip()
+
+
+@sweep.command("confirm")
+def confirm(
+    folder: FolderArgument,
+    seeds: Annotated[int, typer.Option(min=2, help="fresh seeds for each winner")] = 4,
+    jobs: JobsOption = None,
+    executor: ExecutorOption = ExecutorKind.local,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the best setting of each method with fresh seeds, in the folder DIR-confirmed.
+
+    The best of a grid is flattered by the seeds that chose it; these had no say.
+    """
+    found = confirmed(folder, seeds)
+    if run_folder(found, make_executor(executor, jobs), quiet=quiet):
+        raise typer.Exit(1)
+
+
+def confirmed(folder: Path, seeds: int) -> SweepFolder:
+    """Write the sweep that confirms a finished one; return its folder."""
+    from optzoo.comparison.ranking import rank
+    from optzoo.comparison.records import gather
+    from optzoo.sweeps.confirm import SUFFIX, confirmation
+    from optzoo.sweeps.folder import open_sweep, write_sweep
+    from optzoo.sweeps.grid import jobs_of, points_of
+
+    spec = confirmation(open_sweep(folder).spec, rank(gather([folder])), seeds)
+    path = folder.with_name(folder.name + SUFFIX)
+    return write_sweep(path, spec, jobs_of(points_of(spec)))
 
 
 @sweep.command("status")
@@ -264,7 +304,7 @@ def retry(
     ]
     for task in chosen:
         task.failure_file.unlink(missing_ok=True)
-        (task.path / "starts.jsonl").unlink(missing_ok=True)
+        task.starts_file.unlink(missing_ok=True)
     typer.echo(f"{len(chosen)} will be tried again by: optzoo sweep {folder / 'sweep.yaml'}"
                f" --dir {shlex.quote(str(folder))}", err=True)  # fmt: skip
 

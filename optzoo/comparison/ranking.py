@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from optzoo.comparison.records import Curve, Gathered, Record, Values, read_curve
 from optzoo.comparison.statistics import Difference, Summary, difference, summarise
 from optzoo.errors import Diagnostic, InputError
+from optzoo.sweeps.schema import ClaimSpec
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,27 @@ class MethodResult:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What the seeds say of a claim: the difference, first less second, and a word for it.
+
+    `shows`: a better that is significant, or a same within noise; `reversed`: significantly the
+    other way round; `within noise`: a better that may be chance; `differs`: a same that is not;
+    `unknown`: nothing can be tested.
+    """
+
+    claim: str
+    difference: Difference | None
+    word: Literal["shows", "reversed", "within noise", "differs", "unknown"]
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Methods, the best first, those without a candidate last."""
 
     methods: tuple[MethodResult, ...]
     baseline: str
     warnings: tuple[str, ...]
+    claims: tuple[Checked, ...] = ()
 
 
 def rank(gathered: Gathered, baseline: str | None = None) -> Ranking:
@@ -110,7 +126,22 @@ def rank(gathered: Gathered, baseline: str | None = None) -> Ranking:
         for method, settings in by_method.items()
     ]
     found.sort(key=lambda m: math.inf if m.best is None else _mean(m.best))
-    return Ranking(tuple(found), chosen, tuple(_warnings(found, gathered)))
+    claims = tuple(_checked(claim, best) for claim in gathered.claims)
+    return Ranking(tuple(found), chosen, tuple(_warnings(found, gathered)), claims)
+
+
+def _checked(claim: ClaimSpec, best: Mapping[str, Setting | None]) -> Checked:
+    first, second = (best.get(label) for label in claim.labels)
+    if first is None or second is None:
+        return Checked(claim.text, None, "unknown")
+    found = difference(first.losses, second.losses)
+    if found.p is None:
+        return Checked(claim.text, found, "unknown")
+    if claim.same:
+        return Checked(claim.text, found, "shows" if found.is_within_noise else "differs")
+    if found.is_within_noise:
+        return Checked(claim.text, found, "within noise")
+    return Checked(claim.text, found, "shows" if found.mean < 0 else "reversed")
 
 
 def _settings(records: Sequence[Record]) -> dict[str, list[Setting]]:
@@ -199,10 +230,14 @@ def _warnings(methods: Sequence[MethodResult], gathered: Gathered) -> list[str]:
     seeds = {len(m.best.records) for m in methods if m.best is not None}
     if seeds and max(seeds) < 2:
         warnings.append("one seed each: no difference can be told from chance; take --seeds 3")
-    elif any(len(m.settings) > 1 for m in methods):
+    elif seeds and min(seeds) == 2:
+        warnings.append(
+            "two seeds tell little: a test of one degree of freedom finds next to nothing"
+        )
+    if any(len(m.settings) > 1 for m in methods):
         warnings.append(
             "the best setting of each grid was chosen by these very seeds, which flatters large "
-            "grids: confirm with fresh ones"
+            "grids: confirm with fresh ones, `optzoo sweep confirm DIR`"
         )
     corpora = {record.tokens for record in gathered.records if record.loss is not None}
     if len(corpora) > 1:

@@ -6,13 +6,14 @@ import bisect
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.recipe.recipe import load_recipe
 from optzoo.sweeps.folder import SweepFolder, Task, is_sweep_folder, open_sweep
+from optzoo.sweeps.schema import ClaimSpec
 
 Values = tuple[tuple[str, Any], ...]
 
@@ -54,6 +55,7 @@ class Gathered:
     unfinished: tuple[str, ...]
     baseline: str | None
     grids: Mapping[str, Mapping[str, Sequence[Any]]]
+    claims: tuple[ClaimSpec, ...] = ()
 
 
 def gather(paths: Sequence[Path]) -> Gathered:
@@ -65,21 +67,36 @@ def gather(paths: Sequence[Path]) -> Gathered:
     records: list[Record] = []
     unfinished: list[str] = []
     grids: dict[str, Mapping[str, Sequence[Any]]] = {}
+    claims: list[ClaimSpec] = []
     baseline: str | None = None
-    for path in paths:
-        if not is_sweep_folder(path):
-            records += _records_of_run(path)
-            continue
+    single = [r for path in paths if not is_sweep_folder(path) for r in _records_of_run(path)]
+    for path in filter(is_sweep_folder, paths):
         sweep = open_sweep(path)
         baseline = baseline or sweep.spec.chosen_baseline
         grids |= {method.label: method.grid for method in sweep.spec.methods}
+        claims += sweep.spec.claims
         found, missing = _records_of_sweep(sweep)
         records += found
         unfinished += missing
+    records += _told_apart(single)
     if not records:
         message = f"nothing is finished yet in {', '.join(map(str, paths))}"
         raise InputError(Diagnostic("unfinished", message, hint="see: optzoo sweep status DIR"))
-    return Gathered(tuple(records), tuple(unfinished), baseline, grids)
+    return Gathered(tuple(records), tuple(unfinished), baseline, grids, tuple(claims))
+
+
+def _told_apart(records: Sequence[Record]) -> list[Record]:
+    """Return records of single runs with the hyperparameters as values in which a method differs.
+
+    A run of another hyperparameter is another setting, not another seed.
+    """
+    found = []
+    for record in records:
+        alike = [r.hyperparameters for r in records if r.method == record.method]
+        differ = [n for n, v in record.hyperparameters.items() if any(v != a.get(n) for a in alike)]
+        values = tuple((name, record.hyperparameters[name]) for name in differ)
+        found.append(replace(record, values=values))
+    return found
 
 
 def _records_of_sweep(sweep: SweepFolder) -> tuple[list[Record], list[str]]:

@@ -21,8 +21,12 @@ HEADS = (
 def format_ranking(ranking: Ranking) -> str:
     """Return the table as text, with what its marks mean."""
     rows = [_row(method, ranking) for method in ranking.methods]
+    tests = {row[HEADS.index("test")] for row in rows} - {""}
+    told = {"test"} if len(tests) < 2 else set()  # in the legend, where it is one for all
     shown = [
-        i for i, _ in enumerate(HEADS) if i < 4 or any(row[i] not in ("", "-") for row in rows)
+        i
+        for i, head in enumerate(HEADS)
+        if head not in told and (i < 4 or any(row[i] not in ("", "-") for row in rows))
     ]
     table = [[row[i] for i in shown] for row in (HEADS, *rows)]
     sides = "".join("<" if HEADS[i] in ("method", "best setting", "test") else ">" for i in shown)
@@ -30,10 +34,34 @@ def format_ranking(ranking: Ranking) -> str:
     lines.append("")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
-        lines.append("  +-: standard error over seeds; p: two-sided Student's test, paired by seed")
-        lines.append("  where both have the same seeds, else Welch's")
+        lines.append(f"  +-: standard error over seeds; p: two-sided, {_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_claims(ranking)])
+
+
+def _tests(found: set[str]) -> str:
+    names = {"paired": "Student's test paired by seed", "welch": "Welch's test"}
+    return " or ".join(names[test] for test in sorted(found)) or "not tested"
+
+
+def _claims(ranking: Ranking) -> list[str]:
+    """Return what the seeds say of each claim."""
+    if not ranking.claims:
+        return []
+    rows = [
+        (c.word, c.claim, "" if c.difference is None else _apart(c.difference))
+        for c in ranking.claims
+    ]
+    return ["", "  claims:", *align(rows, indent=4)]
+
+
+def _apart(found: Difference) -> str:
+    error = "" if found.error is None else f" +- {found.error:.4f}"
+    return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {_p(found.p)}")
+
+
+def _p(p: float) -> str:
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def _row(method: MethodResult, ranking: Ranking) -> list[str]:
@@ -59,7 +87,7 @@ def _difference(method: MethodResult, ranking: Ranking) -> list[str]:
     found = method.to_baseline
     if found is None or method.method == ranking.baseline:
         return ["", "", "", ""]
-    p = "" if found.p is None else ("<0.0001" if found.p < 1e-4 else f"{found.p:.4f}")
+    p = "" if found.p is None else _p(found.p)
     return [f"{found.mean:+.4f}", _number(found.error, "{:.4f}"), p, found.test if p else ""]
 
 
@@ -94,6 +122,10 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
         "format_version": 1,
         "baseline": ranking.baseline,
         "warnings": list(ranking.warnings),
+        "claims": [
+            {"claim": c.claim, "found": c.word, "difference": _difference_json(c.difference)}
+            for c in ranking.claims
+        ],
         "methods": [
             {
                 "method": m.method,

@@ -1,10 +1,12 @@
 """The folder of a sweep, which is its database: nothing else knows what is done.
 
-    sweep.yaml              the sweep, seeds written in
+    sweep.yaml              the sweep, with its seeds, and files by their whole path
+    jobs.json               the keys of its jobs, in order
     tasks/KEY/recipe.yaml   what one job trains, complete
     tasks/KEY/setup.yaml
     tasks/KEY/task.json     the points that it measures, each at a view
     tasks/KEY/starts.jsonl  when a worker began, and after which step
+    tasks/KEY/diverged.json at which step its loss was finite no more: a result too
     tasks/KEY/failure.json  why it will not be tried again; gone after `sweep retry`
     runs/KEY/               the run directory: `result.json` is there when it is done
     logs/KEY.txt            what its workers said
@@ -28,10 +30,12 @@ import yaml
 from optzoo.errors import Diagnostic, InputError, check_version
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.files.lock import is_locked
+from optzoo.files.shipped import path_is
 from optzoo.sweeps.grid import Job, Point
 from optzoo.sweeps.schema import SweepSpec, load_sweep
 
 TASK_FORMAT_VERSION = 1
+RESULT = "result.json"
 
 
 class JobState(StrEnum):
@@ -88,17 +92,34 @@ class Task:
         return _read(self.failure_file) if self.failure_file.exists() else None
 
     @property
+    def starts_file(self) -> Path:
+        """The log of starts."""
+        return self.path / "starts.jsonl"
+
+    @property
+    def divergence_file(self) -> Path:
+        """Where a divergence stands."""
+        return self.path / "diverged.json"
+
+    @property
     def result(self) -> dict[str, Any] | None:
-        """The result of the run, if it is there."""
-        path = self.run / "result.json"
-        return _read(path) if path.exists() else None
+        """The result of the run, if it is there; of one that diverged without losses."""
+        if (self.run / RESULT).exists():
+            from optzoo.train.runs.directory import open_run
+            from optzoo.train.runs.result import read_result
+
+            return read_result(open_run(self.run))
+        if not self.divergence_file.exists():
+            return None
+        return {**_read(self.divergence_file), "views": {}}
 
     @property
     def state(self) -> JobState:
         """What the folder says of the job now."""
-        result = self.result
-        if result is not None:
-            return JobState.DIVERGED if result.get("diverged") else JobState.DONE
+        if (self.run / RESULT).exists():
+            return JobState.DONE
+        if self.divergence_file.exists():
+            return JobState.DIVERGED
         if self.run.is_dir() and is_locked(self.run):
             return JobState.RUNNING
         if self.failure_file.exists():
@@ -139,15 +160,28 @@ def write_sweep(path: Path, spec: SweepSpec, jobs: Sequence[Job]) -> SweepFolder
         for task, job in zip(tasks, jobs, strict=True):
             if not (task.path / "task.json").exists():
                 _write_task(task, job)
-        data = spec.model_dump(mode="json", exclude_defaults=True)
-        data |= {"version": spec.version, "seeds": spec.seeds}
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        write_durably(path / "sweep.yaml", text.encode())
+        keys = {"format_version": TASK_FORMAT_VERSION, "jobs": [task.key for task in tasks]}
+        write_durably(path / "jobs.json", to_json(keys))
+        write_durably(path / "sweep.yaml", _text(spec).encode())
     except OSError as error:
         message = f"the sweep folder {path} cannot be written: {error.strerror or error}"
         hint = "make it writable, or name another one with `--dir`"
         raise InputError(Diagnostic("unwritable", message, hint=hint)) from None
     return SweepFolder(path, spec, tasks)
+
+
+def _text(spec: SweepSpec) -> str:
+    """Return the sweep as YAML that can be read from any folder."""
+    data = spec.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    data |= {"version": spec.version, "seeds": list(spec.seeds), "setup": _absolute(spec.setup)}
+    for method in data["methods"]:
+        method["recipe"] = _absolute(method["recipe"])
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _absolute(name_or_path: str) -> str:
+    is_file = path_is(Path.is_file, name_or_path)
+    return str(Path(name_or_path).absolute()) if is_file else name_or_path
 
 
 def _refuse_other(path: Path, spec: SweepSpec) -> None:
@@ -187,14 +221,13 @@ def _describe(point: Point, view: str) -> dict[str, Any]:
 
 def open_sweep(path: Path) -> SweepFolder:
     """Return a sweep by its folder. Raises InputError when it is none."""
-    from optzoo.sweeps.grid import jobs_of, points_of
-
     if not (path / "sweep.yaml").is_file():
         message = f"{path} is not the folder of a sweep: it has no `sweep.yaml`"
         hint = "give the folder that `optzoo sweep FILE` printed, such as sweeps/NAME"
         raise InputError(Diagnostic("not-a-sweep", message, hint=hint))
     spec = load_sweep(path / "sweep.yaml")
-    return SweepFolder(path, spec, tuple(Task(path, job.key) for job in jobs_of(points_of(spec))))
+    keys = _read(path / "jobs.json")["jobs"]
+    return SweepFolder(path, spec, tuple(Task(path, key) for key in keys))
 
 
 def is_sweep_folder(path: Path) -> bool:

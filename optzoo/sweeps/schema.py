@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from optzoo.errors import UPGRADE, Diagnostic, InputError
+from optzoo.errors import UPGRADE, InputError
 from optzoo.files.documents import bad_value, load_document, read_document
 from optzoo.files.shipped import find_file, path_is, shipped
 
@@ -35,7 +35,9 @@ class MethodSpec(SweepSection):
     recipe: Annotated[str, Field(description="a shipped recipe or a YAML file")]
     name: Annotated[
         str | None,
-        Field(pattern=r"^[A-Za-z][\w .+-]*$", description="what tables call it, if not the recipe"),
+        Field(
+            pattern=r"^[A-Za-z][\w .,+=-]*$", description="what tables call it, if not the recipe"
+        ),
     ] = None
     set: Settings = Field(default_factory=dict)
     grid: dict[str, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)
@@ -59,6 +61,38 @@ class MethodSpec(SweepSection):
         return self
 
 
+class ClaimSpec(SweepSection):
+    """An ordering that somebody claims: one method better than another, or the same as it."""
+
+    better: str | None = None
+    than: str | None = None
+    same: str | None = None
+    as_: Annotated[str | None, Field(alias="as")] = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _one_claim(self) -> Self:
+        given = {name for name in ("better", "than", "same", "as_") if getattr(self, name)}
+        if given not in ({"better", "than"}, {"same", "as_"}):
+            raise bad_value("write `{better: A, than: B}` or `{same: A, as: B}`")
+        return self
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """Both methods, the one that is claimed to be better first."""
+        first, second = self.better or self.same, self.than or self.as_
+        assert first is not None
+        assert second is not None
+        return first, second
+
+    @property
+    def text(self) -> str:
+        """The claim in words."""
+        first, second = self.labels
+        return f"{first} {'better than' if self.better else 'the same as'} {second}"
+
+
 class SweepSpec(SweepSection):
     """A whole sweep file.
 
@@ -75,6 +109,9 @@ class SweepSpec(SweepSection):
     methods: Annotated[list[MethodSpec], Field(min_length=1, max_length=200)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
     baseline: str | None = None
+    claims: list[ClaimSpec] = Field(
+        default_factory=list, description="orderings to look for: `{better: A, than: B}`"
+    )
 
     @field_validator("version")
     @classmethod
@@ -97,6 +134,10 @@ class SweepSpec(SweepSection):
                 f"`baseline: {self.baseline}` is none of the methods",
                 hint=f"one of {', '.join(labels)}",
             )
+        for claim in self.claims:
+            unknown = sorted(set(claim.labels) - set(labels))
+            if unknown:
+                raise bad_value(f"`claims`: `{unknown[0]}` is none of the methods")
         if len(set(self.seeds)) < len(self.seeds):
             raise bad_value("a seed stands twice in `seeds`")
         if self.num_runs > MAX_RUNS:
@@ -146,10 +187,3 @@ def is_sweep(name_or_path: str) -> bool:
     except InputError:
         return False
     return isinstance(data, Mapping) and bool({"methods", "grid"} & set(data))
-
-
-def unknown_method(label: str, spec: SweepSpec) -> InputError:
-    """Return the error for a method that the sweep does not have."""
-    known = ", ".join(method.label for method in spec.methods)
-    message = f"`{label}` is no method of {spec.name}"
-    return InputError(Diagnostic("unknown-name", message, hint=f"one of {known}"))

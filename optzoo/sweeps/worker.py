@@ -9,7 +9,7 @@ import time
 import traceback
 
 from optzoo.distributed.signals import StopRequestedError
-from optzoo.errors import InputError, OptzooError
+from optzoo.errors import InputError, RunError
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.sweeps.folder import Task
 from optzoo.train.session import start_or_resume_run
@@ -43,11 +43,33 @@ def work(task: Task) -> int:
         if any(d.code == "run-in-use" for d in error.diagnostics):
             return IN_USE
         return _fail(task, str(error))
-    except OptzooError as error:
+    except RunError as error:
+        if any(d.code == "non-finite" for d in error.diagnostics):
+            return _diverge(task, error.diagnostics[0].message)
         return _fail(task, str(error))
     except Exception:  # whatever it is, the sweep goes on without this job
         return _fail(task, traceback.format_exc())
     task.failure_file.unlink(missing_ok=True)
+    return 0
+
+
+def _diverge(task: Task, what: str) -> int:
+    """Write down that the loss was finite no more: a result of this setting, not a fault."""
+    from optzoo.train.runs.metrics import read_metrics
+
+    steps = list(read_metrics(task.run / "metrics.jsonl", "step"))
+    about = {
+        "format_version": 1,
+        "recipe": task.about["recipe"],
+        "seed": task.about["seed"],
+        "reason": what,
+        "steps": steps[-1]["step"] if steps else 0,
+        "tokens": steps[-1]["tokens"] if steps else 0,
+        "seconds": 0.0,
+        "parameters": 0,
+        **_who(),
+    }
+    write_durably(task.divergence_file, to_json(about))
     return 0
 
 
@@ -63,13 +85,13 @@ def _who() -> dict[str, object]:
 
 def _note_start(task: Task, what: str) -> None:
     line = {"what": what, "step": task.step, **_who()}
-    with (task.path / "starts.jsonl").open("a", encoding="utf-8") as file:
+    with task.starts_file.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def _killed_too_often(task: Task) -> str | None:
     """Note this start; say so where the last ones all died without having saved anything new."""
-    path = task.path / "starts.jsonl"
+    path = task.starts_file
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     _note_start(task, "start")
     recent = []
