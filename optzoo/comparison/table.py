@@ -14,7 +14,7 @@ from optzoo.tables import align, format_count, format_size
 
 HEADS = (
     *("method", "best setting", "seeds", "loss", "+-", "difference", "+-", "p", "test"),
-    *("tokens to baseline", "tokens/s", "memory", "diverged"),
+    *("tokens to baseline", "tokens/s", "memory", "noise scale", "diverged"),
 )
 
 
@@ -33,6 +33,8 @@ def format_ranking(ranking: Ranking) -> str:
     lines = align(table, sides)
     lines.append("")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
+    if any(_noise(m.best) for m in ranking.methods if m.best is not None):
+        lines.append("  noise scale: tokens in a batch below which noise dominates the gradient")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
         lines.append(f"  +-: standard error over seeds; p: two-sided, {_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
@@ -67,7 +69,7 @@ def _p(p: float) -> str:
 def _row(method: MethodResult, ranking: Ranking) -> list[str]:
     best = method.best
     if best is None or best.summary is None:
-        return [method.method, "-", "-", "-", *[""] * 8, f"{method.diverged}/{method.runs}"]
+        return [method.method, "-", "-", "-", *[""] * 9, f"{method.diverged}/{method.runs}"]
     mark = "*" if method.is_among_best and len(best.records) > 1 else ""
     return [
         method.method,
@@ -79,6 +81,7 @@ def _row(method: MethodResult, ranking: Ranking) -> list[str]:
         _tokens(method, ranking),
         _number(_speed(best), "{:,.0f}"),
         _memory(best),
+        _noise(best),
         f"{method.diverged}/{method.runs}" if method.diverged else "-",
     ]
 
@@ -111,6 +114,11 @@ def _speed(setting: Setting) -> float | None:
 def _memory(setting: Setting) -> str:
     found = [c.memory_bytes for c in setting.curves if c.memory_bytes is not None]
     return format_size(max(found)) if found else ""
+
+
+def _noise(setting: Setting) -> str:
+    found = [c.noise_scale for c in setting.curves if c.noise_scale is not None]
+    return format_count(round(math.fsum(found) / len(found))) if found else ""
 
 
 # ------------------------------------------------------------------- data
