@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from optzoo.comparison.ranking import MethodResult, Ranking, Setting
-from optzoo.comparison.statistics import Difference
+from optzoo.comparison.statistics import MeanDifference
 from optzoo.tables import align, format_count, format_size
 
 HEADS = (
@@ -57,7 +57,7 @@ def _claims(ranking: Ranking) -> list[str]:
     return ["", "  claims:", *align(rows, indent=4)]
 
 
-def _apart(found: Difference) -> str:
+def _apart(found: MeanDifference) -> str:
     error = "" if found.error is None else f" +- {found.error:.4f}"
     return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {_p(found.p)}")
 
@@ -163,7 +163,7 @@ def _setting_json(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _difference_json(found: Difference | None) -> dict[str, Any] | None:
+def _difference_json(found: MeanDifference | None) -> dict[str, Any] | None:
     return None if found is None else {**asdict(found), "within_noise": found.is_within_noise}
 
 
