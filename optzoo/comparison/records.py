@@ -22,7 +22,8 @@ Values = tuple[tuple[str, Any], ...]
 class Measured:
     """One setting of a method with one seed, measured at one view.
 
-    `loss` is the held-out loss at the end in nats per token, None when the run diverged.
+    `loss` is the held-out loss at the end in nats per token, None when the run diverged; `result`
+    what the run says of itself.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Measured:
     tokens: int
     seconds: float
     parameters: int
+    result: Mapping[str, Any]
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -167,6 +169,7 @@ def _record(
         tokens=result["tokens"],
         seconds=result["seconds"],
         parameters=result["parameters"],
+        result=result,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
+import sys
 from dataclasses import asdict
 from typing import Any
 
+import optzoo
 from optzoo.comparison.ranking import MethodResult, Ranking, Setting
 from optzoo.comparison.statistics import MeanDifference
 from optzoo.tables import align, format_count, format_size
@@ -128,6 +131,8 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
     """Return the ranking as JSON values, every setting with its losses by seed."""
     return {
         "format_version": 1,
+        "command": shlex.join(["optzoo", *sys.argv[1:]]),
+        "optzoo": optzoo.__version__,
         "baseline": ranking.baseline,
         "warnings": list(ranking.warnings),
         "claims": [
@@ -153,13 +158,26 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
 
 
 def _setting_json(setting: Setting) -> dict[str, Any]:
+    first = setting.records[0].result
     return {
+        "recipe_digest": first.get("recipe_digest"),
+        "data_fingerprint": first.get("corpus", {}).get("fingerprint"),
         "values": dict(setting.values),
         "hyperparameters": dict(setting.records[0].hyperparameters),
         "view": setting.records[0].view,
         "losses": {str(r.seed): r.loss for r in setting.records},
+        "views": _by_view(setting),
         "runs": {str(r.seed): str(r.run) for r in setting.records},
         **({} if setting.summary is None else asdict(setting.summary)),
+    }
+
+
+def _by_view(setting: Setting) -> dict[str, float]:
+    """Return the mean final loss at every view that all runs have."""
+    found = [r.result["views"] for r in setting.records]
+    shared = [view for view in found[0] if all(view in views for views in found)]
+    return {
+        v: math.fsum(views[v]["nats_per_token"] for views in found) / len(found) for v in shared
     }
 
 

@@ -31,7 +31,7 @@ from optzoo.errors import Diagnostic, InputError, check_version
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.files.lock import is_locked
 from optzoo.files.shipped import path_is
-from optzoo.sweeps.grid import Job, GridPoint
+from optzoo.sweeps.grid import GridPoint, Job
 from optzoo.sweeps.schema import SweepSpec, load_sweep
 
 TASK_FORMAT_VERSION = 1
