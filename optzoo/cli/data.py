@@ -129,8 +129,8 @@ def prepare(
     Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
     ever read in place of a source that cannot be reached.
     """
-    from optzoo.data.preparation.prepare import Request
     from optzoo.data.preparation.prepare import prepare as run
+    from optzoo.data.preparation.request import Request
 
     given: dict[str, Any] = {
         "max_validation_tokens": max_validation_tokens,
@@ -175,9 +175,10 @@ def verify(folder: DirectoryArgument) -> None:
 
     Example: optzoo data verify data/c4-t5
     """
+    from optzoo.data.manifest import data_folder
     from optzoo.data.prepared import verify as run
 
-    manifest = run(folder)
+    manifest = run(data_folder(folder))
     shards = len(manifest.train.shards) + len(manifest.validation.shards)
     typer.echo(f"ok  {folder}: {shards} shards, fingerprint {manifest.fingerprint}")
 
@@ -188,8 +189,10 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
     Example: optzoo data show data/c4-t5
     """
+    from optzoo.data.manifest import data_folder
     from optzoo.data.prepared import describe, draw_sample
 
+    folder = data_folder(folder)
     found = describe(folder)
     if as_json:
         typer.echo(json.dumps(found, indent=2))

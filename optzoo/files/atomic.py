@@ -34,4 +34,5 @@ def sync_folder(folder: Path) -> None:
 
 def to_json(value: Mapping[str, Any]) -> bytes:
     """Return indented JSON that reads back as the same numbers, bit for bit."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")  # what is not UTF-8 in the name of a file

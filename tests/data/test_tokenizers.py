@@ -11,12 +11,12 @@ import optzoo
 from optzoo.data.manifest import read_manifest
 from optzoo.data.preparation.prepare import Request, prepare
 from optzoo.data.preparation.sources import load_tokenizer
-from optzoo.data.prepared import draw_sample, open_index, open_tokens
+from optzoo.data.prepared import draw_sample, open_index, open_tokenizer, open_tokens
 from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import ByteTokenizer
 
 pytest.importorskip("tokenizers")
-from tiny_tokenizer import tokenizer_json
+from tiny_tokenizer import tokenizer_json, unigram_json
 
 TEXTS = ["more words", "naïve <|endoftext|> words", "ünknown"]
 
@@ -65,18 +65,49 @@ def test_the_whole_path_with_a_tokenizer(tmp_path: Path) -> None:
     assert "more words" in draw_sample(out)
 
 
-def test_a_tokenizer_without_an_end_needs_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["<stop>", None])
+def test_a_tokenizer_without_an_end_gets_one(end: str | None, tmp_path: Path) -> None:
+    name = save(tmp_path, end=end)
+    (tmp_path / "a.txt").write_text("more words")
+    source = (str(tmp_path / "a.txt"),)
+    prepare(Request(source, name, validation=source), tmp_path / "out", quiet=True)
+    tokenizer, manifest = load_tokenizer(name), read_manifest(tmp_path / "out")
+    identity = manifest.tokenizer
+    assert identity.end_of_document == identity.vocabulary - 1 > tokenizer.encode(["z"])[0].max()
+    row = open_tokens(tmp_path / "out", manifest.train, manifest)
+    assert row[np.array([0, len(row) - 1])].tolist() == [identity.end_of_document] * 2
+    assert draw_sample(tmp_path / "out") == "more words"
+    assert open_tokenizer(tmp_path / "out", manifest).identity == identity
+
+
+def test_the_end_can_be_named(tmp_path: Path) -> None:
     name = save(tmp_path, end="<stop>")
-    with pytest.raises(optzoo.InputError, match="--end-of-document TOKEN"):
-        load_tokenizer(name)
     assert load_tokenizer(name, "<stop>").identity.end_of_document == 0
     with pytest.raises(optzoo.InputError, match="has no token `<end>`"):
         load_tokenizer(name, "<end>")
+
+
+def test_an_ordinary_token_that_ends_documents_may_be_in_them(tmp_path: Path) -> None:
+    name = save(tmp_path)
     (tmp_path / "a.txt").write_text("zzz")
     source = (str(tmp_path / "a.txt"),)
     request = Request(source, name, validation=source, end_of_document="z")
-    with pytest.raises(optzoo.InputError, match="record 1: the tokenizer writes the end of a"):
-        prepare(request, tmp_path / "out", quiet=True)
+    prepare(request, tmp_path / "out", quiet=True)
+    index = open_index(tmp_path / "out", read_manifest(tmp_path / "out").train)
+    assert index.ends.tolist() == [5]
+
+
+def test_special_tokens_of_a_vocabulary_are_not_found_in_text(tmp_path: Path) -> None:
+    """T5's are entries of its vocabulary: there the model itself would find them."""
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(unigram_json())
+    tokenizer = load_tokenizer(str(path))
+    end = tokenizer.identity.end_of_document
+    plain, struck, padded = tokenizer.encode(["a s b", "a </s> b", "<pad>"])
+    assert end not in struck
+    assert 0 not in padded
+    assert tokenizer.decode(struck.tolist()) == b"a </s> b"
+    assert plain.tolist() == [3, 4, 3, 22, 3, 5]
 
 
 def test_what_is_no_tokenizer(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     data = gzip.compress(c4_lines(TEXTS))
     faults = 0  # how many answers break off half-way
+    tag: str | None = '"1"'
+    serves_ranges = tells_length = True
+    next_data: bytes | None = None  # what there is after the first fault
+    next_tag: str | None = None
     ranges: list[str | None] = []
 
     @property
@@ -42,14 +46,30 @@ class Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(wanted)
         if not self.path.startswith("/a.json.gz"):
             return self.send_error(404)
+        data, tag = self.server.data, self.server.tag
+        condition = self.headers.get("If-Range", tag)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        part = self.server.data[start:]
+        if condition != tag or not self.server.serves_ranges:
+            wanted, start = None, 0
+        if wanted and start >= len(data):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        part = data[start:]
         self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(part)))
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if self.server.tells_length or wanted:
+            self.send_header("Content-Length", str(len(part)))
+        if tag:
+            self.send_header("ETag", tag)
         self.end_headers()
         if self.server.faults:
             self.server.faults -= 1
             part = part[: len(part) // 2]
+            self.server.data = self.server.next_data or data
+            self.server.tag = self.server.next_tag or tag
         self.wfile.write(part)
         return None
 

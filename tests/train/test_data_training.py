@@ -49,8 +49,8 @@ def test_blocks_cross_shards_and_ranks_divide_batches(folder: Path) -> None:
     corpus = open_data(setup_for(folder))
     row = corpus.train.tokens
     assert not isinstance(row, np.ndarray)
-    assert len(row.parts) > 4
-    whole = np.concatenate(row.parts)
+    assert len(list(folder.glob("train-*.tokens"))) > 4
+    whole = row[np.arange(len(row))]
     stored = Batches(row, corpus.fingerprint, 3, 8, 64)
     in_memory = Batches(whole, corpus.fingerprint, 3, 8, 64)
     for step in (0, 5, 1000):
