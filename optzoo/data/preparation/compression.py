@@ -17,6 +17,12 @@ from typing import Any
 HEAD = 512  # bytes that decide
 CHUNK = 1 << 16
 XZ_MEMORY = 1 << 30  # bytes; `xz -9` needs a fifteenth of it
+_MAGIC = {
+    ".gz": b"\x1f\x8b",
+    ".bz2": b"BZh",
+    ".xz": b"\xfd7zXZ\0",
+    ".zst": b"\x28\xb5\x2f\xfd",
+}
 _BZ2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")  # what follows `BZh9`: a block, or the end of no text
 
 
@@ -45,7 +51,7 @@ def unpacked(raw: Any, named: str) -> Any:
             return _Streams(stream, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY))
         case ".zst":
             return _Zstandard(stream)
-    if named and not _is_text(head):
+    if named and (not _is_text(head) or _MAGIC[named].startswith(head)):
         what = "it is empty" if not head else f"it does not begin as a {named} file does"
         raise DamagedStreamError(what)
     return stream
@@ -53,14 +59,11 @@ def unpacked(raw: Any, named: str) -> Any:
 
 def recognise(head: bytes) -> str:
     """Return the compression of a file that begins like this, nothing for none."""
-    if head.startswith(b"\x1f\x8b"):
-        return ".gz"
-    if head.startswith(b"BZh") and head[4:10] in _BZ2_BLOCKS:
-        return ".bz2"
-    if head.startswith(b"\xfd7zXZ\0"):
-        return ".xz"
-    skippable = head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5
-    return ".zst" if skippable or head.startswith(b"\x28\xb5\x2f\xfd") else ""
+    for kind, magic in _MAGIC.items():
+        if head.startswith(magic) and (kind != ".bz2" or head[4:10] in _BZ2_BLOCKS):
+            return kind
+    skippable = head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5  # a frame without text
+    return ".zst" if skippable else ""
 
 
 def _is_text(head: bytes) -> bool:

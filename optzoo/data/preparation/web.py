@@ -99,6 +99,8 @@ class WebFile(io.RawIOBase):
                 ) from None
             raise
         except ValueError as error:  # an address that is none
+            if isinstance(error, InputError):
+                raise
             raise InputError(Diagnostic("bad-source", f"`{self._url}`: {error}")) from None
 
     def _go_on(self) -> bool:
