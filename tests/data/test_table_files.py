@@ -7,8 +7,10 @@ import csv
 import gc
 import json
 import lzma
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_server import c4_lines, hub
@@ -16,6 +18,7 @@ from test_hub import prepare as prepare_from_hub
 from test_prepare import run, texts_of
 
 import optzoo
+from optzoo.data.preparation.prepare import Request, prepare
 from optzoo.data.preparation.readers import Reading, read_records
 from optzoo.data.preparation.sources import find_files
 
@@ -132,3 +135,82 @@ def test_tables_of_the_hub_are_read_as_they_arrive(tmp_path: Path) -> None:
     assert texts_of(tmp_path / "out", "validation") == ["held out"]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["train"]["files"][0]["name"].endswith("/train.csv")
+
+
+def write_columns(path: Path, table: Any) -> str:
+    from pyarrow import ipc, parquet
+
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        make = ipc.new_file if path.stem == "file" else ipc.new_stream
+        with path.open("wb") as file, make(file, table.schema) as writer:
+            writer.write_table(table)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "file.arrow"])
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary"])
+def test_a_row_that_is_not_utf_8_is_named_or_left_out(
+    name: str, kind: str, tmp_path: Path, held_out: str
+) -> None:
+    import pyarrow
+
+    large = kind == "large_string"
+    values = pyarrow.array(
+        [b"one", b"caf\xe9", b"three"], pyarrow.large_binary() if large else pyarrow.binary()
+    )
+    column = values if kind == "binary" else values.view(getattr(pyarrow, kind)())
+    source = write_columns(tmp_path / name, pyarrow.table({"text": column}))
+    with pytest.raises(optzoo.InputError, match="row 2: not UTF-8"):
+        run(tmp_path / "out", source, held_out)
+    run(tmp_path / "out", source, held_out, skip_bad=True)
+    assert texts_of(tmp_path / "out") == ["one", "three"]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "file.arrow"])
+def test_columns_inside_others_and_of_words(name: str, tmp_path: Path) -> None:
+    import pyarrow
+
+    rows = [{"text": text, "n": 1} for text in TEXTS]
+    words = pyarrow.array(TEXTS).dictionary_encode()
+    source = write_columns(tmp_path / name, pyarrow.table({"meta": rows, "words": words}))
+    for field in ("meta.text", "words"):
+        prepare(Request((source,), text_field=field, validation=(source,)), tmp_path / field)
+        assert texts_of(tmp_path / field) == TEXTS
+    for field in ("meta.txt", "words.text", "metal"):
+        with pytest.raises(optzoo.InputError, match=f"has no column `{field}`"):
+            prepare(Request((source,), text_field=field), tmp_path / "out")
+
+
+def test_a_csv_that_is_not_utf_8(tmp_path: Path, held_out: str) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text\none\ncaf\xe9\n")
+    with pytest.raises(optzoo.InputError, match="is not UTF-8: byte 0xe9"):
+        run(tmp_path / "out", str(tmp_path / "a.csv"), held_out)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "file.arrow", "a.csv"])
+def test_a_damaged_table_is_one_error_or_whole(name: str, tmp_path: Path) -> None:
+    """Cut anywhere it is an error, but for CSV; what is changed gives rows or an error."""
+    import pyarrow
+
+    path, draw = tmp_path / name, random.Random(name)
+    if name == "a.csv":
+        write_table(path, TEXTS)
+    else:
+        write_columns(path, pyarrow.table({"text": TEXTS, "n": range(len(TEXTS))}))
+    whole = path.read_bytes()
+    (source,) = find_files([str(path)], "train")
+    errors = 0
+    for turn in range(25):
+        data = bytearray(whole)
+        for _ in range(draw.choice([1, 1, 5])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        cut = name != "a.csv" and turn % 3 == 0
+        path.write_bytes(whole[: draw.randrange(len(whole) - 8)] if cut else data)
+        try:
+            list(read_records(source, Reading()))
+            assert not cut
+        except optzoo.OptzooError:
+            errors += 1
+    assert errors > 0

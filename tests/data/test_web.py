@@ -211,7 +211,7 @@ def test_a_file_that_changes_between_two_runs(
     assert identities == ['etag:"1"'] * 2
     assert prepare(request, tmp_path / "out", quiet=True).already
     server.tag = '"2"'
-    with pytest.raises(optzoo.InputError, match="changed since `.*out` was made"):
+    with pytest.raises(optzoo.InputError, match=r"changed since `.*out` was made"):
         prepare(request, tmp_path / "out", quiet=True)
     server.shutdown()
     server.server_close()
