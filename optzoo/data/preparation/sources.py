@@ -65,7 +65,7 @@ def find_files(
 def _find_local(source: str) -> list[SourceFile]:
     files = []
     for path in _match(source):
-        name = printable(path)
+        name = printable(path).replace("\n", "\\n")
         try:
             status = os.stat(path)
         except OSError as error:
