@@ -1,10 +1,9 @@
-"""Tables that `datasets` reads, and compressions: the same documents as of plain lines."""
+"""Tables, and compressions: the same documents as of plain lines."""
 
 from __future__ import annotations
 
 import bz2
 import csv
-import gc
 import json
 import lzma
 import random
@@ -94,7 +93,6 @@ def test_rows_without_text_are_named_or_left_out(tmp_path: Path, held_out: str) 
     assert texts_of(tmp_path / "out") == ["one", "three"]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # pandas, of a bad file
 def test_a_table_without_the_column_or_that_is_none(tmp_path: Path, held_out: str) -> None:
     source = write_table(tmp_path / "a.csv", ["one"], column="txt")
     with pytest.raises(optzoo.InputError, match=r"has no column `text`[^`]+did you mean `txt`"):
@@ -105,7 +103,6 @@ def test_a_table_without_the_column_or_that_is_none(tmp_path: Path, held_out: st
     (tmp_path / "a.arrow").write_bytes(b"no arrow")
     with pytest.raises(optzoo.InputError, match="is not a whole arrow file"):
         run(tmp_path / "out", str(tmp_path / "a.arrow"), held_out)
-    gc.collect()  # what was left open goes here, and not in the next test
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.bz2", "a.json.xz"])
@@ -183,10 +180,38 @@ def test_columns_inside_others_and_of_words(name: str, tmp_path: Path) -> None:
             prepare(Request((source,), text_field=field), tmp_path / "out")
 
 
-def test_a_csv_that_is_not_utf_8(tmp_path: Path, held_out: str) -> None:
-    (tmp_path / "a.csv").write_bytes(b"text\none\ncaf\xe9\n")
-    with pytest.raises(optzoo.InputError, match="is not UTF-8: byte 0xe9"):
-        run(tmp_path / "out", str(tmp_path / "a.csv"), held_out)
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"text\none\ncaf\xe9\n", ["one", "not UTF-8"]),
+        (b"text\nHello, world\nBye\n", ["2 fields where the header has 1", "Bye"]),
+        (b"url,text\nu\n\nu,one\n", ["1 fields where the header has 2", "one"]),
+        (b"n,text\n1,one,two\n", ["3 fields where the header has 2"]),
+        (b"text\rone\rtwo", ["one", "two"]),
+        (b'text\r\n"one\r\nline"\r\n', ["one\r\nline"]),
+        (b'text\na "quoted" word\n', ['a "quoted" word']),
+        (b"text\none\0\x0ctwo\xe2\x80\xa8\n", ["one\0\x0ctwo\u2028"]),
+        (b"text\n", []),
+    ],
+)
+@pytest.mark.parametrize("compress", [bytes, bz2.compress])
+def test_no_part_of_a_csv_is_passed_over(
+    content: bytes, expected: list[str], compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv.bz2"
+    path.write_bytes(compress(content))
+    (source,) = find_files([str(path)], "train")
+    records = list(read_records(source, Reading()))
+    assert [record.text or record.problem for record in records] == expected
+    assert {record.unit for record in records} <= {"row"}
+
+
+@pytest.mark.parametrize("content", [b"", b'text\n"never closed\n', b'text\n"one"two\n'])
+def test_a_csv_that_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    (source,) = find_files([str(tmp_path / "a.csv")], "train")
+    with pytest.raises(optzoo.InputError, match="is not a whole csv file"):
+        list(read_records(source, Reading()))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "file.arrow", "a.csv"])

@@ -42,7 +42,7 @@ def json_records(stream: BufferedReader, text_field: str) -> Iterator[Record]:
         for number, element in enumerate(_Array(stream).elements(), 1):
             yield _object_record(number, element, text_field, "element")
         return
-    for number, line in _lines(stream):
+    for number, line in bounded_lines(stream):
         if line is None:
             yield _too_long(number, LONGEST)
         elif line.strip():
@@ -51,7 +51,7 @@ def json_records(stream: BufferedReader, text_field: str) -> Iterator[Record]:
 
 def line_records(stream: BufferedReader) -> Iterator[Record]:
     """Yield each line that is not empty."""
-    for number, line in _lines(stream):
+    for number, line in bounded_lines(stream):
         if line is None:
             yield _too_long(number, LONGEST)
         elif line.strip():
@@ -101,7 +101,7 @@ def look_up(data: Any, text_field: str) -> Any:
     return data
 
 
-def _lines(stream: BufferedReader) -> Iterator[tuple[int, bytes | None]]:
+def bounded_lines(stream: BufferedReader) -> Iterator[tuple[int, bytes | None]]:
     """Yield lines with their numbers; None for one that is too long."""
     number = 0
     while line := stream.readline(LONGEST + 1):

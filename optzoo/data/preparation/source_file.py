@@ -1,8 +1,9 @@
 """One file of documents: what it is called, what opens it, and its format.
 
 The format follows from the name: .json, .jsonl and .ndjson hold one object a line, or one array of
-objects; .txt is one document; .parquet, .arrow, .csv and .tsv are tables. What is read as lines may
-be compressed, which its content says (`optzoo.data.preparation.compression`).
+objects; .txt is one document; .csv, .tsv, .parquet and .arrow are tables. All but the last two are
+read as lines and may be compressed, which their content says
+(`optzoo.data.preparation.compression`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ FORMATS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
 }
-LINES = ("json", "text")
-"""Formats that are read as lines; the others are tables."""
+LINES = ("json", "text", "csv", "tsv")
+"""Formats that are read as lines; of the others any part."""
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 STANDARD_INPUT = "-"
 
@@ -52,7 +53,9 @@ class SourceFile:
 class DamagedSourceError(InputError):
     """A source is not whole: what was read of it may be wrong, so nothing made of it is kept."""
 
-    def __init__(self, source: SourceFile, problem: str, hint: str = "fetch it again") -> None:
+    def __init__(
+        self, source: SourceFile, problem: str, hint: str = "mend it, or fetch it again"
+    ) -> None:
         super().__init__(Diagnostic("damaged-source", f"`{source.name}` {problem}", hint=hint))
         self.source = source
 
@@ -89,8 +92,8 @@ def describe_file(
             Diagnostic(
                 "unknown-format",
                 f"`{name}`: a file of this name is of no format that optzoo reads",
-                hint=f"known endings: {', '.join(FORMATS)}; after those of lines of text, not of "
-                f"tables, {', '.join(COMPRESSIONS)}",
+                hint=f"known endings: {', '.join(FORMATS)}; after all but .parquet and .arrow "
+                f"also {', '.join(COMPRESSIONS)}",
             )
         )
     return SourceFile(name, location, origin, kind, compression, size, identity)

@@ -1,12 +1,13 @@
-"""Documents of tables: parquet and arrow files column by column, CSV through `datasets`."""
+"""Documents of tables: parquet and arrow files column by column, CSV row by row."""
 
 from __future__ import annotations
 
-import glob
+import csv
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from typing import Any, BinaryIO
 
-from optzoo.data.preparation.lines import Record, check_text
+from optzoo.data.preparation.lines import LONGEST, Record, bounded_lines, check_text
 from optzoo.data.preparation.source_file import DamagedSourceError, SourceFile
 from optzoo.errors import Diagnostic, InputError, OptzooError, did_you_mean
 
@@ -30,39 +31,44 @@ def column_records(file: BinaryIO, source: SourceFile, text_field: str) -> Itera
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         if isinstance(error, OptzooError) or getattr(error, "errno", None) is not None:
             raise
-        raise _not_whole(source, error) from None
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _not_whole(source, why) from None
 
 
-def csv_records(location: str, source: SourceFile, text_field: str) -> Iterator[Record]:
-    """Yield the rows of a .csv or .tsv file, read by `datasets` as they arrive.
+def csv_records(stream: BufferedReader, source: SourceFile, text_field: str) -> Iterator[Record]:
+    """Yield the rows of a .csv or .tsv file.
 
-    Text stays as it is written: no numbers, and no word is null.
+    Text stays as it is written: no numbers, and no word is null. A row with more or fewer fields
+    than the header is none: what belongs where cannot be told. Raises as `column_records`.
     """
-    from datasets import load_dataset
-
-    place = f"hf://{location}" if source.origin == "hub" else glob.escape(location)
-    options = {"sep": "\t"} if source.format == "tsv" else {}
+    csv.field_size_limit(LONGEST)
+    delimiter = "\t" if source.format == "tsv" else ","
+    rows = csv.reader(_text_lines(stream), delimiter=delimiter, strict=True)
     try:
-        rows = load_dataset(
-            "csv",
-            data_files=place,
-            split="train",
-            streaming=True,
-            converters={text_field: str},
-            keep_default_na=False,
-            **options,
-        )
-        for number, row in enumerate(rows, 1):
-            if text_field not in row:
-                raise _missing_column(source, text_field, list(row))
-            yield check_text(number, row[text_field], text_field, "row")
-    except UnicodeDecodeError as error:
-        what = f"is not UTF-8: byte 0x{error.object[error.start]:02x}"
-        raise DamagedSourceError(source, what, hint="convert it to UTF-8") from None
-    except ValueError as error:  # pandas and pyarrow, of a file that is not as it should be
-        if isinstance(error, OptzooError):
-            raise
-        raise _not_whole(source, error) from None
+        header = next(rows, [])
+        if not header:
+            raise _not_whole(source, "it has no header")
+        if text_field not in header:
+            raise _missing_column(source, text_field, header)
+        column = header.index(text_field)
+        for number, row in enumerate(filter(None, rows), 1):
+            if len(row) != len(header):
+                problem = f"{len(row)} fields where the header has {len(header)}"
+                yield Record(number, None, problem, "row")
+            else:
+                text = row[column].encode(errors="surrogateescape")
+                yield check_text(number, text, text_field, "row")
+    except csv.Error as error:
+        raise _not_whole(source, f"line {rows.line_num:,}: {error}") from None
+
+
+def _text_lines(stream: BufferedReader) -> Iterator[str]:
+    """Yield lines, whatever ends them; bytes that are not UTF-8 as halves of surrogate pairs."""
+    for number, line in bounded_lines(stream):
+        if line is None:
+            raise csv.Error(f"line {number:,} is longer than {LONGEST >> 20:,} MiB")
+        for part in line.splitlines(keepends=True):
+            yield part.decode(errors="surrogateescape")
 
 
 def _parquet_batches(file: BinaryIO, source: SourceFile, text_field: str) -> Iterator[Any]:
@@ -138,6 +144,5 @@ def _missing_column(source: SourceFile, text_field: str, names: Sequence[str]) -
     return InputError(Diagnostic("missing-field", problem, hint=hint))
 
 
-def _not_whole(source: SourceFile, error: Exception) -> DamagedSourceError:
-    why = (str(error).splitlines() or [type(error).__name__])[0]
+def _not_whole(source: SourceFile, why: str) -> DamagedSourceError:
     return DamagedSourceError(source, f"is not a whole {source.format} file: {why}")
