@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optzoo.cli.options import JsonOption, QuietOption
+from optzoo.errors import printable
 from optzoo.tables import align
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ EPILOG = """Examples:
   optzoo data prepare 'c4/en/c4-train.*.json.gz' --validation 'c4/en/c4-validation.*.json.gz'
   --tokenizer tokenizer.json --out data/c4
 
-  optzoo data prepare notes/*.txt --out data/notes
+  optzoo data prepare 'notes/**/*.txt' --out data/notes
+
+  zstdcat text.jsonl.zst | optzoo data prepare - --out data/text
 
   optzoo data show data/c4-t5
 
@@ -55,8 +58,9 @@ SourcesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet, .csv), http(s) "
-        "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
+        help="files or patterns (.json, .jsonl, .txt, .csv, .tsv, each compressed too, .parquet, "
+        ".arrow), http(s) addresses, hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]], or - for "
+        "standard input",
     ),
 ]
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="where to write")]
@@ -68,8 +72,8 @@ ValidationOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SOURCE",
-        help="text to validate on; repeatable  [default: the hub's own validation split, or "
-        "one document in --hold-out]",
+        help="text to validate on; repeatable  [default: the hub's own validation split, the end "
+        "of a single text, or one document in --hold-out]",
     ),
 ]
 MaxTokensOption = Annotated[
@@ -83,10 +87,14 @@ MaxValidationTokensOption = Annotated[
 HoldOutOption = Annotated[
     int | None,
     typer.Option(
-        min=2, metavar="N", help="hold out one document in N, by its text  [default: 100]"
+        min=2,
+        metavar="N",
+        help="hold out one document in N, by its text, or so much of a single text  [default: 100]",
     ),
 ]
-TextFieldOption = Annotated[str, typer.Option(help="field or column that holds the text")]
+TextFieldOption = Annotated[
+    str, typer.Option(help="field or column that holds the text; a.b inside another")
+]
 LinesOption = Annotated[
     bool, typer.Option("--lines", help="a line of a .txt is a document, not the file")
 ]
@@ -94,7 +102,11 @@ SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="leave out, and count, what is not a document")
 ]
 EndOfDocumentOption = Annotated[
-    str | None, typer.Option(metavar="TOKEN", help="token that ends a document, if unusual")
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        help="token that ends a document, if unusual  [default: a usual one, or an id of its own]",
+    ),
 ]
 ShuffleFilesOption = Annotated[
     int | None, typer.Option(metavar="SEED", help="read the files in another order")
@@ -129,6 +141,7 @@ def prepare(
     Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
     ever read in place of a source that cannot be reached.
     """
+    from optzoo.data.manifest import data_folder
     from optzoo.data.preparation.prepare import prepare as run
     from optzoo.data.preparation.request import Request
 
@@ -152,19 +165,27 @@ def prepare(
         **{name: value for name, value in given.items() if value is not None},
     )
     try:
-        _report(run(request, out, quiet=quiet), out)
+        prepared = run(request, data_folder(out), quiet=quiet)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where this one was", err=True)
         raise typer.Exit(130) from None
+    _report(prepared, data_folder(out), max_tokens)
 
 
-def _report(prepared: Prepared, out: Path) -> None:
+def _report(prepared: Prepared, out: Path, max_tokens: int | None) -> None:
     from optzoo.data.prepared import describe
 
     if prepared.already:
-        typer.echo(f"{out} is complete: nothing to do", err=True)
+        typer.echo(f"{printable(str(out))} is complete: nothing to do", err=True)
+    tokens = prepared.manifest.train.tokens
+    if max_tokens is not None and tokens < max_tokens:
+        typer.echo(
+            f"note: the sources have {tokens:,} tokens, fewer than the {max_tokens:,} of "
+            "--max-tokens",
+            err=True,
+        )
     typer.echo(_describe_lines(describe(out)))
-    folder = shlex.quote(str(out))
+    folder = printable(shlex.quote(str(out)))
     typer.echo(f"\n  check  optzoo data verify {folder}")
     typer.echo(f"  train  optzoo train adamw --set data.path={folder}")
 
@@ -180,7 +201,7 @@ def verify(folder: DirectoryArgument) -> None:
 
     manifest = run(data_folder(folder))
     shards = len(manifest.train.shards) + len(manifest.validation.shards)
-    typer.echo(f"ok  {folder}: {shards} shards, fingerprint {manifest.fingerprint}")
+    typer.echo(f"ok  {printable(str(folder))}: {shards} shards, fingerprint {manifest.fingerprint}")
 
 
 @data.command()
@@ -199,7 +220,7 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
         return
     typer.echo(_describe_lines(found))
     typer.echo("\nit begins:\n")
-    typer.echo("\n".join(f"    {line}" for line in draw_sample(folder).splitlines()))
+    typer.echo("\n".join(f"    {printable(line)}" for line in draw_sample(folder).splitlines()))
 
 
 def _describe_lines(found: dict[str, Any]) -> str:

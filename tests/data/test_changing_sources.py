@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -203,3 +204,44 @@ def test_a_damaged_note_is_one_error(folder: Path) -> None:
     note.write_text(note.read_text().replace('"record": ', '"record": 1'))
     with pytest.raises(optzoo.InputError, match=r"progress\.json is damaged"):
         run(folder, "a.jsonl", "b.jsonl")
+
+
+@pytest.mark.parametrize("change", [None, touch, compress])
+def test_what_an_older_optzoo_began_is_gone_on_with(
+    change: Callable[[Path], None] | None, folder: Path
+) -> None:
+    """It noted sizes and time stamps of all sources, and the last place alone."""
+    path = folder / "a.jsonl"
+    path.write_bytes(c4_lines(FIRST) + b"no document\n")
+    with pytest.raises(optzoo.InputError, match="line 31: not JSON"):
+        run(folder, "a.jsonl")
+    path.write_bytes(c4_lines(FIRST))
+    note = folder / "out" / "progress.json"
+    data = json.loads(note.read_text())
+    files = {name: [old_input(folder / f"{name[0]}.jsonl")] for name in ("a", "v")}
+    inputs = {"tokenizer": data.pop("tokenizer"), "train": files["a"], "validation": files["v"]}
+    for split in data["splits"].values():
+        ends = split.pop("ends")
+        last = ends[-1] if ends else {"file": 0, "record": 0}
+        split |= {"file": last["file"], "record": last["record"]}
+        for shard in split["shards"]:
+            del shard["blocks"]
+    note.write_text(json.dumps({**data, "inputs": inputs}))
+    before = stamps(folder)
+    if change is None:
+        run(folder, "a.jsonl")
+        assert stamps(folder) == before
+        assert texts_of(folder / "out") == FIRST
+    else:
+        change(path)
+        with pytest.raises(optzoo.InputError, match=r"a\.jsonl` changed since"):
+            run(folder, "a.jsonl")
+
+
+def old_input(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {
+        **{"name": str(path), "location": str(path), "origin": "local", "format": "json"},
+        **{"compressed": False, "identity": None},
+        **{"size": status.st_size, "stamp": status.st_mtime_ns},
+    }

@@ -61,8 +61,16 @@ def test_the_whole_path_with_a_tokenizer(tmp_path: Path) -> None:
     assert row[np.arange(len(row))].tolist() == expected
     assert index.byte_ends[-1] == sum(len(text.encode()) for text in TEXTS)
     assert "more words" in draw_sample(out)
-    (tmp_path / "tokenizer.json").unlink()  # the directory has its own copy
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(optzoo.InputError, match=r"tokenizer\.json` changed since"):
+        prepare(Request((source,), name, validation=(source,)), out, quiet=True)
+    path.unlink()  # the directory has its own copy
+    assert prepare(Request((source,), name, validation=(source,)), out, quiet=True).already
     assert "more words" in draw_sample(out)
+    (out / "tokenizer.json").write_bytes(path.with_name("in").joinpath("0.txt").read_bytes())
+    with pytest.raises(optzoo.InputError, match="is not the tokenizer of these tokens"):
+        open_tokenizer(out, manifest)
 
 
 @pytest.mark.parametrize("end", ["<stop>", None])

@@ -11,12 +11,13 @@ from the last shard, and what comes out is what an undisturbed one writes, byte 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, data_folder, read_manifest
-from optzoo.data.preparation.progress import (
+from optzoo.data.preparation.passes import (
     END_OF_TEXT,
     HELD_OUT,
     OFFICIAL_SPLIT,
@@ -28,7 +29,7 @@ from optzoo.data.preparation.readers import Reading
 from optzoo.data.preparation.request import Request, check_request
 from optzoo.data.preparation.source_file import STANDARD_INPUT, ChangedSourceError, SourceFile
 from optzoo.data.preparation.source_identity import Entry, is_same
-from optzoo.data.preparation.sources import find_files, load_tokenizer
+from optzoo.data.preparation.sources import find_files, load_tokenizer, read_tokenizer
 from optzoo.data.preparation.split_pass import PassState
 from optzoo.data.stream_hash import hash_stream
 from optzoo.data.token_files import dtype_for
@@ -143,6 +144,9 @@ def check_complete(out: Path, request: Request, manifest: Manifest) -> None:
 
     Sources that are gone, on the hub, or not to be reached are left alone: there is nothing to do.
     """
+    tokenizer = None if request.tokenizer == "bytes" else read_tokenizer(request.tokenizer)[1]
+    if tokenizer and hashlib.sha256(tokenizer).hexdigest() != manifest.tokenizer.sha256:
+        raise ChangedSourceError(request.tokenizer, f"`{out}` was made")
     held_out = manifest.validation_from in (HELD_OUT, END_OF_TEXT)
     reading = Reading(request.text_field, request.lines)
     for split, sources in (

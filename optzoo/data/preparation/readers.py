@@ -36,7 +36,7 @@ from optzoo.data.preparation.source_file import (
     Format,
     SourceFile,
 )
-from optzoo.data.preparation.tables import column_records, csv_records
+from optzoo.data.preparation.table_rows import column_records, csv_records
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
 
 GO_ON = (

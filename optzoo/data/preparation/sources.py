@@ -128,6 +128,20 @@ def _copy_standard_input(copy: Path | None) -> SourceFile:
     return SourceFile(STANDARD_INPUT, str(copy), "local", guess_format(copy), size=size)
 
 
+def read_tokenizer(name: str) -> tuple[Path, bytes | None]:
+    """Return the file that a tokenizer's name stands for and its content, None for no file here.
+
+    Raises InputError for one that cannot be read.
+    """
+    path = Path(os.path.expanduser(name))
+    try:
+        if path.is_dir():
+            path = path / FILES["json"]
+        return path, path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise unreadable(name, error) from None
+
+
 def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
     """Return a tokenizer: `bytes`, a file, a folder with a `tokenizer.json`, or a hub name.
 
@@ -136,15 +150,10 @@ def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
     """
     if name == "bytes":
         return ByteTokenizer()
-    path = Path(os.path.expanduser(name))
-    try:
-        if path.is_dir():
-            path = path / FILES["json"]
-        if path.is_file():
-            kind = "sentencepiece" if path.suffix == ".model" else "json"
-            return make_tokenizer(kind, name, path.read_bytes(), end)
-    except OSError as error:
-        raise unreadable(name, error) from None
+    path, content = read_tokenizer(name)
+    if content is not None:
+        kind = "sentencepiece" if path.suffix == ".model" else "json"
+        return make_tokenizer(kind, name, content, end)
     if path.suffix in (".json", ".model") or name.startswith((".", "/", "~")):
         raise InputError(
             Diagnostic(

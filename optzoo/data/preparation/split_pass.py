@@ -61,7 +61,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardEnd:
     """Where a shard ends: after record `record` of file number `file`.
 
     `texts` is the hash over the file's records up to there, empty where an older optzoo noted none;
@@ -80,7 +80,7 @@ class PassState:
     """How far a pass has come: its shards and where each ends, and the files that were read."""
 
     shards: list[Shard] = field(default_factory=list)
-    ends: list[Place] = field(default_factory=list)
+    ends: list[ShardEnd] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     done: bool = False
@@ -92,9 +92,9 @@ class PassState:
             return cls()
         shards = [Shard.from_json(shard) for shard in data["shards"]]
         if "ends" in data:
-            ends = [Place(**end) for end in data["ends"]]
+            ends = [ShardEnd(**end) for end in data["ends"]]
         else:  # of an older optzoo, which noted the last place alone
-            last = Place(data["file"], data["record"], "", None, data["skipped"])
+            last = ShardEnd(data["file"], data["record"], "", None, data["skipped"])
             ends = [last] * len(shards)
         files = [dict(file) for file in data["files"]]
         return cls(shards, ends, files, dict(data["skipped"]), data["done"])
@@ -105,9 +105,9 @@ class PassState:
         return {**vars(self), "shards": list(shards), "ends": list(ends)}
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ShardEnd:
         """Where the last finished shard ends."""
-        return self.ends[-1] if self.ends else Place()
+        return self.ends[-1] if self.ends else ShardEnd()
 
     @property
     def is_cut(self) -> bool:
@@ -124,7 +124,7 @@ class PassState:
         """Documents in finished shards."""
         return sum(shard.documents for shard in self.shards)
 
-    def add(self, shard: Shard, place: Place) -> None:
+    def add(self, shard: Shard, place: ShardEnd) -> None:
         """Note a finished shard."""
         self.shards.append(shard)
         self.ends.append(replace(place, skipped=dict(self.skipped)))
@@ -159,9 +159,9 @@ class _Read:
     texts: str
     opened: Entry
 
-    def place(self) -> Place:
+    def place(self) -> ShardEnd:
         assert self.record is not None
-        return Place(self.file, self.record.number, self.texts, self.opened)
+        return ShardEnd(self.file, self.record.number, self.texts, self.opened)
 
 
 @dataclass
@@ -192,7 +192,7 @@ class SplitPass:
             for item, ids in self._tokenised(state, bar):
                 if item.record is None:
                     here.files.append(self._describe(item))
-                    last = Place(item.file + 1)
+                    last = ShardEnd(item.file + 1)
                     continue
                 last = item.place()
                 if ids is None:
@@ -258,11 +258,11 @@ class SplitPass:
         for item in batch:
             yield item, next(found) if item.record and item.record.text else None
 
-    def _read(self, start: Place, bar: Bar) -> Iterator[_Read]:
+    def _read(self, start: ShardEnd, bar: Bar) -> Iterator[_Read]:
         for number in range(start.file, len(self.files)):
             source = self.files[number]
             bar.open(number)
-            begun = start if number == start.file else Place(number)
+            begun = start if number == start.file else ShardEnd(number)
             due = self._due(begun)
             texts, opened = NO_RECORDS, None
             with closing(read_records(source, self.reading, bar.meter)) as records:
@@ -286,7 +286,7 @@ class SplitPass:
         text = self.share.take(record.text)
         return None if text is None else replace(record, text=text)
 
-    def _due(self, begun: Place) -> dict[int | None, str]:
+    def _due(self, begun: ShardEnd) -> dict[int | None, str]:
         """Return the hashes that the records of a file must have up to some, None for all."""
         due: dict[int | None, str] = {}
         if begun.record and begun.texts:
@@ -296,7 +296,7 @@ class SplitPass:
             due |= {entry.get("records"): entry["texts"]} if "texts" in entry else {}
         return due
 
-    def _opened(self, begun: Place, meter: Meter) -> Entry:
+    def _opened(self, begun: ShardEnd, meter: Meter) -> Entry:
         """Return what is known of a file that was opened; its host must know it still."""
         source = self.files[begun.file]
         opened = describe_opened(source, meter)
