@@ -241,7 +241,12 @@ def test_what_an_older_optzoo_began_is_gone_on_with(
 def old_input(path: Path) -> dict[str, Any]:
     status = path.stat()
     return {
-        **{"name": str(path), "location": str(path), "origin": "local", "format": "json"},
-        **{"compressed": False, "identity": None},
-        **{"size": status.st_size, "stamp": status.st_mtime_ns},
+        "name": str(path),
+        "location": str(path),
+        "origin": "local",
+        "format": "json",
+        "compressed": False,
+        "identity": None,
+        "size": status.st_size,
+        "stamp": status.st_mtime_ns,
     }
