@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from optzoo.tables import align
 if TYPE_CHECKING:
     from optzoo.data.preparation.prepare import Prepared
 
+LARGEST = 2**63 - 1  # tokens or documents; indices are numbers of 64 bits
 EPILOG = """Examples:
 
   optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 1e9 --out data/c4-t5
@@ -43,13 +45,14 @@ DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="a prepar
 
 
 def _count(text: str) -> int:
-    """Return a whole number above 0, which may be written as 1e9."""
+    """Return a whole number from 1 on, which may be written as 1e9."""
     try:
-        number = float(text.replace("_", ""))
-    except ValueError:
-        number = 0.0
-    if number < 1 or not number.is_integer():
-        raise typer.BadParameter(f"`{text}` is not a whole number above 0")
+        number = Decimal(text)
+        is_count = 1 <= number <= LARGEST and number == int(number)
+    except ArithmeticError:  # no number, or not one that compares
+        is_count = False
+    if not is_count:
+        raise typer.BadParameter(f"`{text}` is not a whole number from 1 to {LARGEST:,}")
     return int(number)
 
 

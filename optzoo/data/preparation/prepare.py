@@ -119,7 +119,7 @@ def _finish(
         if name not in splits:
             for path in (out / PROGRESS, *out.glob("*-*.tokens"), *out.glob("*-*.index")):
                 path.unlink()  # nothing can come of them: other options may be tried
-            raise _no_documents(name, request, origin)
+            raise _no_documents(name, request, origin, is_empty=not splits)
     manifest = Manifest(
         request=request.to_json(),
         tokenizer=tokenizer.identity,
@@ -165,7 +165,7 @@ def check_complete(out: Path, request: Request, manifest: Manifest) -> None:
 
 def _find_again(sources: Sequence[str]) -> Iterator[SourceFile]:
     for source in sources:
-        if source == STANDARD_INPUT or source.startswith("hub:"):
+        if source in STANDARD_INPUT or source.startswith("hub:"):
             continue
         with contextlib.suppress(InputError):  # it is gone, or is something else now
             yield from find_files([source], OFFICIAL)
@@ -211,8 +211,8 @@ def _check_usable(out: Path) -> None:
         )
 
 
-def _no_documents(split: str, request: Request, origin: str) -> InputError:
-    if origin not in (HELD_OUT, END_OF_TEXT):
+def _no_documents(split: str, request: Request, origin: str, *, is_empty: bool) -> InputError:
+    if is_empty or origin not in (HELD_OUT, END_OF_TEXT):
         return InputError(Diagnostic("no-documents", f"there are no documents for `{split}`"))
     if split == "validation":
         problem = f"nothing is held out: one document in {request.hold_out} would be"

@@ -30,7 +30,6 @@ from optzoo.data.preparation.lines import (
 )
 from optzoo.data.preparation.source_file import (
     LINES,
-    STANDARD_INPUT,
     ChangedSourceError,
     DamagedSourceError,
     Format,
@@ -129,7 +128,7 @@ def guess_format(path: Path) -> Format:
         try:
             head = io.BufferedReader(unpacked(raw, ""), HEAD).peek(HEAD)
         except _DAMAGE as error:
-            problem = f"`{STANDARD_INPUT}` is cut short or damaged: {error}"
+            problem = f"standard input is cut short or damaged: {error}"
             raise InputError(Diagnostic("damaged-source", problem)) from None
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
@@ -162,6 +161,9 @@ def _records(source: SourceFile, reading: Reading, meter: Meter) -> Iterator[Rec
                 yield from line_records(stream)
             else:
                 yield text_record(stream)
+            if source.origin == "hub" and source.size not in (None, raw.tell()):
+                problem = f"`{source.name}`: the hub sent {raw.tell():,} of {source.size:,} bytes"
+                raise RunError(Diagnostic("hub-lost", problem, hint=GO_ON))
 
 
 def _open_stream(source: SourceFile, meter: Meter) -> Any:

@@ -29,7 +29,7 @@ FORMATS: dict[str, Format] = {
 LINES = ("json", "text", "csv", "tsv")
 """Formats that are read as lines; of the others any part."""
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-STANDARD_INPUT = "-"
+STANDARD_INPUT = ("-", "/dev/stdin")
 
 
 @dataclass(frozen=True)

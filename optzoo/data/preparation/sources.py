@@ -47,7 +47,7 @@ def find_files(
     """
     found: list[SourceFile] = []
     for source in sources:
-        if source == STANDARD_INPUT:
+        if source in STANDARD_INPUT:
             found.append(_copy_standard_input(copy))
         elif source.startswith("hub:"):
             from optzoo.data.preparation.hub import find_hub_files
@@ -116,16 +116,16 @@ def _match(source: str) -> list[str]:
 def _copy_standard_input(copy: Path | None) -> SourceFile:
     """Copy standard input to a file and say what it is, by what it begins with."""
     if copy is None or copy.exists():
-        raise InputError(f"`{STANDARD_INPUT}`, standard input, can be read once only")
+        raise InputError("`-`, standard input, can be read once only")
     if sys.stdin is None or sys.stdin.isatty():
         raise InputError(
-            f"`{STANDARD_INPUT}` is standard input, and nothing is fed to it",
+            "`-` is standard input, and nothing is fed to it",
             hint="for example: `zstdcat text.jsonl.zst | optzoo data prepare - --out DIR`",
         )
     with copy.open("xb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     size = copy.stat().st_size
-    return SourceFile(STANDARD_INPUT, str(copy), "local", guess_format(copy), size=size)
+    return SourceFile(STANDARD_INPUT[0], str(copy), "local", guess_format(copy), size=size)
 
 
 def read_tokenizer(name: str) -> tuple[Path, bytes | None]:
