@@ -183,6 +183,9 @@ def _hide_special_tokens(content: bytes) -> str:
         model["vocab"] = {hidden.get(word, word): i for word, i in vocabulary.items()}
     else:
         model["vocab"] = [[hidden.get(word, word), score] for word, score in vocabulary]
+    if "merges" in model:  # what text would become one of them by
+        pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)} & hidden.keys()]
     for token in data["added_tokens"]:
         token["content"] = hidden.get(token["content"], token["content"])
     return json.dumps({**data, "post_processor": None})

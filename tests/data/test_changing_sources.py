@@ -18,6 +18,9 @@ import optzoo
 from optzoo.data.manifest import read_manifest
 from optzoo.data.preparation import split_pass
 from optzoo.data.preparation.prepare import Prepared, Request, prepare
+from optzoo.data.preparation.readers import Reading
+from optzoo.data.preparation.source_file import SourceFile
+from optzoo.data.preparation.source_identity import is_same
 
 FIRST = [f"first {i} {'word ' * (i % 5)}" for i in range(30)]
 SECOND = [f"second {i} {'word ' * (i % 5)}" for i in range(30)]
@@ -236,6 +239,25 @@ def test_what_an_older_optzoo_began_is_gone_on_with(
         change(path)
         with pytest.raises(optzoo.InputError, match=r"a\.jsonl` changed since"):
             run(folder, "a.jsonl")
+
+
+def test_the_hub_may_have_another_commit_of_the_same_file() -> None:
+    place = "hub:owner/name@{}/en/a.json.gz"
+    entry = {"name": place.format("1" * 40), "bytes": 3, "identity": "abc", "texts": ""}
+    for name, identity, expected in (
+        (place.format("2" * 40), "abc", True),
+        (place.format("2" * 40), "abd", False),
+        (place.format("1" * 40).replace("a.json", "b.json"), "abc", False),
+    ):
+        source = SourceFile(name, name, "hub", "json", ".gz", 3, identity)
+        assert is_same(source, entry, Reading()) == expected
+
+
+def test_a_last_step_that_was_broken_off_is_made_up_for(folder: Path) -> None:
+    run(folder, "a.jsonl")
+    (folder / "out" / "progress.json").write_text("{}")
+    assert run(folder, "a.jsonl").already
+    assert not (folder / "out" / "progress.json").exists()
 
 
 def old_input(path: Path) -> dict[str, Any]:

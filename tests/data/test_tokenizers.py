@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,22 @@ def test_an_ordinary_token_that_ends_documents_may_be_in_them(tmp_path: Path) ->
     prepare(request, tmp_path / "out", quiet=True)
     index = open_index(tmp_path / "out", read_manifest(tmp_path / "out").train)
     assert index.ends.tolist() == [5]
+
+
+def test_special_tokens_are_not_merged_out_of_text(tmp_path: Path) -> None:
+    """Tokenizers that were SentencePiece models have merges for every word of the vocabulary."""
+    data = json.loads(tokenizer_json("</s>"))
+    model = data["model"]
+    size = len(model["vocab"])
+    model["vocab"] |= {"</": size, "s>": size + 1}
+    model["merges"] += [["<", "/"], ["s", ">"], ["</", "s>"]]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(data))
+    tokenizer = load_tokenizer(str(path))
+    assert tokenizer.encode(["</s>"])[0].tolist() == [size, size + 1]
+    model["merges"] = [" ".join(pair) for pair in model["merges"]]
+    path.write_text(json.dumps(data))
+    assert load_tokenizer(str(path)).encode(["</s>"])[0].tolist() == [size, size + 1]
 
 
 def test_special_tokens_of_a_vocabulary_are_not_found_in_text(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def prepare(request: Request, out: Path, *, quiet: bool = False) -> Prepared:
             skipped = [split.skipped for split in (manifest.train, manifest.validation)]
             check_request(out, manifest.request, request, skipped=any(skipped))
             check_complete(out, request, manifest)
+            with contextlib.suppress(OSError):  # left where the last step was broken off
+                (out / PROGRESS).unlink()
             return Prepared(manifest, already=True)
         _check_usable(out)
         out.mkdir(parents=True, exist_ok=True)
