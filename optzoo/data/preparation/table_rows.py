@@ -29,7 +29,8 @@ def column_records(file: BinaryIO, source: SourceFile, text_field: str) -> Itera
                 number += 1
                 yield check_text(number, text, text_field, "row")
     except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, OptzooError) or getattr(error, "errno", None) is not None:
+        is_ours = isinstance(error, OptzooError | MemoryError)
+        if is_ours or getattr(error, "errno", None) is not None:
             raise
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise _not_whole(source, why) from None
