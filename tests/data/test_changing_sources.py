@@ -17,6 +17,7 @@ from test_prepare import texts_of
 import optzoo
 from optzoo.data.manifest import read_manifest
 from optzoo.data.preparation import split_pass
+from optzoo.data.preparation.bar import Bar
 from optzoo.data.preparation.prepare import Prepared, Request, prepare
 from optzoo.data.preparation.readers import Reading
 from optzoo.data.preparation.source_file import SourceFile
@@ -150,28 +151,28 @@ def test_the_held_out_documents_are_of_the_files_that_were_trained_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that changes between both passes could have a document in each, or in none."""
-    begin = split_pass.Bar.__init__
+    begin = Bar.__init__
 
-    def changing(self: split_pass.Bar, name: str, *rest: Any, **options: Any) -> None:
+    def changing(self: Bar, name: str, *rest: Any, **options: Any) -> None:
         begin(self, name, *rest, **options)
         if name == "validation":
             (folder / "a.jsonl").write_bytes(c4_lines([*FIRST, "more"]))
 
-    monkeypatch.setattr(split_pass.Bar, "__init__", changing)
+    monkeypatch.setattr(Bar, "__init__", changing)
     with pytest.raises(optzoo.InputError, match=r"a\.jsonl` changed since"):
         run(folder, "a.jsonl", validation=(), hold_out=3)
     assert not (folder / "out" / "manifest.json").exists()
 
 
 def test_a_file_that_grows_while_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = split_pass.Bar.moved
+    moved = Bar.moved
 
-    def growing(self: split_pass.Bar) -> None:
+    def growing(self: Bar) -> None:
         moved(self)
         with (folder / "a.jsonl").open("ab") as file:
             file.write(b"\n")
 
-    monkeypatch.setattr(split_pass.Bar, "moved", growing)
+    monkeypatch.setattr(Bar, "moved", growing)
     with pytest.raises(optzoo.InputError, match=r"a\.jsonl` changed since it was opened"):
         run(folder, "a.jsonl")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.data.manifest import PROGRESS, add_checksum, has_checksum
+from optzoo.data.preparation.bar import Bar
 from optzoo.data.preparation.readers import Reading
 from optzoo.data.preparation.request import Request
 from optzoo.data.preparation.source_file import (
@@ -18,7 +19,7 @@ from optzoo.data.preparation.source_file import (
     SourceFile,
 )
 from optzoo.data.preparation.source_identity import check_sources, is_place
-from optzoo.data.preparation.split_pass import Bar, Limits, PassState, Share, SplitPass
+from optzoo.data.preparation.split_pass import Limits, PassState, Share, SplitPass
 from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import Tokenizer
 from optzoo.errors import Diagnostic, InputError
@@ -135,7 +136,7 @@ class Work:
             is_end = self.origin == END_OF_TEXT
             share = Share(request.hold_out, name == "validation", inside=is_end)
         before = self.states["train"].files if share and name == "validation" else []
-        with Bar(name, files, limits.tokens, self.states[name], quiet=quiet) as bar:
+        with Bar(name, files, limits.tokens, self.states[name].tokens, quiet=quiet) as bar:
             SplitPass(
                 self.out,
                 name,
