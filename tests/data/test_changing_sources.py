@@ -200,6 +200,32 @@ def test_token_files_of_an_attempt_that_went_further_are_removed(folder: Path) -
     assert {path.stem for path in (folder / "out").glob("train-*")} == names
 
 
+def test_a_second_text_beside_a_single_one_whose_end_was_held_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.txt").write_text("line of a play\n" * 100)
+    save = split_pass.SplitPass.run
+    names: list[str] = []
+
+    def stopping(self: split_pass.SplitPass, *rest: Any) -> None:
+        names.append(self.name)
+        if self.name == "validation":
+            raise KeyboardInterrupt
+        save(self, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(split_pass.SplitPass, "run", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, "*.txt", validation=(), hold_out=10)
+    (folder / "b.txt").write_text("another text")
+    with pytest.raises(optzoo.InputError, match=r"\*\.txt` changed since"):
+        run(folder, "*.txt", validation=(), hold_out=10)
+    (folder / "b.txt").unlink()
+    run(folder, "*.txt", validation=(), hold_out=10)
+    (train,), (held_out,) = texts_of(folder / "out"), texts_of(folder / "out", "validation")
+    assert train + held_out == (folder / "a.txt").read_text()
+
+
 def test_a_damaged_note_is_one_error(folder: Path) -> None:
     (folder / "b.jsonl").write_bytes(b"no document\n")
     with pytest.raises(optzoo.InputError, match="not JSON"):

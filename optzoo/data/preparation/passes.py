@@ -33,10 +33,14 @@ END_OF_TEXT = "the end of the text"
 
 @dataclass(frozen=True)
 class Begun:
-    """What was noted when a shard was finished; `inputs` is what an older optzoo noted."""
+    """What was noted when a shard was finished; `inputs` is what an older optzoo noted.
+
+    `origin` says where the validation text was from, None in an older note.
+    """
 
     request: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
+    origin: str | None
     states: Mapping[str, PassState]
     inputs: Mapping[str, Any]
 
@@ -59,7 +63,7 @@ def read_progress(out: Path) -> Begun | None:
         states = {name: PassState.from_json(split) for name, split in data["splits"].items()}
         inputs = data.get("inputs", {})
         tokenizer = inputs["tokenizer"] if inputs else data["tokenizer"]
-        begun = Begun(data["request"], tokenizer, states, inputs)
+        begun = Begun(data["request"], tokenizer, data.get("origin"), states, inputs)
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
@@ -94,6 +98,8 @@ class Work:
         since = f"`{self.out}` was begun"
         if begun.tokenizer != asdict(self.tokenizer.identity):
             raise ChangedSourceError(self.request.tokenizer, since)
+        if begun.origin not in (None, self.origin):  # a second text beside a single one, say
+            raise ChangedSourceError(", ".join(self.request.sources), since)
         self.states |= begun.states
         for name, files in self.files.items():
             state = self.states[name]
@@ -164,6 +170,7 @@ class Work:
         data = {
             "request": self.request.to_json(),
             "tokenizer": asdict(self.tokenizer.identity),
+            "origin": self.origin,
             "splits": {name: state.to_json() for name, state in self.states.items()},
         }
         write_durably(self.out / PROGRESS, to_json(add_checksum(data)))

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, data_folder, read_manifest
 from optzoo.data.preparation.passes import (
@@ -151,6 +152,7 @@ def check_complete(out: Path, request: Request, manifest: Manifest) -> None:
         raise ChangedSourceError(request.tokenizer, f"`{out}` was made")
     held_out = manifest.validation_from in (HELD_OUT, END_OF_TEXT)
     reading = Reading(request.text_field, request.lines)
+    unreachable: set[str] = set()
     for split, sources in (
         (manifest.train, request.sources),
         (manifest.validation, request.sources if held_out else request.validation),
@@ -161,7 +163,7 @@ def check_complete(out: Path, request: Request, manifest: Manifest) -> None:
             entry = entries.get(file.name)
             if entry is None and not is_cut:
                 raise ChangedSourceError(file.name, f"`{out}` was made", "was added")
-            if entry is not None and not _is_still(file, entry, reading):
+            if entry is not None and not _is_still(file, entry, reading, unreachable):
                 raise ChangedSourceError(file.name, f"`{out}` was made")
 
 
@@ -173,11 +175,17 @@ def _find_again(sources: Sequence[str]) -> Iterator[SourceFile]:
             yield from find_files([source], OFFICIAL)
 
 
-def _is_still(file: SourceFile, entry: Entry, reading: Reading) -> bool:
+def _is_still(file: SourceFile, entry: Entry, reading: Reading, unreachable: set[str]) -> bool:
+    """Say whether a file is what it was, as far as can be known; a dead host is asked once."""
+    host = urlsplit(file.location).netloc if file.origin == "http" else ""
+    if host in unreachable:
+        return True
     try:
         return is_same(file, entry, reading)
-    except OptzooError:  # it cannot be read any more
-        return file.origin != "local"
+    except OptzooError as error:
+        if host and isinstance(error, RunError):
+            unreachable.add(host)
+        return bool(host)
 
 
 def _find_validation(

@@ -86,11 +86,11 @@ def read_records(
     """
     last = 0
     try:
-        before = _stamp(source)
+        before = _version(source)
         for record in _records(source, reading, meter or Meter()):
             last = record.number
             yield record
-        if _stamp(source) != before:
+        if _version(source) != before:
             raise ChangedSourceError(source.name, "it was opened")
     except OptzooError:
         raise
@@ -136,14 +136,12 @@ def guess_format(path: Path) -> Format:
     return "json" if head.removeprefix(MARK).lstrip()[:1] in (b"{", b"[") else "text"
 
 
-def local_stamp(location: str) -> list[int]:
-    """Return what changes when a local file does: times and size. Raises OSError."""
-    status = os.stat(location)
-    return [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
-
-
-def _stamp(source: SourceFile) -> list[int] | None:
-    return local_stamp(source.location) if source.origin == "local" else None
+def _version(source: SourceFile) -> tuple[int, int] | None:
+    """Return what changes when a local file is written. Raises OSError."""
+    if source.origin != "local":
+        return None
+    status = os.stat(source.location)
+    return status.st_mtime_ns, status.st_size
 
 
 def _records(source: SourceFile, reading: Reading, meter: Meter) -> Iterator[Record]:

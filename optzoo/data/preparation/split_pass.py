@@ -220,9 +220,9 @@ class SplitPass:
         save()
 
     def _is_reached(self, here: PassState, writer: ShardWriter) -> bool:
-        tokens, documents = here.tokens + writer.tokens, here.documents + writer.documents
-        return (self.limits.tokens is not None and tokens >= self.limits.tokens) or (
-            self.limits.documents is not None and documents >= self.limits.documents
+        tokens, documents = self.limits.tokens, self.limits.documents
+        return (tokens is not None and here.tokens + writer.tokens >= tokens) or (
+            documents is not None and here.documents + writer.documents >= documents
         )
 
     def _open_shard(self, number: int) -> ShardWriter:
