@@ -31,9 +31,10 @@ from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
 from optzoo.recipe.schedules import LR_KINDS, LrMultiplier, make_lr_factor
 from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.values import MAX_STEPS
 from optzoo.train.setup.provenance import Sources, check_sources
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 DECAY = 0.2  # of a run, in `wsd`
 SEEN = 1000
