@@ -15,6 +15,15 @@ TINY = (
     *("--set", "sample.bytes=5", "--threads", "1"),
 )
 
+
+def tiny_options(*arguments: str) -> list[str]:
+    """The options of a tiny run and these; where both set a field, these do."""
+    given = [a.partition("=")[0] for a in arguments if "=" in a]
+    pairs = zip(TINY[::2], TINY[1::2])
+    kept = [pair for pair in pairs if pair[1].partition("=")[0] not in given]
+    return [text for pair in kept for text in pair] + list(arguments)
+
+
 Done = subprocess.CompletedProcess[str]
 
 

@@ -1,8 +1,8 @@
 """Standard streams that a command can rely on: they are there, take any character, act on nothing.
 
 Whoever reads may go away at any time. A run goes on too where what it says cannot be written; of
-other commands the output is the result, and a full disk under it is an error. Texts come from files, so what would act on a terminal is
-written as an escape.
+other commands the output is the result, and a full disk under it is an error. Texts come from
+files, so what would act on a terminal is written as an escape.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class PatientFile(io.RawIOBase):
             try:
                 return int(self._raw.write(data) or size)
             except OSError as error:
+                self._is_heard = False  # what is in buffers is not tried again
                 if not self._forgiving and not isinstance(error, BrokenPipeError):
                     raise
-                self._is_heard = False
         return size
 
 
@@ -79,11 +79,12 @@ def _prepared(stream: Any, kind: type[io.TextIOWrapper], *, patient: bool) -> An
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # until the process ends
     buffer = getattr(stream, "buffer", None)
-    if not isinstance(buffer, io.BufferedWriter):
+    if not isinstance(buffer, io.BufferedWriter | io.RawIOBase):  # raw under `python -u`
         return stream  # not of a process of its own
+    raw = getattr(buffer, "raw", buffer)
     stream.flush()
     prepared = kind(
-        io.BufferedWriter(PatientFile(buffer.raw, forgiving=patient)),
+        io.BufferedWriter(PatientFile(raw, forgiving=patient)),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

@@ -165,17 +165,8 @@ def train(
         _refuse_beside_resume({**beside, "--or-resume": or_resume})
         from optzoo.train.session import resume_run
 
-        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
-        return
-    if recipe is None:
-        raise InputError(
-            Diagnostic(
-                "bad-value",
-                "which recipe is to be trained?",
-                hint="for example `optzoo train adamw`, or `optzoo train --resume DIR`; "
-                "`optzoo list` shows the recipes",
-            )
-        )
+        return _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+    recipe = _given(recipe)
     if dry_run:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
         return
@@ -194,6 +185,20 @@ def train(
         quiet=quiet,
     )
     _run(begin)
+
+
+def _given(recipe: str | None) -> str:
+    """Return the recipe that is to be trained. Raises InputError where nobody said which."""
+    if recipe is None:
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                "which recipe is to be trained?",
+                hint="for example `optzoo train adamw`, or `optzoo train --resume DIR`; "
+                "`optzoo list` shows the recipes",
+            )
+        )
+    return recipe
 
 
 def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
