@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from optzoo.distributed.signals import StopRequestedError
+from optzoo.train.runs.metrics import MetricsLog
+from optzoo.train.session import start_run
+from optzoo.train.trainer import Trainer
 
 ROOT = Path(__file__).parent.parent
 TINY = (
@@ -45,3 +53,30 @@ def optzoo(*arguments: str, cwd: Path | None = None) -> Done:
         cwd=cwd,
         env=environment(),
     )
+
+
+def tiny_changes(*changes: tuple[str, str]) -> list[tuple[str, str]]:
+    """The settings of a tiny run and these, as `start_run` takes them; these come last."""
+    fields = dict(text.partition("=")[::2] for text in TINY if "=" in text)
+    return [*{**fields, "execution.threads": "1", **dict(changes)}.items()]
+
+
+def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
+    """Have a signal sent to this process after a step of whatever it trains."""
+    take_step = Trainer.take_step
+
+    def stepping(trainer: Trainer, log: MetricsLog) -> None:
+        take_step(trainer, log)
+        if trainer.step == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Trainer, "take_step", stepping)
+
+
+def stopped_run(path: Path, step: int, *changes: tuple[str, str], recipe: str = "sgd") -> Path:
+    """Leave a tiny run as it is when it was stopped after a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(step, patch)
+        with pytest.raises(StopRequestedError):
+            start_run(recipe, run_dir=path, changes=tiny_changes(*changes), quiet=True)
+    return path

@@ -165,7 +165,8 @@ def train(
         _refuse_beside_resume({**beside, "--or-resume": or_resume})
         from optzoo.train.session import resume_run
 
-        return _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+        return
     recipe = _given(recipe)
     if dry_run:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
@@ -175,16 +176,9 @@ def train(
         return
     from optzoo.train.session import start_or_resume_run, start_run
 
-    begin = partial(
-        start_or_resume_run if or_resume else start_run,
-        *(recipe,),
-        setup_name=setup or "quick",
-        run_dir=run_dir,
-        changes=changes,
-        observers=observe or (),
-        quiet=quiet,
-    )
-    _run(begin)
+    begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
+    about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
+    _run(partial(begin, **about, quiet=quiet))
 
 
 def _given(recipe: str | None) -> str:
