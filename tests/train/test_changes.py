@@ -28,12 +28,24 @@ FREE = {
     *("metrics.every", "metrics.track", "sample.bytes", "sample.prompt", "sample.temperature"),
 }
 OTHER: dict[str, Any] = {
-    **{"name": "renamed", "schedule.kind": "linear", "weight_decay.none_for": []},
-    **{"execution.device": "cuda", "execution.engine": "reference", "execution.parallel": "ddp"},
-    **{"execution.precision": "bfloat16", "metrics.track": ["wandb"], "sample.prompt": "def"},
-    **{"model.heads": 1, "checkpoint.milestones": [3], "schedule.warmup_fraction": 0.2},
-    **{"objective.clip_norm": None, "model.width": 32, "schedule.start_fraction": 0.9},
-    **{"schedule.final_fraction": 0.7, "batch.micro_sequences": 1, "execution.threads": 2},
+    "name": "renamed",
+    "batch.micro_sequences": 1,
+    "checkpoint.milestones": [3],
+    "execution.device": "cuda",
+    "execution.engine": "reference",
+    "execution.parallel": "ddp",
+    "execution.precision": "bfloat16",
+    "execution.threads": 2,
+    "metrics.track": ["wandb"],
+    "model.heads": 1,
+    "model.width": 32,
+    "objective.clip_norm": None,
+    "sample.prompt": "def",
+    "schedule.final_fraction": 0.7,
+    "schedule.kind": "linear",
+    "schedule.start_fraction": 0.9,
+    "schedule.warmup_fraction": 0.2,
+    "weight_decay.none_for": [],
 }
 """Another value of a field, where adding one to it does not give one."""
 
@@ -189,7 +201,7 @@ def test_runs_of_format_1_go_on_and_are_sealed(run: Path, stopped: Path, tmp_pat
     found = resume_run(run, quiet=True)
     assert found.result["views"] == expected["views"]
     edit(run, "schedule.scale", 9.0)
-    with pytest.raises(optzoo.InputError, match="`schedule.scale`"):
+    with pytest.raises(optzoo.InputError, match=r"`schedule\.scale`"):
         evaluate_run(run)
 
 
