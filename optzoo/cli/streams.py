@@ -7,6 +7,7 @@ files, so what would act on a terminal is written as an escape.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -83,9 +84,11 @@ def _prepared(stream: Any, kind: type[io.TextIOWrapper], *, patient: bool) -> An
         return stream  # not of a process of its own
     raw = getattr(buffer, "raw", buffer)
     stream.flush()
+    # what says ASCII is a locale that says nothing; click writes UTF-8 there as well
+    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
     prepared = kind(
         io.BufferedWriter(PatientFile(raw, forgiving=patient)),
-        encoding=stream.encoding,
+        encoding="utf-8" if is_ascii else stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
