@@ -167,6 +167,22 @@ def train(
 
         _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
         return
+    recipe = _given(recipe)
+    if dry_run:
+        _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
+        return
+    if measure_throughput:
+        _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
+        return
+    from optzoo.train.session import start_or_resume_run, start_run
+
+    begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
+    about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
+    _run(partial(begin, **about, quiet=quiet))
+
+
+def _given(recipe: str | None) -> str:
+    """Return the recipe that is to be trained. Raises InputError where nobody said which."""
     if recipe is None:
         raise InputError(
             Diagnostic(
@@ -176,24 +192,7 @@ def train(
                 "`optzoo list` shows the recipes",
             )
         )
-    if dry_run:
-        _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
-        return
-    if measure_throughput:
-        _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
-        return
-    from optzoo.train.session import start_or_resume_run, start_run
-
-    begin = partial(
-        start_or_resume_run if or_resume else start_run,
-        *(recipe,),
-        setup_name=setup or "quick",
-        run_dir=run_dir,
-        changes=changes,
-        observers=observe or (),
-        quiet=quiet,
-    )
-    _run(begin)
+    return recipe
 
 
 def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
