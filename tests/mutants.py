@@ -25,6 +25,7 @@ from optzoo.program.expressions import (
     names_in,
     parse_expression,
     substitute,
+    walk,
 )
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, Program, State
 from optzoo.recipe.lower import lower_recipe
@@ -127,7 +128,7 @@ def _with_states(program: Program) -> Program:
 
 
 def _is_well_formed(program: Program) -> bool:
-    """Whether every name is assigned before it is read, and every view is linear."""
+    """Whether names are assigned before they are read, norms are of tensors, and views linear."""
     sorts = sorts_of(program)
     bound = {name for name in sorts if name.when == "prev"} | {GRAD}
     bound |= {Name(h.name) for h in program.hypers} | {Name(n) for n in CLOCK_INPUTS}
@@ -135,6 +136,10 @@ def _is_well_formed(program: Program) -> bool:
         if not bound.issuperset(names_in(line.expr)):
             return False
         bound.add(line.target)
+        for node in walk(line.expr):
+            numbers = all(sorts[name] == "scalar" for name in names_in(node))
+            if isinstance(node, Call) and node.op == "norm" and numbers:
+                return False
     return all(
         bound.issuperset(names_in(view.expr)) and is_linear(view.expr, sorts)
         for view in program.views

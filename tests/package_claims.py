@@ -17,6 +17,7 @@ from oracles import LIVELY, make_oracle
 
 STEPS = 50
 SHAPES = ((), (3,), (2, 3), (2, 2, 2, 2), (0, 3))
+MATRICES = ((2, 3), (2, 2, 2, 2), (5, 4))
 LATE = 8  # the step at which a late parameter gets its first gradient
 NO_EPS = 1e-300
 
@@ -35,6 +36,7 @@ class Agreement:
     changes: Settings = field(default_factory=dict)
     tolerance: float = 1e-12
     own_clocks: bool = False  # counts steps per parameter, so that late gradients agree too
+    shapes: tuple[tuple[int, ...], ...] = SHAPES  # where it treats some tensors otherwise
 
     def __str__(self) -> str:
         return f"{self.recipe}-{self.package}.{self.optimizer}"
@@ -128,6 +130,20 @@ RIGHT = [
     Agreement("aggmo", KOZ, "AggMo", renamed(betas="beta1,beta2,beta3")),
     Agreement("accsgd", KOZ, "AccSGD", renamed(kappa="kappa", xi="xi", constant="small_const")),
     Agreement("mars_lion", KOZ, "MARS", MARS_LION),
+    Agreement("amsgrad", TORCH, "AdamW", fixed(renamed(**ADAM), amsgrad=True), **CLOCK),
+    Agreement("adamax", TORCH, "Adamax", renamed(**ADAM), **CLOCK),
+    Agreement("adadelta", TORCH, "Adadelta", renamed(rho="rho", eps="eps", **DECAY), **CLOCK),
+    Agreement("radam", TORCH, "RAdam", renamed(**ADAM), **CLOCK),
+    Agreement("yogi", KOZ, "Yogi", renamed(**ADAM)),
+    Agreement("adabelief", KOZ, "AdaBelief", renamed(**ADAM)),
+    Agreement("grams", KOZ, "Grams", renamed(**ADAM)),
+    Agreement("stableadamw", KOZ, "StableAdamW", renamed(**ADAM)),
+    Agreement("stableadamw", "optimi", "StableAdamW", fixed(renamed(**ADAM), foreach=False)),
+    Agreement("novograd", KOZ, "NovoGrad", renamed(**ADAM), **CLOCK),
+    Agreement(
+        *("lars", KOZ, "LARS", renamed(**MOMENTUM, trust_coefficient="trust_coefficient")),
+        shapes=MATRICES,  # it leaves vectors and numbers alone
+    ),
 ]
 
 
@@ -151,6 +167,7 @@ def largest_difference(
     steps: int = STEPS,
     late: bool = False,
     before_step: Callable[[torch.optim.Optimizer, int], None] = lambda optimizer, t: None,
+    shapes: tuple[tuple[int, ...], ...] = SHAPES,
 ) -> float:
     """Run package and oracles side by side; return the largest difference of any element.
 
@@ -158,7 +175,7 @@ def largest_difference(
     """
     rng = np.random.default_rng(0)
     settings = {**LIVELY[recipe], **(changes or {})}
-    starts = [rng.normal(size=shape) for shape in SHAPES]
+    starts = [rng.normal(size=shape) for shape in shapes]
     params = [torch.nn.Parameter(torch.from_numpy(start.copy())) for start in starts]
     oracles = [make_oracle(recipe, start, STEPS, **settings) for start in starts]
     optimizer = make(params, settings)

@@ -137,10 +137,9 @@ def draw(program: Program, rng: random.Random) -> Program:
     return program.with_values(values)
 
 
-def path(program: Program, seed: int) -> list[np.ndarray]:
+def path(program: Program, seed: int, elements: int) -> list[np.ndarray]:
     """Return all points of a run on drawn gradients and learning rates."""
     rng = np.random.default_rng(seed)
-    elements = elements_for(program)
     run = start_run(program, rng.normal(size=elements))
     points = []
     for _ in range(STEPS):
@@ -152,11 +151,12 @@ def path(program: Program, seed: int) -> list[np.ndarray]:
 
 def is_same(program: Program, mutant: Program, draws: int = 6) -> bool:
     """Whether two programs agree to rounding wherever they are tried."""
+    elements = elements_for(program)
     for seed in range(draws):
         original = draw(program, random.Random(seed))
         values = {h.name: h.value for h in original.hypers}
         try:
-            left, right = (path(p.with_values(values), seed) for p in (original, mutant))
+            left, right = (path(p.with_values(values), seed, elements) for p in (original, mutant))
         except CRASHES:
             return False
         for a, b in zip(left, right, strict=True):

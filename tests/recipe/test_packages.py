@@ -34,14 +34,18 @@ def _scalars_in_float64() -> Iterator[None]:
 def test_oracle_and_package_agree(agreement: Agreement) -> None:
     pytest.importorskip(agreement.package)
     difference = largest_difference(
-        agreement.recipe, agreement.make, agreement.changes, late=agreement.own_clocks
+        agreement.recipe,
+        agreement.make,
+        agreement.changes,
+        late=agreement.own_clocks,
+        shapes=agreement.shapes,
     )
     assert difference <= agreement.tolerance
 
 
 def test_the_table_names_recipes_and_torch_is_always_there() -> None:
     assert {agreement.recipe for agreement in RIGHT} <= set(ORACLES)
-    assert sum(agreement.package == "torch.optim" for agreement in RIGHT) == 7
+    assert sum(agreement.package == "torch.optim" for agreement in RIGHT) == 11
     assert [agreement.tolerance for agreement in RIGHT].count(1e-12) == len(RIGHT) - 1
 
 
@@ -60,3 +64,14 @@ def test_qhadam_of_pytorch_optimizer_differs_by_its_float32_weights_alone() -> N
 
     assert largest_difference("qhadam", make) > 1e-9
     assert largest_difference("qhadam", make, before_step=promote) <= 1e-12
+
+
+def test_lookahead_of_pytorch_optimizer_around_adamw_agrees() -> None:
+    module = pytest.importorskip(KOZ)
+
+    def make(params: list, s: Settings) -> torch.optim.Optimizer:
+        fast = torch.optim.AdamW(params, lr=s["lr"], **renamed(**ADAM)(s))
+        return module.Lookahead(fast, k=int(s["fast"]), alpha=s["alpha"])
+
+    assert largest_difference("lookahead_adamw", make) <= 1e-12
+    assert largest_difference("lookahead_adamw", make, {"fast": 4.0}) <= 1e-12
