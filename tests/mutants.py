@@ -130,16 +130,18 @@ def _with_states(program: Program) -> Program:
 def _is_well_formed(program: Program) -> bool:
     """Whether names are assigned before they are read, norms are of tensors, and views linear."""
     sorts = sorts_of(program)
+    numbers = {name for name, sort in sorts.items() if sort == "scalar"}
     bound = {name for name in sorts if name.when == "prev"} | {GRAD}
     bound |= {Name(h.name) for h in program.hypers} | {Name(n) for n in CLOCK_INPUTS}
     for line in program.lines:
         if not bound.issuperset(names_in(line.expr)):
             return False
         bound.add(line.target)
-        for node in walk(line.expr):
-            numbers = all(sorts[name] == "scalar" for name in names_in(node))
-            if isinstance(node, Call) and node.op == "norm" and numbers:
-                return False
+        norms = [node for node in walk(line.expr) if isinstance(node, Call) and node.op == "norm"]
+        if any(numbers.issuperset(names_in(norm)) for norm in norms):
+            return False
+        if numbers.issuperset(names_in(line.expr)):
+            numbers.add(line.target)
     return all(
         bound.issuperset(names_in(view.expr)) and is_linear(view.expr, sorts)
         for view in program.views

@@ -27,7 +27,7 @@ class Lamb(AdamW):
 
 
 class Lars(Oracle):
-    """LARS (You et al. 2017, Algorithm 1) as pytorch_optimizer 4.1.0 scales a matrix; lr outside."""
+    """LARS (You et al. 2017, Algorithm 1) as pytorch_optimizer 4.1.0 has it for matrices."""
 
     recipe = "lars"
     defaults = {"momentum": 0.9, "trust_coefficient": 1e-3, "weight_decay": 0.0}
@@ -107,7 +107,7 @@ class Grams(AdamW):
 
 
 class CautiousAdamW(AdamW):
-    """Cautious AdamW (Liang et al. 2024) as kyleliang919/C-Optim @2c0517c c_adamw.py, foreach off."""
+    """Cautious AdamW (Liang et al. 2024) as kyleliang919/C-Optim @2c0517c, foreach off."""
 
     recipe = "cautious_adamw"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0}

@@ -1,4 +1,4 @@
-"""Oracles of Adam's relatives that keep something else than the mean square: torch's and others'."""
+"""Oracles of Adam's relatives that keep something else than the mean square, or distrust it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class AdaBelief(Oracle):
 
 
 class AdaDelta(Oracle):
-    """Adadelta (Zeiler 2012, Algorithm 1) as torch.optim.Adadelta 2.13: lr times the paper's step."""
+    """Adadelta (Zeiler 2012, Algorithm 1), times lr as in torch.optim.Adadelta 2.13."""
 
     recipe = "adadelta"
     defaults = {"rho": 0.9, "eps": 1e-6, "weight_decay": 0.0}
