@@ -16,7 +16,6 @@ import re
 import stat
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +23,10 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
 
 from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
+from optzoo.files.cut_values import CutValue, cut_values
+from optzoo.files.explanations import explain
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
@@ -60,6 +60,8 @@ class Document:
     data: Any = None
     keys: dict[Loc, Location] = field(default_factory=dict)
     values: dict[Loc, Location] = field(default_factory=dict)
+    cuts: dict[Loc, Diagnostic] = field(default_factory=dict)
+    """What is wrong where a comma has cut a value in two, by the places of its parts."""
 
     def location(self, loc: Loc, *, key: bool = False, offset: int = 0, width: int = 0) -> Location:
         """Return where `loc` stands, or the nearest enclosing place that has a position.
@@ -69,7 +71,7 @@ class Document:
         marks = self.keys if key else self.values
         if loc not in marks:
             loc = self.known_prefix(loc)
-            marks = self.values if loc in self.values else self.keys
+            marks = marks if loc in marks else self.values if loc in self.values else self.keys
         mark = marks.get(loc) or Location(self.path, 1, 1, 1, self._line(1))
         if offset or width:
             quoted = mark.text[mark.column - 1 : mark.column] in "'\""
@@ -152,7 +154,7 @@ def parse_document(text: str, path: str) -> Document:
         mark = error.problem_mark or error.context_mark
         location = _mark_location(document, mark) if mark else None
         message = f"not valid YAML: {error.problem or error.context}"
-        raise InputError(Diagnostic("bad-yaml", message, location)) from None
+        raise InputError(Diagnostic("bad-yaml", message, location, _quoting(error))) from None
     except yaml.YAMLError as error:
         raise InputError(Diagnostic("bad-yaml", f"{path}: not valid YAML: {error}")) from None
     except InputError:
@@ -164,6 +166,13 @@ def parse_document(text: str, path: str) -> Document:
         raise InputError(Diagnostic("empty", f"{path}: the file is empty"))
     document.data = _Builder(document).build(root, ())
     return document
+
+
+def _quoting(error: yaml.MarkedYAMLError) -> str | None:
+    """Return a hint where the fault may be an interval or a list of arguments without quotes."""
+    if "flow" not in (error.context or ""):
+        return None
+    return 'inside braces quote what has commas or brackets: `in: "[0, inf)"`'
 
 
 class _BoundedLoader(yaml.BaseLoader):
@@ -219,24 +228,6 @@ def validate_document(document: Document, model: type[M], *, what: str = "file")
         raise InputError(*_diagnostics(error, document, model)) from None
 
 
-def bad_value(
-    message: str, *, hint: str | None = None, offset: int = 0, width: int = 0
-) -> PydanticCustomError:
-    """Return what a validator raises where a message has more to it than its text.
-
-    `offset` and `width` select the characters of the value that are at fault.
-    """
-    values = {"message": message, "hint": hint, "offset": offset, "width": width}
-    return PydanticCustomError("bad_value", "{message}", values)
-
-
-def explain(item: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return message and hint of one of pydantic's errors."""
-    message = str(item["msg"]).removeprefix("Value error, ")
-    hint: str | None = (item.get("ctx") or {}).get("hint")
-    return message, hint
-
-
 def _mark_location(document: Document, mark: Any, width: int = 1) -> Location:
     line = document._line(mark.line + 1)
     return Location(document.path, mark.line + 1, mark.column + 1, width, line)
@@ -286,12 +277,22 @@ class _Builder:
                 raise InputError(Diagnostic("duplicate-key", message, where))
             self.document.keys[(*loc, key)] = where
             result[key] = self.build(value_node, (*loc, key))
+        for cut in cut_values(node, self.document.text):
+            parts = [(*loc, key) for key in (cut.key, *cut.rests)]
+            self.document.cuts |= dict.fromkeys(parts, self._cut(cut))
         return result
 
-    def _locate(self, node: yaml.Node) -> Location:
+    def _cut(self, cut: CutValue) -> Diagnostic:
+        message = (
+            f"`{cut.key}`: inside braces a comma ends the value, here after `{cut.value.value}`"
+        )
+        hint = f'quote what has a comma: `{cut.key}: "{cut.text}"`'
+        return Diagnostic("bad-value", message, self._locate(cut.value, len(cut.text)), hint)
+
+    def _locate(self, node: yaml.Node, width: int = 0) -> Location:
         start, end = node.start_mark, node.end_mark
         same_line = start.line == end.line
-        width = end.column - start.column if same_line else 1
+        width = width or (end.column - start.column if same_line else 1)
         return _mark_location(self.document, start, max(1, width))
 
     def _scalar(self, node: yaml.ScalarNode, where: Location) -> Any:
@@ -349,11 +350,12 @@ def _diagnostics(
         else:
             diagnostic = _bad_value(loc, dict(item), document)
         # the branches of a union each complain: one message per place is enough
-        found.setdefault(
-            (diagnostic.code, loc if kind == "missing" else document.known_prefix(loc)), diagnostic
-        )
+        place = loc if kind == "missing" else document.known_prefix(loc)
+        diagnostic = document.cuts.get(place, diagnostic)
+        found.setdefault((diagnostic.code, place), diagnostic)
     return sorted(
-        found.values(), key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0)
+        dict.fromkeys(found.values()),  # what a comma has cut is one mistake in several places
+        key=lambda d: (d.location.line, d.location.column) if d.location else (0, 0),
     )
 
 

@@ -324,6 +324,7 @@ def check_values(program: Program) -> list[Fault]:
 
 def _check_division(program: Program, values: dict[Name, Interval]) -> list[Fault]:
     faults = []
+    tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
     for line in program.lines:
         for node in walk(line.expr):
             if not (isinstance(node, Call) and node.op == "div"):
@@ -334,8 +335,18 @@ def _check_division(program: Program, values: dict[Name, Interval]) -> list[Faul
                 text = format_expression(divisor)
                 message = f"division by `{text}`, which can be 0: it lies in {interval}"
                 span = divisor.span if isinstance(divisor, Name | Call) else (0, 0)
-                hint = (
-                    "narrow an interval under `hyperparameters`, add an eps, or use `ratio(a, b)`"
-                )
+                hint = _instead(node, interval, tensors)
                 faults.append(Fault("zero-division", message, line.source, span, hint))
     return faults
+
+
+def _instead(node: Call, divisor: Interval, tensors: set[Name]) -> str:
+    """Return what may stand for a division by what can be 0: `ratio` takes numbers only."""
+    above, below = (format_expression(arg) for arg in node.args)
+    if not tensors.isdisjoint(names_in(node.args[1])):
+        below = below if divisor.low >= 0 else f"abs({below})"
+        return f"a tensor takes an eps: divide by `{below} + eps`, or by `max({below}, eps)`"
+    rest = "narrow an interval under `hyperparameters`, add an eps, or use "
+    if not tensors.isdisjoint(names_in(node.args[0])):
+        return f"{rest}the factor `ratio(1, {below})`, which is 0 where that is 0"
+    return f"{rest}`ratio({above}, {below})`, which is 0 where the divisor is 0"

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from optzoo.errors import UPGRADE
-from optzoo.files.documents import bad_value
+from optzoo.files.explanations import bad_value, shown
 from optzoo.program.expressions import (
     Expr,
     ExpressionError,
@@ -37,6 +37,8 @@ RECIPE_VERSION = 1
 MAX_NAME = 100
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """A name, by `fullmatch`; of `MAX_NAME` characters at most."""
+STARTS = ("zeros", "grad", "param")
+"""What a buffer may start as, beside a number."""
 RESERVED = frozenset(
     [
         "t",
@@ -69,6 +71,19 @@ def _parse(value: Any) -> Any:
         raise bad_value(
             error.message, hint=error.hint, offset=error.offset, width=error.width
         ) from None
+
+
+def _parse_init(value: Any) -> Any:
+    try:
+        return value if value in STARTS else float(value)
+    except (TypeError, ValueError):
+        pass
+    message = f"a buffer starts as `zeros`, a number, `grad` or `param`, not as {shown(value)}"
+    hint = (
+        "a first value that is computed comes in through the first step: a decay of 0 there, with "
+        "`later: min(1, t - 1)` among the scalars and `decay: later*beta`, as in novograd"
+    )
+    raise bad_value(message, hint=hint)
 
 
 Expression = Annotated[
@@ -237,8 +252,8 @@ class BufferSpec(Section):
     input: Expression
     decay: Expression
     gain: Expression = Field(description="1 makes a sum, `1 - decay` makes an average")
-    init: float | Literal["zeros", "grad", "param"] = Field(
-        default="zeros", description="the previous value at the first step"
+    init: Annotated[float | Literal["zeros", "grad", "param"], BeforeValidator(_parse_init)] = (
+        Field(default="zeros", description="the previous value at the first step")
     )
 
 
@@ -293,7 +308,9 @@ class UpdateSpec(Section):
         Annotated[Expression, Tag("[word]")] | Annotated[dict[str, Expression], Tag("[mapping]")],
         Discriminator(_mapping_kind),
     ] = Field(description="weights by name, or a sum")
-    scale: Expression | None = Field(default=None, description="`lr` if left out")
+    scale: Expression | None = Field(
+        default=None, description="`lr` if left out; 1 where the mix has its own rate in it"
+    )
     clip_norm: Expression | None = None
     clip_value: Expression | None = None
 

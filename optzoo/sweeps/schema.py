@@ -10,7 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from optzoo.errors import UPGRADE, InputError
-from optzoo.files.documents import bad_value, load_document, read_document
+from optzoo.files.documents import load_document, read_document
+from optzoo.files.explanations import bad_value
 from optzoo.files.shipped import find_file, path_is, shipped
 
 SWEEP_VERSION = 1

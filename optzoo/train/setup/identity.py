@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from optzoo.files.documents import explain
+from optzoo.files.explanations import explain
 from optzoo.files.sealed import DamagedFileError, hash_values
 from optzoo.train.setup.provenance import leaf_paths
 from optzoo.train.setup.schema import Setup

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.files.documents import explain, number_or_text, parse_document
+from optzoo.files.documents import number_or_text, parse_document
+from optzoo.files.explanations import explain
 from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.setup.provenance import CHANGED, leaf_paths
 from optzoo.train.setup.schema import (

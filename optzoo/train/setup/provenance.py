@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from optzoo.files.documents import bad_value
+from optzoo.files.explanations import bad_value
 
 MARKS = ("paper", "code", "assumed", "changed")
 

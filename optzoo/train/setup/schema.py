@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from optzoo.errors import InputError, nearest
-from optzoo.files.documents import bad_value, load_document, read_document
+from optzoo.files.documents import load_document, read_document
+from optzoo.files.explanations import bad_value
 from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
 from optzoo.recipe.schedules import LR_KINDS, LrMultiplier, make_lr_factor
