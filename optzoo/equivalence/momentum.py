@@ -107,8 +107,11 @@ def _form(recipe: Recipe, expr: Expr, values: dict[Name, Any]) -> Form[Terms]:
         if _is_scalar(recipe.spec, name):
             known[name] = terms_of(name)
         elif name not in known:
-            why = f"`{name}` is clipped or not linear, and its momentum reads it"
-            hint = "the form holds while no clip acts; remove the clip from a copy of the recipe"
+            why = f"`{name}` is clipped or not linear, and its momentum or its update reads it"
+            hint = (
+                "the form holds while no clip acts; remove the clip from a copy of the recipe, and "
+                "write a divisor under `preconditioner`"
+            )
             raise ConversionError(recipe, why, hint)
     domain: LinearDomain[Terms] = LinearDomain(TermsDomain())
     value = domain.read(expr, known)

@@ -97,7 +97,9 @@ def test_a_unit_gradient_moves_the_engine_as_described(name: str, s: int) -> Non
     schedule = "linear:4,start=0.25,final=0.1"
     recipe = numerator(name)
     found = optzoo.describe(recipe, total_steps=TOTAL, lr_schedule=schedule)
-    assert found.formulas is not None
+    assert (found.formulas is not None) == ORACLES[name].has_closed_form
+    if found.formulas is None or found.nonlinearities:
+        return  # a mask, a norm or a divisor that the recipe writes out cannot be taken off
     if not found.form and s < max(level.first for level in found.formulas.levels):
         return  # a buffer starts from the first gradient: the report says so
     factors = [

@@ -28,7 +28,8 @@ from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.terms import terms_of
-from optzoo.program.expressions import Call, format_expression, parse_expression, walk
+from optzoo.program.check import sorts_of
+from optzoo.program.expressions import Call, format_expression, names_in, parse_expression, walk
 
 REFUSED = {
     "adagrad": "no past gradient",
@@ -81,8 +82,21 @@ def test_what_has_no_such_form_is_refused_with_a_reason(name: str) -> None:
 
 
 def has_no_such_form(original: optzoo.Recipe) -> bool:
-    """Whether a recipe has another rank than 1, or clips what it averages."""
+    """Whether a recipe has another rank than 1, clips what it averages, or writes a divisor out.
+
+    What a recipe divides by is kept where it stands under `preconditioner`.
+    """
     program = original.trained_program()
+    tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
+    divisors = {
+        name
+        for line in program.step
+        for node in walk(line.expr)
+        if isinstance(node, Call) and node.op == "div"
+        for name in names_in(node.args[1])
+    }
+    if original.spec.preconditioner == "none" and not tensors.isdisjoint(divisors):
+        return True
     operations = (node for line in program.step for node in walk(line.expr))
     clips = any(isinstance(node, Call) and node.op == "norm" for node in operations)
     return clips or decide(program).momenta != 1

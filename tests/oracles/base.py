@@ -78,6 +78,9 @@ class Oracle:
     moves_at_lr_zero: ClassVar[bool] = False
     """Whether something moves the parameters that lr does not multiply."""
 
+    has_closed_form: ClassVar[bool] = True
+    """Whether what a gradient weighs is a formula in the hyperparameters at every step."""
+
     starts_silent: ClassVar[bool] = False
     """Whether the first gradients move nothing, then or later."""
 

@@ -154,6 +154,7 @@ class LookaheadAdamW(AdamW):
     defaults = {**AdamW.defaults, "alpha": 0.5, "fast": 5}
     lively = {**AdamW.lively, "alpha": 0.4, "fast": 3.0}
     moves_at_lr_zero = True
+    has_closed_form = False  # what has been pulled back depends on when
 
     def begin(self, w0: Array) -> None:
         super().begin(w0)
