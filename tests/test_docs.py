@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import optzoo
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,6 +72,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+RECIPE = re.compile(r"^```yaml\n(name: .*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_recipes_of_the_language_page_are_recipes() -> None:
+    texts = RECIPE.findall((ROOT / "docs" / "language.md").read_text())
+    assert len(texts) >= 2
+    for text in texts:
+        assert optzoo.parse_recipe(text).trained_program()
 
 
 def test_there_are_blocks() -> None:

@@ -342,11 +342,10 @@ def _check_division(program: Program, values: dict[Name, Interval]) -> list[Faul
 
 def _instead(node: Call, divisor: Interval, tensors: set[Name]) -> str:
     """Return what may stand for a division by what can be 0: `ratio` takes numbers only."""
-    above, below = (format_expression(arg) for arg in node.args)
-    if not tensors.isdisjoint(names_in(node.args[1])):
-        below = below if divisor.low >= 0 else f"abs({below})"
-        return f"a tensor takes an eps: divide by `{below} + eps`, or by `max({below}, eps)`"
+    above, below = (not tensors.isdisjoint(names_in(arg)) for arg in node.args)
+    if below and divisor.low >= 0:
+        return "keep a tensor away from 0 by an eps: `a/(b + eps)`, or `a/max(b, eps)`"
+    if below:
+        return "keep a tensor away from 0 by its size and an eps: `a/(abs(b) + eps)`"
     rest = "narrow an interval under `hyperparameters`, add an eps, or use "
-    if not tensors.isdisjoint(names_in(node.args[0])):
-        return f"{rest}the factor `ratio(1, {below})`, which is 0 where that is 0"
-    return f"{rest}`ratio({above}, {below})`, which is 0 where the divisor is 0"
+    return f"{rest}`a*ratio(1, b)`" if above else f"{rest}`ratio(a, b)`"
