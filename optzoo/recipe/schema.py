@@ -81,7 +81,7 @@ def _parse_init(value: Any) -> Any:
     message = f"a buffer starts as `zeros`, a number, `grad` or `param`, not as {shown(value)}"
     hint = (
         "a first value that is computed comes in through the first step: a decay of 0 there, with "
-        "`later: min(1, t - 1)` among the scalars and `decay: later*beta`, as in novograd"
+        "`later: min(1, t - 1)` among the scalars and `decay: later*beta`"
     )
     raise bad_value(message, hint=hint)
 

@@ -21,6 +21,9 @@ Array = np.ndarray
 ADAM = {"beta1": 0.85, "beta2": 0.93, "eps": 0.03, "weight_decay": 0.2}
 """Lively settings of whatever has the hyperparameters of Adam, beside lr."""
 
+NORMALISED = {"lr": 0.03}
+"""What a small classifier needs of a method whose divisor its recipe writes out."""
+
 
 class Oracle:
     """Run one optimizer on one tensor; make the instance at the tensor's first gradient.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .adam_family import AdamW
-from .base import ADAM, Array, Oracle
+from .base import ADAM, NORMALISED, Array, Oracle
 
 
 class Lamb(AdamW):
@@ -14,6 +14,7 @@ class Lamb(AdamW):
     recipe = "lamb"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 1e-2}
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def update(self, g: Array, lr: float) -> None:
         h, t = self.h, self.t
@@ -34,6 +35,7 @@ class Lars(Oracle):
     default_lr = 1e-3
     lively = {"lr": 0.5, "momentum": 0.85, "trust_coefficient": 0.03, "weight_decay": 0.2}
     has_clock = False
+    learns_at = {"lr": 3.0}  # times the trust coefficient
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -55,6 +57,7 @@ class NovoGrad(Oracle):
     defaults = {"beta1": 0.95, "beta2": 0.98, "eps": 1e-8, "weight_decay": 0.0}
     default_lr = 1e-3
     lively = {"lr": 0.02, **ADAM}
+    learns_at = {"lr": 0.01}  # a sum of normalised gradients
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -76,6 +79,7 @@ class StableAdamW(AdamW):
     recipe = "stableadamw"
     defaults = {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6, "weight_decay": 1e-2}
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def update(self, g: Array, lr: float) -> None:
         h, t = self.h, self.t
@@ -96,6 +100,7 @@ class Grams(AdamW):
     recipe = "grams"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0}
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def update(self, g: Array, lr: float) -> None:
         h, t = self.h, self.t
@@ -112,6 +117,7 @@ class CautiousAdamW(AdamW):
     recipe = "cautious_adamw"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0}
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def update(self, g: Array, lr: float) -> None:
         h, t = self.h, self.t
@@ -133,6 +139,7 @@ class CautiousLion(Oracle):
     default_lr = 1e-4
     lively = {"lr": 0.02, "beta1": 0.85, "beta2": 0.93, "weight_decay": 0.2}
     has_clock = False
+    learns_at = NORMALISED
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -153,6 +160,7 @@ class LookaheadAdamW(AdamW):
     recipe = "lookahead_adamw"
     defaults = {**AdamW.defaults, "alpha": 0.5, "fast": 5}
     lively = {**AdamW.lively, "alpha": 0.4, "fast": 3.0}
+    learns_at = NORMALISED
     moves_at_lr_zero = True
     has_closed_form = False  # what has been pulled back depends on when
 

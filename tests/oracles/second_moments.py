@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import ADAM, Array, Oracle
+from .base import ADAM, NORMALISED, Array, Oracle
 
 
 class AMSGrad(Oracle):
@@ -17,6 +17,7 @@ class AMSGrad(Oracle):
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2}
     default_lr = 1e-3
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -41,6 +42,7 @@ class AdaMax(Oracle):
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
     default_lr = 2e-3
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -62,6 +64,7 @@ class Yogi(Oracle):
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-3, "weight_decay": 0.0}
     default_lr = 1e-2
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -85,6 +88,7 @@ class AdaBelief(Oracle):
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-16, "weight_decay": 0.0}
     default_lr = 1e-3
     lively = {"lr": 0.02, **ADAM}
+    learns_at = NORMALISED
 
     def begin(self, w0: Array) -> None:
         self.w = w0
@@ -109,6 +113,7 @@ class AdaDelta(Oracle):
     default_lr = 1.0
     lively = {"lr": 0.3, "rho": 0.85, "eps": 0.03, "weight_decay": 0.2}
     has_clock = False
+    learns_at = {"lr": 10}  # steps grow from the root of eps
 
     def begin(self, w0: Array) -> None:
         self.w = w0

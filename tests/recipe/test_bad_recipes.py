@@ -60,6 +60,62 @@ def test_the_caret_stands_under_the_fault() -> None:
     assert lines[4] == "hint: did you mean `beta1`?"
 
 
+HINTS = {
+    "comma_in_braces": ['quote what has a comma: `input: "max(grad, m.prev)"`'],
+    "comma_in_mix": ['quote what has a comma: `m: "max(1, lr, beta1)"`'],
+    "interval_unquoted": ['inside braces quote what has commas or brackets: `in: "[0, inf)"`'],
+    "unknown_key_of_update": ["did you mean `scale`?"],
+    "division_by_norm": ["keep a tensor away from 0 by an eps: `a/(b + eps)`, or `a/max(b, eps)`"],
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_there_is_one_mistake_and_its_hint_says_what_to_do(name: str) -> None:
+    with pytest.raises(optzoo.InputError) as caught:
+        optzoo.load_recipe(FOLDER / f"{name}.yaml")
+    assert [d.hint for d in caught.value.diagnostics] == HINTS[name]
+
+
+def test_values_cut_by_commas_are_told_apart_from_keys_without_a_value() -> None:
+    head = "name: mine\nversion: 1\nsummary: commas\nreference: none\n"
+    both = head + (
+        "hyperparameters:\n  lr: {default: 1, in: (0, inf), doc: rate, times two, or three}\n"
+        "update: grad\n"
+    )
+    with pytest.raises(optzoo.InputError) as caught:
+        optzoo.parse_recipe(both)
+    hints = [d.hint for d in caught.value.diagnostics]
+    assert hints == [
+        'quote what has a comma: `in: "(0, inf)"`',
+        'quote what has a comma: `doc: "rate, times two, or three"`',
+    ]
+    empty = head + (
+        "hyperparameters:\n  lr: {default: 1, in: '(0, inf)', doc: rate, unit: }\nupdate: grad\n"
+    )
+    with pytest.raises(optzoo.InputError, match="`unit` is not a key of"):
+        optzoo.parse_recipe(empty)
+
+
+def test_what_a_validator_says_is_said_in_words_of_the_file() -> None:
+    text = (FOLDER / "unknown_key.yaml").read_text().replace("updates: 3\n", "")
+    changes = {
+        "version: 1": ("version: one", "`version`: expected a whole number, not `one`"),
+        "summary: a recipe with one mistake": ("summary: 3", "expected text, not `3`"),
+        "reference: none": ('reference: ""', "expected text, and this is empty"),
+        "eps: eps}": ("eps: eps, debias: maybe}", "expected true or false, not `maybe`"),
+        "update: {mix: {m: k}}": (
+            "update: m\nweight_decay: coupled",
+            "`weight_decay`: expected a mapping of keys to values, not `coupled`",
+        ),
+    }
+    for old, (new, message) in changes.items():
+        assert old in text
+        with pytest.raises(optzoo.InputError) as caught:
+            optzoo.parse_recipe(text.replace(old, new, 1))
+        assert message in str(caught.value)
+        assert "nput should" not in str(caught.value)
+
+
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     path.write_bytes(b"a: 1\n" * (10 * MAX_BYTES // 5))
