@@ -134,6 +134,11 @@ RIGHT = [
     Agreement("adamax", TORCH, "Adamax", renamed(**ADAM), **CLOCK),
     Agreement("adadelta", TORCH, "Adadelta", renamed(rho="rho", eps="eps", **DECAY), **CLOCK),
     Agreement("radam", TORCH, "RAdam", renamed(**ADAM), **CLOCK),
+    Agreement("adamax", KOZ, "AdaMax", fixed(renamed(**ADAM), weight_decouple=False)),
+    Agreement(
+        *("adadelta", KOZ, "AdaDelta"),
+        fixed(renamed(rho="rho", eps="eps", **DECAY), weight_decouple=False),
+    ),
     Agreement("yogi", KOZ, "Yogi", renamed(**ADAM)),
     Agreement("adabelief", KOZ, "AdaBelief", renamed(**ADAM)),
     Agreement("grams", KOZ, "Grams", renamed(**ADAM)),
@@ -237,6 +242,10 @@ WRONG = {
     ),
     "K9": Disagreement(
         *(KOZ, "4.1.0"), "GrokFastAdamW divides by max(root, eps) where AdamW adds eps"
+    ),
+    "K10": Disagreement(
+        *(KOZ, "4.1.0"),
+        "Lamb does not debias the second moment and takes the norm of a parameter as 10 at most",
     ),
     "F1": Disagreement(
         *("schedulefree", "1.4.1"), "a first step with a zero tensor lr makes the weights NaN"

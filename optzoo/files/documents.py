@@ -26,7 +26,7 @@ from pydantic import BaseModel, ValidationError
 
 from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
 from optzoo.files.cut_values import CutValue, cut_values
-from optzoo.files.explanations import explain
+from optzoo.files.explanations import explain, shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
@@ -283,11 +283,12 @@ class _Builder:
         return result
 
     def _cut(self, cut: CutValue) -> Diagnostic:
-        message = (
-            f"`{cut.key}`: inside braces a comma ends the value, here after `{cut.value.value}`"
-        )
-        hint = f'quote what has a comma: `{cut.key}: "{cut.text}"`'
-        return Diagnostic("bad-value", message, self._locate(cut.value, len(cut.text)), hint)
+        ended, whole = shown(cut.value.value), " ".join(cut.text.split())
+        message = f"`{cut.key}`: inside braces a comma ends the value, here after {ended}"
+        hint = "quote what has a comma"
+        if len(whole) <= MAX_KEY:
+            hint += f': `{cut.key}: "{whole}"`'
+        return Diagnostic("bad-value", message, self._locate(cut.value, len(whole)), hint)
 
     def _locate(self, node: yaml.Node, width: int = 0) -> Location:
         start, end = node.start_mark, node.end_mark

@@ -152,6 +152,22 @@ def test_k6_laprop_of_pytorch_optimizer_multiplies_its_decay_by_lr() -> None:
     assert largest_difference("laprop_official", make, {"eps": NO_EPS}) > 1e-2
 
 
+def test_k10_lamb_of_pytorch_optimizer_has_another_moment_and_another_norm() -> None:
+    package_of("K10")
+    make = make_koz("Lamb", fixed(renamed(**ADAM), weight_decouple=False))
+    assert largest_difference("lamb", make, {"weight_decay": 0.0}) > 1e-2
+    start = np.ones(400)  # of norm 20; the first step of Adam is a sign, whatever is debiased
+    param, grad = torch.nn.Parameter(torch.from_numpy(start.copy())), np.ones(400)
+    param.grad = torch.from_numpy(grad.copy())
+    settings = {"beta1": 0.0, "beta2": 0.9, "eps": 1e-12, "weight_decay": 0.0, "lr": 0.1}
+    oracle = make_oracle("lamb", start, 1, **settings)
+    oracle.step(grad, 0.1)
+    make([param], settings).step()
+    theirs = np.linalg.norm(param.detach().numpy() - start)
+    assert np.linalg.norm(oracle.train_point() - start) == pytest.approx(0.1 * 20, rel=1e-9)
+    assert theirs == pytest.approx(0.1 * 10, rel=1e-9)
+
+
 def test_f1_schedule_free_with_a_zero_tensor_learning_rate() -> None:
     module = package_of("F1")
     for lr, healthy in ((0.0, True), (torch.tensor(0.0), False)):
