@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from optzoo.cli.bench import BENCH_EPILOG, bench
-from optzoo.cli.compare import COMPARE_EPILOG, compare
+from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
@@ -62,6 +62,7 @@ app.command("new")(new)
 app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
 app.command("compare", epilog=COMPARE_EPILOG)(compare)
+app.command("report", epilog=REPORT_EPILOG)(report)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
 app.add_typer(sweep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -34,12 +35,13 @@ def format_ranking(ranking: Ranking) -> str:
     lines.append("")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
-        lines.append(f"  +-: standard error over seeds; p: two-sided, {_tests(tests)}")
+        lines.append(f"  +-: standard error over seeds; p: two-sided, {name_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
     return "\n".join([*lines, *_claims(ranking)])
 
 
-def _tests(found: set[str]) -> str:
+def name_tests(found: Collection[str]) -> str:
+    """Say in words which tests were made."""
     names = {"paired": "Student's test paired by seed", "welch": "Welch's test"}
     return " or ".join(names[test] for test in sorted(found)) or "not tested"
 
@@ -57,10 +59,11 @@ def _claims(ranking: Ranking) -> list[str]:
 
 def _apart(found: Difference) -> str:
     error = "" if found.error is None else f" +- {found.error:.4f}"
-    return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {_p(found.p)}")
+    return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {format_p(found.p)}")
 
 
-def _p(p: float) -> str:
+def format_p(p: float) -> str:
+    """Return a p-value to four digits."""
     return "<0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
@@ -78,7 +81,7 @@ def _row(method: MethodResult, ranking: Ranking) -> list[str]:
         *_difference(method, ranking),
         _tokens(method, ranking),
         _number(_speed(best), "{:,.0f}"),
-        _memory(best),
+        memory_text(best),
         f"{method.diverged}/{method.runs}" if method.diverged else "-",
     ]
 
@@ -87,7 +90,7 @@ def _difference(method: MethodResult, ranking: Ranking) -> list[str]:
     found = method.to_baseline
     if found is None or method.method == ranking.baseline:
         return ["", "", "", ""]
-    p = "" if found.p is None else _p(found.p)
+    p = "" if found.p is None else format_p(found.p)
     return [f"{found.mean:+.4f}", _number(found.error, "{:.4f}"), p, found.test if p else ""]
 
 
@@ -108,7 +111,8 @@ def _speed(setting: Setting) -> float | None:
     return math.fsum(speeds) / len(speeds) if speeds else None
 
 
-def _memory(setting: Setting) -> str:
+def memory_text(setting: Setting) -> str:
+    """Return the most memory that a run of the setting took; empty where none was measured."""
     found = [c.memory_bytes for c in setting.curves if c.memory_bytes is not None]
     return format_size(max(found)) if found else ""
 
