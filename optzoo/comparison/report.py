@@ -6,6 +6,7 @@ itself; it loads nothing. The tables are plain HTML, the script draws the figure
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,8 +37,8 @@ from optzoo.tables import format_clock, format_count
 PAGE = Path(__file__).parent / "page"
 MARK = '<meta name="generator" content="optzoo report">'
 """What tells a page of ours, which may be written over, from anything else."""
-DASHES = ("", "8 4", "2 3", "9 3 2 3", "14 4")
-"""As many as have no factor in common with the colours, so that 35 lines differ."""
+DASHES = ("", "8 4", "2 3", "9 3 2 3")
+"""As many as have no factor in common with the colours, so that 28 lines differ in both."""
 STRIP = (180.0, 8.0)
 """Width of the small figure of the verdict, and its margin."""
 FORMAT_VERSION = 1
@@ -101,6 +102,7 @@ def format_report(
         "tests": name_tests({d.test for d in _differences(ranking) if d.p is not None}),
         "warnings": [*ranking.warnings, *warnings],
         "strips": _strips(ranking),
+        "has": _columns(ranking),
         "looks": _looks(ranking),
         "names": list(dict.fromkeys(n for m in ranking.methods for s in m.settings for n, _ in s.values)),
         "differing": differing_settings(ranking, facts),
@@ -140,11 +142,35 @@ def _data(ranking: Ranking, facts: Mapping[Path, RunFacts]) -> dict[str, Any]:
     """Return what the figures are drawn from, and the ranking as `compare --json` has it."""
     return {
         "format_version": FORMAT_VERSION,
-        "ranking": ranking_json(ranking),
+        "ranking": _finite(ranking_json(ranking)),
         "looks": _looks(ranking),
         "curves": curves_json(ranking),
         "sensitivity": sensitivity_json(ranking),
         "coefficients": coefficients_json(ranking, facts),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values in which numbers that JSON does not have are text."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _columns(ranking: Ranking) -> dict[str, bool]:
+    """Say which columns of the verdict have something in them."""
+    best = [m.best for m in ranking.methods if m.best is not None]
+    others = [m for m in ranking.methods if m.method != ranking.baseline]
+    return {
+        "others": bool(others),
+        "spread": any(len(setting.records) > 1 for setting in best),
+        "test": any(found.p is not None for found in _differences(ranking)),
+        "tokens": any(m.tokens_to_baseline is not None for m in others),
+        "speed": any(r.tokens_per_second for setting in best for r in setting.records),
+        "memory": any(memory_text(setting) for setting in best),
+        "diverged": any(m.diverged for m in ranking.methods),
     }
 
 

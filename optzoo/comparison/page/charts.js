@@ -25,7 +25,7 @@ const NINES = 1e-5; // how near to 1 a decay is drawn; what is nearer, or beyond
 const KINDS = {
   linear: (v) => v,
   log: (v) => Math.log10(v),
-  nines: (v) => -Math.log10(Math.max(1 - v, NINES)),
+  nines: (v) => -Math.log10(Math.max(1 - v, NINES / 1.25)),
 };
 
 function drawable(kind, v) {
@@ -100,7 +100,7 @@ function showTime(v) {
 }
 
 function showDecay(v) {
-  return v >= 1 - NINES ? `≥ ${1 - NINES}` : String(v);
+  return v >= 1 - NINES ? "1" : String(v);
 }
 
 // ------------------------------------------------------------------ curves
@@ -225,23 +225,24 @@ function swatchOf(look) {
   return svg;
 }
 
-function extent(series, axis, kind, within) {
+/** The least and the largest of what is drawn along an axis: 0 or 1. */
+function extent(series, axis, kinds, within) {
   const values = [];
+  const keep = (row) => drawable(kinds[0], row[0]) && (!axis || !within || within(row[0]));
   for (const s of series) {
-    const keep = (row) => !within || within(row[0]);
     for (const row of s.points || []) if (keep(row)) values.push(row[axis]);
     for (const row of s.dots || []) if (keep(row)) values.push(row[axis]);
     for (const row of [...(s.band || []), ...(s.errors || [])])
       if (keep(row)) values.push(...(axis ? row.slice(1) : [row[0]]));
     if (!axis) values.push(...(s.crosses || []));
   }
-  const good = values.filter((v) => drawable(kind, v));
+  const good = values.filter((v) => drawable(kinds[axis], v));
   if (!good.length) return null;
   return good.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 }
 
 function padded([low, high], kind) {
-  if (kind === "nines") return [Math.min(low, 0.9), high];
+  if (kind === "nines") return [1 - (1 - low) * 1.25, 1 - Math.max(1 - high, NINES) / 1.25];
   if (kind === "log") {
     const extra = Math.max((high / low) ** 0.04, 1.0005);
     return [low / extra, high * extra];
@@ -255,8 +256,9 @@ function drawChart(holder, wanted) {
   const height = wanted.height || Math.max(240, Math.min(440, width * 0.55));
   const { x: xAxis, y: yAxis, series } = wanted;
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": wanted.title });
-  const xs = extent(series, 0, xAxis.kind);
-  const ys = extent(series, 1, yAxis.kind, wanted.within);
+  const kinds = [xAxis.kind, yAxis.kind];
+  const xs = extent(series, 0, kinds);
+  const ys = extent(series, 1, kinds, wanted.within);
   const top = 24;
   shape("text", { class: "title", x: 0, y: 13 }, svg).textContent = yAxis.label;
   const cursor = shape("line", { class: "cursor", visibility: "hidden", y1: top, y2: height - 34 });

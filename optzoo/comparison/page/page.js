@@ -13,9 +13,8 @@ const redrawAll = () => redraws.forEach((draw) => draw());
 
 function finalLoss(method) {
   const best = DATA.ranking.methods.find((m) => m.method === method).best;
-  const found = best && best.summary;
-  if (!found) return "";
-  return found.mean.toFixed(4) + (found.error === null ? "" : ` ± ${found.error.toFixed(4)}`);
+  if (!best) return "diverged";
+  return best.mean.toFixed(4) + (best.error === null ? "" : ` ± ${best.error.toFixed(4)}`);
 }
 
 function makeLegend(holder) {
@@ -167,10 +166,12 @@ function setUpSensitivity() {
   for (const { name, methods } of DATA.sensitivity) {
     const values = methods.flatMap((m) => [...m.all.map(([v]) => v), ...m.diverged]);
     const [low, high] = [Math.min(...values), Math.max(...values)];
+    const ticks = [...new Set(values)].sort((a, b) => a - b);
+    const kind = low >= 0.5 && high < 1 ? "nines" : low > 0 && high > 3 * low ? "log" : "linear";
     const chart = makeChart(node("div", { class: "chart" }, holder), () => ({
       title: `final loss against ${name}`,
-      x: { kind: low > 0 && high > 3 * low ? "log" : "linear", show: showNumber, label: name, name },
-      y: { kind: "linear", show: showNumber, label: "final loss (nats per token)" },
+      x: { kind, show: showNumber, label: name, name, ticks },
+      y: { kind: "linear", show: showNumber, label: `final loss against ${name}` },
       exact: (v) => v.toFixed(4),
       height: 280,
       padX: true,
