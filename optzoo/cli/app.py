@@ -13,6 +13,7 @@ from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.options import OnceCommand
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
+from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
 from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, eval_, export, train
 
@@ -63,6 +64,7 @@ app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
 app.command("compare", epilog=COMPARE_EPILOG)(compare)
 app.command("report", epilog=REPORT_EPILOG)(report)
+app.command("reproduce", epilog=REPRODUCE_EPILOG)(reproduce)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
 app.add_typer(sweep)

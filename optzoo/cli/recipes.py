@@ -32,6 +32,7 @@ class SchemaKind(StrEnum):
 
     recipe = "recipe"
     setup = "setup"
+    sweep = "sweep"
 
 
 def list_recipes(as_json: JsonOption = False) -> None:
@@ -133,16 +134,20 @@ def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names or YAML files")],
 ) -> None:
-    """Check recipes and setups completely; every mistake is shown with its line.
+    """Check recipes, setups and sweeps completely; every mistake is shown with its line.
 
-    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
+    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml recipes/sweeps/*.yaml
     """
     from optzoo.recipe.recipe import load_recipe
+    from optzoo.sweeps.schema import is_sweep
     from optzoo.train.setup.schema import is_setup
 
     failed: list[OptzooError] = []
     for file in files:
         try:
+            if is_sweep(file):
+                _validate_sweep(file)
+                continue
             if is_setup(file):
                 _validate_setup(file)
                 continue
@@ -163,15 +168,29 @@ def _validate_setup(file: str) -> None:
     typer.echo(f"ok  {printable(file)}: setup {setup.name}, {setup.num_steps:,} steps")
 
 
+def _validate_sweep(file: str) -> None:
+    from optzoo.sweeps.grid import jobs_of, points_of
+    from optzoo.sweeps.schema import load_sweep
+
+    sweep = load_sweep(file)
+    points = points_of(sweep)
+    trained = len(jobs_of(points))
+    typer.echo(
+        f"ok  {printable(file)}: sweep {sweep.name}, {len(points):,} runs, {trained:,} trained"
+    )
+
+
 def schema(
     kind: Annotated[SchemaKind, typer.Argument(help="which kind of YAML file")] = SchemaKind.recipe,
 ) -> None:
-    """Print the JSON Schema of a recipe or setup, for editors.
+    """Print the JSON Schema of a recipe, setup or sweep, for editors.
 
     Example: optzoo schema > recipe.schema.json
     """
     if kind is SchemaKind.setup:
         from optzoo.train.setup.schema import Setup as Model
+    elif kind is SchemaKind.sweep:
+        from optzoo.sweeps.schema import SweepSpec as Model  # type: ignore[assignment]
     else:
         from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
 

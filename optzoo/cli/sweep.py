@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from optzoo.cli.options import JsonOption, QuietOption
 from optzoo.errors import Diagnostic, InputError
+from optzoo.sweeps.executors.resources import Resources
 
 if TYPE_CHECKING:
     from optzoo.sweeps.executors.executor import Executor
@@ -81,6 +82,10 @@ JobsOption = Annotated[
     int | None, typer.Option(min=1, help="runs at a time  [default: half the cores]")
 ]
 ExecutorOption = Annotated[ExecutorKind, typer.Option(help="who runs the jobs")]
+CpusOption = Annotated[int, typer.Option(min=1, help="slurm, ray: cores for each run")]
+GpusOption = Annotated[int, typer.Option(min=0, help="slurm, ray: GPUs for each run")]
+HoursOption = Annotated[float, typer.Option(min=0.01, help="slurm: time limit of a job")]
+PartitionOption = Annotated[str | None, typer.Option(metavar="NAME", help="slurm: partition")]
 
 
 @sweep.command("run")
@@ -92,6 +97,10 @@ def run(
     jobs: JobsOption = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="how many seeds each")] = None,
     executor: ExecutorOption = ExecutorKind.local,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0,
+    hours: HoursOption = 24.0,
+    partition: PartitionOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print what it would be, and write nothing")
     ] = False,
@@ -121,12 +130,14 @@ def run(
     from optzoo.sweeps.folder import write_sweep
     from optzoo.sweeps.grid import jobs_of, points_of
 
+    resources = Resources(cpus, gpus, hours, partition)
     failed = 0
     for spec in specs:
         folder = write_sweep(
             directory or Path("sweeps") / spec.name, spec, jobs_of(points_of(spec))
         )
-        failed += run_folder(folder, make_executor(executor, jobs), quiet=quiet)
+        chosen = make_executor(executor, folder, jobs, resources)
+        failed += run_folder(folder, chosen, quiet=quiet)
     if failed:
         raise typer.Exit(1)
 
@@ -144,8 +155,18 @@ def _print_plans(specs: list[Any], mfu: float, hardware: Any, as_json: bool) -> 
         typer.echo(f"\ntogether: {runs:,} runs, {trained:,} trained")
 
 
-def make_executor(kind: ExecutorKind, jobs: int | None) -> Executor:
+def make_executor(
+    kind: ExecutorKind, folder: SweepFolder, jobs: int | None, resources: Resources
+) -> Executor:
     """Return who runs the jobs, `jobs` at a time."""
+    if kind is ExecutorKind.slurm:
+        from optzoo.sweeps.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(folder.path, jobs, resources)
+    if kind is ExecutorKind.ray:
+        from optzoo.sweeps.executors.ray_core import RayExecutor
+
+        return RayExecutor(jobs, resources)
     from optzoo.sweeps.executors.local import LocalExecutor, usable_cores
 
     return LocalExecutor(jobs or max(1, usable_cores() // 2))
@@ -222,6 +243,10 @@ def confirm(
     seeds: Annotated[int, typer.Option(min=2, help="fresh seeds for each winner")] = 4,
     jobs: JobsOption = None,
     executor: ExecutorOption = ExecutorKind.local,
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0,
+    hours: HoursOption = 24.0,
+    partition: PartitionOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run the best setting of each method with fresh seeds, in the folder DIR-confirmed.
@@ -229,7 +254,8 @@ def confirm(
     The best of a grid is flattered by the seeds that chose it; these had no say.
     """
     found = confirmed(folder, seeds)
-    if run_folder(found, make_executor(executor, jobs), quiet=quiet):
+    resources = Resources(cpus, gpus, hours, partition)
+    if run_folder(found, make_executor(executor, found, jobs, resources), quiet=quiet):
         raise typer.Exit(1)
 
 
