@@ -1,4 +1,4 @@
-"""What stands in the folders of runs beside their losses: who they are, what failed, what they wrote.
+"""What stands in the folders of runs beside losses: who they are, what failed, what they wrote.
 
 Nothing here fails for a folder that has been damaged since: what cannot be read is a warning.
 """
@@ -9,7 +9,7 @@ import contextlib
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from optzoo.comparison.ranking import Ranking, Setting
 from optzoo.comparison.records import Record
 from optzoo.errors import InputError
 from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.schedules import LrMultiplier
 from optzoo.sweeps.folder import JobState, SweepFolder, Task
 from optzoo.sweeps.grid import shown_value
 from optzoo.train.runs.directory import RunDirectory, open_run
@@ -61,9 +62,18 @@ class RunFacts:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields of the setup by dotted path, without those of the run alone."""
-        fields = leaf_paths(recorded_values(self.setup))
-        return {n: v for n, v in fields if n.partition(".")[0] not in OWN_TO_A_RUN}
+        """The fields of the setup by dotted path, without those of the run alone.
+
+        The schedule is the one that was followed, where the setup leaves it to the recipe.
+        """
+        leaves = leaf_paths(recorded_values(self.setup))
+        fields = {n: v for n, v in leaves if n.partition(".")[0] not in OWN_TO_A_RUN}
+        return {**fields, "schedule.kind": self.lr_schedule.text}
+
+    @property
+    def lr_schedule(self) -> LrMultiplier:
+        """What the learning rate was multiplied by."""
+        return self.setup.lr_schedule(self.recipe.training.lr_schedule)
 
     @property
     def data(self) -> str:
@@ -91,7 +101,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Fault:
-    """A run that has no loss to compare: what became of it and why; `reason` may have many lines."""
+    """A run that has no loss to compare: what became of it, and why, in a line or many."""
 
     run: Path
     what: str
@@ -130,7 +140,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def sum_up(facts: Mapping[Path, RunFacts]) -> list[Fact]:
     """Return what the runs share, with how many have each value, the most frequent first."""
-    readers = {
+    readers: dict[str, Callable[[RunFacts], str]] = {
         "setup": lambda f: f"{f.identity['setup']}, {f.setup_hash}",
         "data": lambda f: f.data,
         "versions": lambda f: f.software,

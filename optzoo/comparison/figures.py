@@ -74,7 +74,9 @@ def draw_sensitivity(ranking: Ranking, name: str, path: Path, *, title: str = ""
         errors = [found.error or 0.0 for _, found in best]
         axes.errorbar([v for v, _ in best], means, yerr=errors, label=method.method,
                       marker="o", ms=4, capsize=2, lw=1.6, **look)  # fmt: skip
-        dots = [(v, s.summary.mean) for v, s in settings_over(method, name) if s.summary is not None]
+        dots = [
+            (v, s.summary.mean) for v, s in settings_over(method, name) if s.summary is not None
+        ]
         axes.plot(*zip(*dots, strict=True), ".", color=look["color"], alpha=0.3) if dots else None
         ends += means
         lost = [v for v, s in settings_over(method, name) if s.summary is None]

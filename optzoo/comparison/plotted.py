@@ -140,7 +140,7 @@ def _described(run: RunFacts) -> dict[str, Any]:
         recipe,
         total_steps=total,
         at=(total,),
-        lr_schedule=setup.lr_schedule(recipe.training.lr_schedule),
+        lr_schedule=run.lr_schedule,
     )
     steps = _steps(total)
     values = _of_form(description, steps) if description.form else _momenta(description, steps)
@@ -179,7 +179,7 @@ def _of_form(description: Description, steps: Sequence[int]) -> dict[str, Any]:
 
 
 def _momenta(description: Description, steps: Sequence[int]) -> dict[str, Any]:
-    """Return the momenta of a recipe without the form of Eq. (1), and the form nearest at the end."""
+    """Return the momenta of a recipe that is not of the form, and the form nearest at the end."""
     values = [description.momentum_values(t) for t in steps]
     weights = [description.gradient_weights(t) for t in steps]
     momenta = [

@@ -25,12 +25,12 @@ from optzoo.comparison.evidence import (
 from optzoo.comparison.plotted import coefficients_json, curves_json, sensitivity_json
 from optzoo.comparison.ranking import MethodResult, Ranking, rank
 from optzoo.comparison.records import gather
-from optzoo.comparison.statistics import LEVEL, Difference
+from optzoo.comparison.statistics import LEVEL, Difference, Test
 from optzoo.comparison.table import format_p, memory_text, name_tests, ranking_json
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import write_durably
 from optzoo.files.figures import COLOURS
-from optzoo.sweeps.folder import SweepFolder, is_sweep_folder, open_sweep
+from optzoo.sweeps.folder import is_sweep_folder, open_sweep
 from optzoo.sweeps.grid import shown_value
 from optzoo.tables import format_clock, format_count
 
@@ -70,7 +70,9 @@ def _refuse_other(out: Path) -> None:
         return
     except OSError as error:
         message = f"`{out}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message, hint="name a file: `--out FILE`")) from None
+        raise InputError(
+            Diagnostic("unwritable", message, hint="name a file: `--out FILE`")
+        ) from None
     if not is_ours:
         message = f"`{out}` exists, and is no page of `optzoo report`"
         raise InputError(Diagnostic("exists", message, hint="choose another `--out`"))
@@ -99,12 +101,14 @@ def format_report(
         "ranking": ranking,
         "level": LEVEL,
         "verdict": list(verdict(ranking)),
-        "tests": name_tests({d.test for d in _differences(ranking) if d.p is not None}),
+        "tests": name_tests(_tests(ranking)),
         "warnings": [*ranking.warnings, *warnings],
         "strips": _strips(ranking),
         "has": _columns(ranking),
         "looks": _looks(ranking),
-        "names": list(dict.fromkeys(n for m in ranking.methods for s in m.settings for n, _ in s.values)),
+        "names": list(
+            dict.fromkeys(n for m in ranking.methods for s in m.settings for n, _ in s.values)
+        ),
         "differing": differing_settings(ranking, facts),
         "faults": faults_of(sweeps, gathered.records),
         "facts": facts,
@@ -163,10 +167,12 @@ def _columns(ranking: Ranking) -> dict[str, bool]:
     """Say which columns of the verdict have something in them."""
     best = [m.best for m in ranking.methods if m.best is not None]
     others = [m for m in ranking.methods if m.method != ranking.baseline]
+    tests = _tests(ranking)
     return {
         "others": bool(others),
         "spread": any(len(setting.records) > 1 for setting in best),
-        "test": any(found.p is not None for found in _differences(ranking)),
+        "test": bool(tests),
+        "tests": len(tests) > 1,
         "tokens": any(m.tokens_to_baseline is not None for m in others),
         "speed": any(r.tokens_per_second for setting in best for r in setting.records),
         "memory": any(memory_text(setting) for setting in best),
@@ -192,8 +198,10 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
-def _differences(ranking: Ranking) -> list[Difference]:
-    return [m.to_baseline for m in ranking.methods if m.to_baseline and m.method != ranking.baseline]
+def _tests(ranking: Ranking) -> set[Test]:
+    """Return which tests were made of differences to the baseline."""
+    found = [m.to_baseline for m in ranking.methods if m.method != ranking.baseline]
+    return {apart.test for apart in found if apart is not None and apart.p is not None}
 
 
 # ----------------------------------------------------------------- verdict
@@ -206,10 +214,15 @@ def verdict(ranking: Ranking) -> Iterator[str]:
         yield "No method has a setting all of whose runs stayed finite: there is no verdict."
         return
     found = leader.best.summary
-    spread = "" if found.std is None else f", standard deviation {found.std:.4f} over {found.count} seeds"
+    spread = (
+        ""
+        if found.std is None
+        else f", standard deviation {found.std:.4f} over {found.count} seeds"
+    )
+    values = f", with {leader.best.text}" if leader.best.values else ""
     yield (
-        f"{leader.method} has the lowest held-out loss: {found.mean:.4f} nats per token{spread}, "
-        f"with {leader.best.text}."
+        f"{leader.method} has the lowest held-out loss: {found.mean:.4f} nats per token{spread}"
+        f"{values}."
     )
     if len(ranking.methods) > 1:
         yield _within_noise(ranking, leader)
@@ -234,7 +247,9 @@ def _within_noise(ranking: Ranking, leader: MethodResult) -> str:
 def _apart(found: Difference) -> str:
     if found.p is None:
         return f"{found.mean:+.4f}, which cannot be tested"
-    return f"{found.mean:+.4f} ± {found.error:.4f} (p {format_p(found.p)}, {name_tests([found.test])})"
+    return (
+        f"{found.mean:+.4f} ± {found.error:.4f} (p {format_p(found.p)}, {name_tests([found.test])})"
+    )
 
 
 def _strips(ranking: Ranking) -> dict[str, dict[str, Any]]:
