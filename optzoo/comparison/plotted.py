@@ -128,7 +128,8 @@ def coefficients_json(ranking: Ranking, facts: Mapping[Path, RunFacts]) -> list[
         try:
             about = _described(run) if run is not None else {"problem": "its run cannot be read"}
         except InputError as error:
-            about = {"problem": error.diagnostics[0].message}
+            first = error.diagnostics[0]
+            about = {"problem": f"{first.location}: " * bool(first.location) + first.message}
         found.append({"method": method.method, **about})
     return found
 

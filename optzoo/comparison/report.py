@@ -24,15 +24,16 @@ from optzoo.comparison.evidence import (
 )
 from optzoo.comparison.plotted import coefficients_json, curves_json, sensitivity_json
 from optzoo.comparison.ranking import MethodResult, Ranking, rank
-from optzoo.comparison.records import gather
+from optzoo.comparison.records import Gathered, gather
 from optzoo.comparison.statistics import LEVEL, Difference, Test
 from optzoo.comparison.table import format_p, memory_text, name_tests, ranking_json
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import write_durably
 from optzoo.files.figures import COLOURS
-from optzoo.sweeps.folder import is_sweep_folder, open_sweep
+from optzoo.sweeps.folder import SweepFolder, is_sweep_folder, open_sweep
 from optzoo.sweeps.grid import shown_value
 from optzoo.tables import format_clock, format_count
+from optzoo.train.runs.comparison import compare_runs
 
 PAGE = Path(__file__).parent / "page"
 MARK = '<meta name="generator" content="optzoo report">'
@@ -45,15 +46,16 @@ FORMAT_VERSION = 1
 
 
 def write_report(paths: Sequence[Path], out: Path, baseline: str | None = None) -> list[str]:
-    """Write the page of runs and sweeps; return warnings about what is left out.
+    """Write the page of runs and sweeps; return its warnings.
 
     A page that this has written is replaced. Raises InputError for what cannot be compared, for a
     file that is something else, and where none can be written.
     """
     _refuse_other(out)
+    sweeps = [open_sweep(path) for path in paths if is_sweep_folder(path)]
     words = ["optzoo", "report", *map(str, paths), "--out", str(out)]
     command = shlex.join(words + (["--baseline", baseline] if baseline else []))
-    text, warnings = format_report(paths, baseline, command)
+    text, warnings = format_report(gather(paths), baseline, sweeps=sweeps, command=command)
     try:
         write_durably(out, text.encode())
     except OSError as error:
@@ -79,18 +81,23 @@ def _refuse_other(out: Path) -> None:
 
 
 def format_report(
-    paths: Sequence[Path], baseline: str | None, command: str
+    gathered: Gathered,
+    baseline: str | None = None,
+    *,
+    sweeps: Sequence[SweepFolder] = (),
+    command: str,
 ) -> tuple[str, list[str]]:
-    """Return the page, and warnings about what it leaves out.
+    """Return the page, and its warnings.
 
-    `command` is what the page says it is made by. The same folders give the same bytes.
+    `sweeps` are those that the records are from, `command` is what the page says it is made by. The
+    same folders give the same text.
     """
-    sweeps = [open_sweep(path) for path in paths if is_sweep_folder(path)]
-    gathered = gather(paths)
     ranking = rank(gathered, baseline)
-    facts, warnings = read_facts(gathered.records)
+    facts, unreadable = read_facts(gathered.records)
     in_sweeps = {task.run for sweep in sweeps for task in sweep.tasks}
     single = [found for path, found in facts.items() if path not in in_sweeps]
+    apart = compare_runs([found.path for found in single])[1] if single else []
+    warnings = [*ranking.warnings, *apart, *unreadable]
     values = {
         "version": __version__,
         "mark": MARK,
@@ -102,7 +109,7 @@ def format_report(
         "level": LEVEL,
         "verdict": list(verdict(ranking)),
         "tests": name_tests(_tests(ranking)),
-        "warnings": [*ranking.warnings, *warnings],
+        "warnings": warnings,
         "strips": _strips(ranking),
         "has": _columns(ranking),
         "looks": _looks(ranking),

@@ -213,7 +213,7 @@ function makeChart(holder, spec, link = []) {
   new ResizeObserver(() => {
     if (holder.clientWidth && holder.clientWidth !== width) {
       width = holder.clientWidth;
-      draw();
+      requestAnimationFrame(draw);
     }
   }).observe(holder);
   return me;
