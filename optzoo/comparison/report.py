@@ -177,7 +177,7 @@ def _columns(ranking: Ranking) -> dict[str, bool]:
     tests = _tests(ranking)
     return {
         "others": bool(others),
-        "spread": any(len(setting.records) > 1 for setting in best),
+        "spread": any(setting.summary and setting.summary.count > 1 for setting in best),
         "test": bool(tests),
         "tests": len(tests) > 1,
         "tokens": any(m.tokens_to_baseline is not None for m in others),
@@ -242,13 +242,15 @@ def _within_noise(ranking: Ranking, leader: MethodResult) -> str:
     with_best = [m for m in ranking.methods if m.best is not None and m is not leader]
     tied = [m.method for m in with_best if m.is_among_best]
     assert leader.best is not None
-    if len(leader.best.records) < 2:
+    if leader.best.summary is None or leader.best.summary.count < 2:
         return "One seed each: none of the differences can be told from chance."
     if not with_best:
         return "No other method has a setting to compare it with."
     if not tied:
         return f"It is ahead of every other method by more than noise (p < {LEVEL:g})."
-    return f"Within noise of it (p at least {LEVEL:g}): {', '.join(tied)}."
+    single = any(len(m.best.losses) < 2 for m in with_best if m.best is not None)
+    why = f"p at least {LEVEL:g}" + (", or one seed, which is no test" if single else "")
+    return f"Within noise of it ({why}): {', '.join(tied)}."
 
 
 def _apart(found: Difference) -> str:

@@ -302,10 +302,13 @@ function nearRows(wanted, xScale, value) {
 
 function drawGrid(svg, wanted, { xScale, yScale, yTicks, left, top, width, height }) {
   const bottom = height - 34;
+  let lowest = Infinity;
   for (const [v, text] of yTicks) {
     const y = yScale.at(v);
     if (y < top - 1 || y > bottom + 1) continue;
     shape("line", { class: "grid", x1: left, x2: width - 14, y1: y, y2: y }, svg);
+    if (lowest - y < 12) continue; // ticks rise: this label would lie on the last one
+    lowest = y;
     shape("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, svg).textContent = text;
   }
   const xTicks = wanted.x.ticks || ticksOf(xScale, (width - left) / 70);
