@@ -175,6 +175,7 @@ class Curve:
     """The held-out loss of a run at a view, and its training loss, in nats per token.
 
     `seconds` are those of training alone, as the measured speeds say; empty where none were.
+    `noise_scale` is the batch, in tokens, below which noise dominates the gradient.
     """
 
     tokens: tuple[int, ...]
@@ -183,10 +184,12 @@ class Curve:
     train_tokens: tuple[int, ...]
     train_losses: tuple[float, ...]
     memory_bytes: int | None
+    noise_scale: float | None
 
 
 def read_curve(record: Record) -> Curve | None:
     """Return the curve of a record; None where the metrics are gone."""
+    from optzoo.train.noise import noise_scale
     from optzoo.train.runs.metrics import read_metrics
 
     path = record.run / "metrics.jsonl"
@@ -206,6 +209,7 @@ def read_curve(record: Record) -> Curve | None:
         train_tokens=tuple(line["tokens"] for line in steps),
         train_losses=tuple(line["loss"] for line in steps),
         memory_bytes=max(memory, default=None),
+        noise_scale=noise_scale(steps),
     )
 
 

@@ -26,7 +26,7 @@ from optzoo.comparison.plotted import coefficients_json, curves_json, sensitivit
 from optzoo.comparison.ranking import MethodResult, Ranking, rank
 from optzoo.comparison.records import Gathered, gather
 from optzoo.comparison.statistics import LEVEL, Difference, Test
-from optzoo.comparison.table import format_p, memory_text, name_tests, ranking_json
+from optzoo.comparison.table import format_p, memory_text, name_tests, noise_text, ranking_json
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import write_durably
 from optzoo.files.figures import COLOURS
@@ -144,6 +144,7 @@ def _render(values: Mapping[str, Any]) -> str:
         "count": format_count,
         "clock": format_clock,
         "memory": memory_text,
+        "noise": noise_text,
         "value": shown_value,
     }
     return environment.get_template("page.html.j2").render(values)
@@ -183,6 +184,7 @@ def _columns(ranking: Ranking) -> dict[str, bool]:
         "tokens": any(m.tokens_to_baseline is not None for m in others),
         "speed": any(r.tokens_per_second for setting in best for r in setting.records),
         "memory": any(memory_text(setting) for setting in best),
+        "noise": any(noise_text(setting) for setting in best),
         "diverged": any(m.diverged for m in ranking.methods),
     }
 

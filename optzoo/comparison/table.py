@@ -15,7 +15,7 @@ from optzoo.tables import align, format_count, format_size
 
 HEADS = (
     *("method", "best setting", "seeds", "loss", "+-", "difference", "+-", "p", "test"),
-    *("tokens to baseline", "tokens/s", "memory", "diverged"),
+    *("tokens to baseline", "tokens/s", "memory", "noise scale", "diverged"),
 )
 
 
@@ -34,6 +34,8 @@ def format_ranking(ranking: Ranking) -> str:
     lines = align(table, sides)
     lines.append("")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
+    if any(noise_text(m.best) for m in ranking.methods if m.best is not None):
+        lines.append("  noise scale: tokens in a batch below which noise dominates the gradient")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
         lines.append(f"  +-: standard error over seeds; p: two-sided, {name_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
@@ -70,7 +72,7 @@ def format_p(p: float) -> str:
 def _row(method: MethodResult, ranking: Ranking) -> list[str]:
     best = method.best
     if best is None or best.summary is None:
-        return [method.method, "-", "-", "-", *[""] * 8, f"{method.diverged}/{method.runs}"]
+        return [method.method, "-", "-", "-", *[""] * 9, f"{method.diverged}/{method.runs}"]
     mark = "*" if method.is_among_best and len(best.records) > 1 else ""
     return [
         method.method,
@@ -82,6 +84,7 @@ def _row(method: MethodResult, ranking: Ranking) -> list[str]:
         _tokens(method, ranking),
         _number(_speed(best), "{:,.0f}"),
         memory_text(best),
+        noise_text(best),
         f"{method.diverged}/{method.runs}" if method.diverged else "-",
     ]
 
@@ -115,6 +118,12 @@ def memory_text(setting: Setting) -> str:
     """Return the most memory that a run of the setting took; empty where none was measured."""
     found = [c.memory_bytes for c in setting.curves if c.memory_bytes is not None]
     return format_size(max(found)) if found else ""
+
+
+def noise_text(setting: Setting) -> str:
+    """Return the mean noise scale of the runs of a setting, in tokens; empty without any."""
+    found = [c.noise_scale for c in setting.curves if c.noise_scale is not None]
+    return format_count(round(math.fsum(found) / len(found))) if found else ""
 
 
 # ------------------------------------------------------------------- data

@@ -157,6 +157,7 @@ class Trainer:
             raise self._diverged(number, f"the training loss is {loss}")
         if not math.isfinite(norm):
             raise self._diverged(number, f"the norm of the gradient is {norm}")
+        self._telemetry.measure_noise(norm)
         with self._telemetry.update():
             optimizer.step()
         self.step = number
@@ -196,6 +197,8 @@ class Trainer:
                     )
                 torch.autograd.backward(objective / targets)
             nats += nats_N.sum()
+            if i == 0 and len(parts) > 1 and experiment.parallel.kind == "none":
+                self._telemetry.measure_part(len(part) / len(rows))
         shares = self.world.gather([nats.item() / targets])
         return sum(share for (share,) in shares) / self.world.size
 

@@ -101,7 +101,8 @@ def write_end(run: RunDirectory, setup: Setup, views: dict[str, float]) -> None:
         if step:
             wave = 0.2 * math.sin(step * 1.7 + setup.seed)
             loss = 5.5 + (views["eval"] - 5.5) * share + wave
-            lines.append({"kind": "step", "step": step, "tokens": tokens, "loss": loss})
+            noise = {"gradient_signal": 0.5, "gradient_noise": 2000.0} if step % 20 == 0 else {}
+            lines.append({"kind": "step", "step": step, "tokens": tokens, "loss": loss, **noise})
         if step and step % setup.metrics.every == 0:
             speed = {"tokens_per_second": 1000.0 + 10 * setup.seed, "memory_bytes": 3 * 10**8}
             lines.append({"kind": "speed", "step": step, **speed})

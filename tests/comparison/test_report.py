@@ -121,6 +121,8 @@ def test_the_verdict_is_in_the_page_without_scripts(made: SweepFolder, page: Pag
         assert cells["loss"].endswith("*") == method.is_among_best
         assert cells["std"] == f"{summary.std:.4f}"
         assert cells["seeds"] == "3"
+        assert cells["noise scale"] == "4K"
+        assert cells["memory"] == "286.1 MiB"
         assert cells["best setting"] == method.best.text
         if method.method != "adamw":
             apart = method.to_baseline

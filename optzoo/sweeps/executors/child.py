@@ -1,4 +1,4 @@
-"""A worker as the child of a cluster's process: it hears signals, and does not outlive its parent."""
+"""A worker as a child of a cluster's process: it hears signals, and does not outlive its parent."""
 
 from __future__ import annotations
 

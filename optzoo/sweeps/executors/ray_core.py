@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class RayExecutor:
 
     def __init__(self, jobs: int | None, resources: Resources, address: str | None = None) -> None:
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")  # without types
         except ImportError:
             hint = "pip install 'optzoo[ray]'"
             raise InputError(Diagnostic("no-ray", "Ray is not installed", hint=hint)) from None

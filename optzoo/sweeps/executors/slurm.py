@@ -6,6 +6,7 @@ what it submitted goes on, and another one finds the same in the folder.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class SlurmExecutor:
             raise InputError(
                 Diagnostic("no-submitit", "SLURM is reached through submitit", hint=hint)
             ) from None
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # one warning a look without sacct
         self.jobs, self.resources = jobs or MOST, resources
         self.submitted: dict[str, Any] = {}
         try:
