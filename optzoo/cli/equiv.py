@@ -92,7 +92,7 @@ def equiv(
     Different ones are told apart by the first weight that differs, and hyperparameters of B that
     make it A are looked for.
     """
-    from optzoo.equivalence.compare import LONG_STEPS, Conditions
+    from optzoo.equivalence.sides import LONG_STEPS, Conditions
     from optzoo.equivalence.verdict import equivalence, format_verdict
     from optzoo.recipe.recipe import load_recipe
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.comparison.ranking import Ranking, Setting
-from optzoo.comparison.records import Record
+from optzoo.comparison.records import Measured
 from optzoo.errors import InputError
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import LrMultiplier
@@ -116,7 +116,7 @@ class Fault:
         return lines[-1].strip() if lines else ""
 
 
-def read_facts(records: Sequence[Record]) -> tuple[dict[Path, RunFacts], list[str]]:
+def read_facts(records: Sequence[Measured]) -> tuple[dict[Path, RunFacts], list[str]]:
     """Return what stands in the run directories of records, and warnings about the others."""
     facts: dict[Path, RunFacts] = {}
     warnings = []
@@ -194,7 +194,7 @@ def _configuration(best: Setting, facts: Mapping[Path, RunFacts]) -> dict[str, s
 # ------------------------------------------------------------------ faults
 
 
-def faults_of(sweeps: Sequence[SweepFolder], records: Sequence[Record]) -> list[Fault]:
+def faults_of(sweeps: Sequence[SweepFolder], records: Sequence[Measured]) -> list[Fault]:
     """Return the runs without a loss: those that diverged, that failed, and that are not over."""
     found = [fault for sweep in sweeps for task in sweep.tasks for fault in _fault_of(task)]
     known = {fault.run for fault in found}

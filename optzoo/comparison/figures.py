@@ -10,7 +10,7 @@ from typing import Any
 from optzoo.comparison.ranking import MethodResult, Ranking, Setting
 from optzoo.comparison.statistics import Summary
 from optzoo.errors import Diagnostic, InputError
-from optzoo.files.figures import check_suffix, line_look, save_figure
+from optzoo.files.drawing import check_suffix, line_look, save_figure
 
 LOSS = "held-out loss (nats per token)"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from optzoo.comparison.records import Curve, Gathered, Record, Values, read_curve
-from optzoo.comparison.statistics import Difference, Summary, difference, summarise
+from optzoo.comparison.records import Curve, Gathered, Measured, Values, read_curve
+from optzoo.comparison.statistics import MeanDifference, Summary, difference, summarise
 from optzoo.errors import Diagnostic, InputError
 from optzoo.sweeps.schema import ClaimSpec
 
@@ -20,7 +20,7 @@ class Setting:
 
     method: str
     values: Values
-    records: tuple[Record, ...]
+    records: tuple[Measured, ...]
 
     @property
     def losses(self) -> dict[int, float]:
@@ -69,7 +69,7 @@ class MethodResult:
     method: str
     best: Setting | None
     settings: tuple[Setting, ...]
-    to_baseline: Difference | None
+    to_baseline: MeanDifference | None
     is_among_best: bool
     tokens_to_baseline: float | None
     edges: tuple[tuple[str, Any], ...]
@@ -95,7 +95,7 @@ class Checked:
     """
 
     claim: str
-    difference: Difference | None
+    difference: MeanDifference | None
     word: Literal["shows", "reversed", "within noise", "differs", "unknown"]
 
 
@@ -144,8 +144,8 @@ def _checked(claim: ClaimSpec, best: Mapping[str, Setting | None]) -> Checked:
     return Checked(claim.text, found, "shows" if found.mean < 0 else "reversed")
 
 
-def _settings(records: Sequence[Record]) -> dict[str, list[Setting]]:
-    groups: dict[tuple[str, Values], list[Record]] = {}
+def _settings(records: Sequence[Measured]) -> dict[str, list[Setting]]:
+    groups: dict[tuple[str, Values], list[Measured]] = {}
     for record in records:
         groups.setdefault((record.method, record.values), []).append(record)
     by_method: dict[str, list[Setting]] = {}

@@ -19,10 +19,11 @@ Values = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
-class Record:
+class Measured:
     """One setting of a method with one seed, measured at one view.
 
-    `loss` is the held-out loss at the end in nats per token, None when the run diverged.
+    `loss` is the held-out loss at the end in nats per token, None when the run diverged; `result`
+    what the run says of itself.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Record:
     tokens: int
     seconds: float
     parameters: int
+    result: Mapping[str, Any]
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -51,7 +53,7 @@ class Gathered:
     `grids` are the values of every method's grid, for methods that have one.
     """
 
-    records: tuple[Record, ...]
+    records: tuple[Measured, ...]
     unfinished: tuple[str, ...]
     baseline: str | None
     grids: Mapping[str, Mapping[str, Sequence[Any]]]
@@ -64,7 +66,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
     Raises InputError for a path that is neither, a single run that has not finished, and sweeps
     without a finished run.
     """
-    records: list[Record] = []
+    records: list[Measured] = []
     unfinished: list[str] = []
     grids: dict[str, Mapping[str, Sequence[Any]]] = {}
     claims: list[ClaimSpec] = []
@@ -85,7 +87,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
     return Gathered(tuple(records), tuple(unfinished), baseline, grids, tuple(claims))
 
 
-def _told_apart(records: Sequence[Record]) -> list[Record]:
+def _told_apart(records: Sequence[Measured]) -> list[Measured]:
     """Return records of single runs with the hyperparameters as values in which a method differs.
 
     A run of another hyperparameter is another setting, not another seed.
@@ -99,8 +101,8 @@ def _told_apart(records: Sequence[Record]) -> list[Record]:
     return found
 
 
-def _records_of_sweep(sweep: SweepFolder) -> tuple[list[Record], list[str]]:
-    records: list[Record] = []
+def _records_of_sweep(sweep: SweepFolder) -> tuple[list[Measured], list[str]]:
+    records: list[Measured] = []
     missing: list[str] = []
     for task in sweep.tasks:
         result = task.result
@@ -111,7 +113,7 @@ def _records_of_sweep(sweep: SweepFolder) -> tuple[list[Record], list[str]]:
     return records, missing
 
 
-def _records_of_task(task: Task, result: Mapping[str, Any]) -> Iterator[Record]:
+def _records_of_task(task: Task, result: Mapping[str, Any]) -> Iterator[Measured]:
     for point in task.about["points"]:
         yield _record(
             point["method"],
@@ -123,7 +125,7 @@ def _records_of_task(task: Task, result: Mapping[str, Any]) -> Iterator[Record]:
         )
 
 
-def _records_of_run(path: Path) -> Iterator[Record]:
+def _records_of_run(path: Path) -> Iterator[Measured]:
     """Yield a record for every view of a run whose weights are not those of one before it."""
     from optzoo.train.runs.directory import open_run
 
@@ -151,10 +153,10 @@ def _record(
     view: str,
     run: Path,
     result: Mapping[str, Any],
-) -> Record:
+) -> Measured:
     loss = result["views"].get(view, {})
     nats = loss.get("nats_per_token")
-    return Record(
+    return Measured(
         method=method,
         recipe=result["recipe"],
         values=values,
@@ -167,6 +169,7 @@ def _record(
         tokens=result["tokens"],
         seconds=result["seconds"],
         parameters=result["parameters"],
+        result=result,
     )
 
 
@@ -187,7 +190,7 @@ class Curve:
     noise_scale: float | None
 
 
-def read_curve(record: Record) -> Curve | None:
+def read_curve(record: Measured) -> Curve | None:
     """Return the curve of a record; None where the metrics are gone."""
     from optzoo.train.noise import noise_scale
     from optzoo.train.runs.metrics import read_metrics

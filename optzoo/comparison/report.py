@@ -25,11 +25,11 @@ from optzoo.comparison.evidence import (
 from optzoo.comparison.plotted import coefficients_json, curves_json, sensitivity_json
 from optzoo.comparison.ranking import MethodResult, Ranking, rank
 from optzoo.comparison.records import Gathered, gather
-from optzoo.comparison.statistics import LEVEL, Difference, Test
+from optzoo.comparison.statistics import LEVEL, MeanDifference, Test
 from optzoo.comparison.table import format_p, memory_text, name_tests, noise_text, ranking_json
 from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import write_durably
-from optzoo.files.figures import COLOURS
+from optzoo.files.drawing import COLOURS
 from optzoo.sweeps.folder import SweepFolder, is_sweep_folder, open_sweep
 from optzoo.sweeps.grid import shown_value
 from optzoo.tables import format_clock, format_count
@@ -178,6 +178,7 @@ def _columns(ranking: Ranking) -> dict[str, bool]:
     tests = _tests(ranking)
     return {
         "others": bool(others),
+        "difference": any(m.to_baseline is not None for m in others),
         "spread": any(setting.summary and setting.summary.count > 1 for setting in best),
         "test": bool(tests),
         "tests": len(tests) > 1,
@@ -255,7 +256,7 @@ def _within_noise(ranking: Ranking, leader: MethodResult) -> str:
     return f"Within noise of it ({why}): {', '.join(tied)}."
 
 
-def _apart(found: Difference) -> str:
+def _apart(found: MeanDifference) -> str:
     if found.p is None:
         return f"{found.mean:+.4f}, which cannot be tested"
     return (

@@ -40,7 +40,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MeanDifference:
     """A difference of means, its standard error, and the test of it.
 
     `error`, `freedom` (degrees of) and `p` are None where a single value leaves nothing to test; p
@@ -60,7 +60,7 @@ class Difference:
         return self.p is None or self.p >= LEVEL
 
 
-def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference:
+def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> MeanDifference:
     """Return ours less theirs; both are values by seed, one or more."""
     shared = sorted(set(ours) & set(theirs))
     if len(shared) == len(ours) == len(theirs):
@@ -68,27 +68,27 @@ def difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Differ
     return _welch(summarise(list(ours.values())), summarise(list(theirs.values())))
 
 
-def _paired(differences: Sequence[float]) -> Difference:
+def _paired(differences: Sequence[float]) -> MeanDifference:
     found = summarise(differences)
     if found.error is None:
-        return Difference(found.mean, None, "paired", found.count, None, None)
+        return MeanDifference(found.mean, None, "paired", found.count, None, None)
     freedom = float(found.count - 1)
     p = two_sided_p(found.mean, found.error, freedom)
-    return Difference(found.mean, found.error, "paired", found.count, freedom, p)
+    return MeanDifference(found.mean, found.error, "paired", found.count, freedom, p)
 
 
-def _welch(ours: Summary, theirs: Summary) -> Difference:
+def _welch(ours: Summary, theirs: Summary) -> MeanDifference:
     mean, count = ours.mean - theirs.mean, min(ours.count, theirs.count)
     if ours.error is None or theirs.error is None:
-        return Difference(mean, None, "welch", count, None, None)
+        return MeanDifference(mean, None, "welch", count, None, None)
     squares = [ours.error**2, theirs.error**2]
     error = math.sqrt(sum(squares))
     if error == 0:
         p = 1.0 if mean == 0 else 0.0
-        return Difference(mean, 0.0, "welch", count, None, p)
+        return MeanDifference(mean, 0.0, "welch", count, None, p)
     spread = squares[0] ** 2 / (ours.count - 1) + squares[1] ** 2 / (theirs.count - 1)
     freedom = sum(squares) ** 2 / spread
-    return Difference(mean, error, "welch", count, freedom, two_sided_p(mean, error, freedom))
+    return MeanDifference(mean, error, "welch", count, freedom, two_sided_p(mean, error, freedom))
 
 
 def two_sided_p(mean: float, error: float, freedom: float) -> float:

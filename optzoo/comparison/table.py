@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
+import sys
 from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
+import optzoo
 from optzoo.comparison.ranking import MethodResult, Ranking, Setting
-from optzoo.comparison.statistics import Difference
+from optzoo.comparison.statistics import MeanDifference
 from optzoo.tables import align, format_count, format_size
 
 HEADS = (
@@ -59,7 +62,7 @@ def _claims(ranking: Ranking) -> list[str]:
     return ["", "  claims:", *align(rows, indent=4)]
 
 
-def _apart(found: Difference) -> str:
+def _apart(found: MeanDifference) -> str:
     error = "" if found.error is None else f" +- {found.error:.4f}"
     return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {format_p(found.p)}")
 
@@ -133,6 +136,8 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
     """Return the ranking as JSON values, every setting with its losses by seed."""
     return {
         "format_version": 1,
+        "command": shlex.join(["optzoo", *sys.argv[1:]]),
+        "optzoo": optzoo.__version__,
         "baseline": ranking.baseline,
         "warnings": list(ranking.warnings),
         "claims": [
@@ -158,17 +163,30 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
 
 
 def _setting_json(setting: Setting) -> dict[str, Any]:
+    first = setting.records[0].result
     return {
+        "recipe_digest": first.get("recipe_digest"),
+        "data_fingerprint": first.get("corpus", {}).get("fingerprint"),
         "values": dict(setting.values),
         "hyperparameters": dict(setting.records[0].hyperparameters),
         "view": setting.records[0].view,
         "losses": {str(r.seed): r.loss for r in setting.records},
+        "views": _by_view(setting),
         "runs": {str(r.seed): str(r.run) for r in setting.records},
         **({} if setting.summary is None else asdict(setting.summary)),
     }
 
 
-def _difference_json(found: Difference | None) -> dict[str, Any] | None:
+def _by_view(setting: Setting) -> dict[str, float]:
+    """Return the mean final loss at every view that all runs have."""
+    found = [r.result["views"] for r in setting.records]
+    shared = [view for view in found[0] if all(view in views for views in found)]
+    return {
+        v: math.fsum(views[v]["nats_per_token"] for views in found) / len(found) for v in shared
+    }
+
+
+def _difference_json(found: MeanDifference | None) -> dict[str, Any] | None:
     return None if found is None else {**asdict(found), "within_noise": found.is_within_noise}
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from optzoo.description.response import decide
-from optzoo.equivalence.compare import AGREEMENT, Conditions, Side, compare, response
+from optzoo.equivalence.sides import AGREEMENT, Conditions, Side, compare, response
 from optzoo.interpreters.linear import Form
 
 

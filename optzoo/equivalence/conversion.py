@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.equivalence.compare import Conditions, Side
 from optzoo.equivalence.nearest import momentum_knobs, nearest_settings
 from optzoo.equivalence.rewrite import to_accelerated, without_clips
 from optzoo.equivalence.search import find_substitution
+from optzoo.equivalence.sides import Conditions, Side
 from optzoo.equivalence.verdict import Verdict, equivalence
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.program.expressions import format_expression

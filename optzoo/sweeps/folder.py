@@ -31,7 +31,7 @@ from optzoo.errors import Diagnostic, InputError, check_version
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.files.lock import is_locked
 from optzoo.files.shipped import path_is
-from optzoo.sweeps.grid import Job, Point
+from optzoo.sweeps.grid import GridPoint, Job
 from optzoo.sweeps.schema import SweepSpec, load_sweep
 
 TASK_FORMAT_VERSION = 1
@@ -208,7 +208,7 @@ def _write_task(task: Task, job: Job) -> None:
     write_durably(task.path / "task.json", to_json(about))  # last: with it the task is complete
 
 
-def _describe(point: Point, view: str) -> dict[str, Any]:
+def _describe(point: GridPoint, view: str) -> dict[str, Any]:
     knobs = point.recipe.hyperparameters
     return {
         "method": point.method,

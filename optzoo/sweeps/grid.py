@@ -29,7 +29,7 @@ UNHASHED = ("threads",)
 
 
 @dataclass(frozen=True)
-class Point:
+class GridPoint:
     """One setting of a method with one seed: `values` are those of its grid, as written."""
 
     method: str
@@ -51,7 +51,7 @@ class Job:
 
     recipe: Recipe
     setup: Setup
-    points: tuple[tuple[Point, str], ...]
+    points: tuple[tuple[GridPoint, str], ...]
 
     @property
     def key(self) -> str:
@@ -71,7 +71,7 @@ def shown_value(value: Value) -> str:
     return f"{value:g}"
 
 
-def points_of(spec: SweepSpec) -> list[Point]:
+def points_of(spec: SweepSpec) -> list[GridPoint]:
     """Return every point of a sweep, method by method.
 
     Raises one InputError for the first setting of each method that is not legal.
@@ -98,7 +98,9 @@ def _cells(method: MethodSpec) -> Iterator[dict[str, Value]]:
         yield dict(zip(method.grid, row, strict=True))
 
 
-def _point(spec: SweepSpec, method: MethodSpec, values: Mapping[str, Value], seed: int) -> Point:
+def _point(
+    spec: SweepSpec, method: MethodSpec, values: Mapping[str, Value], seed: int
+) -> GridPoint:
     settings = {**spec.set, **method.set, **values, "seed": seed}
     changes = [(name, _as_typed(value)) for name, value in settings.items()]
     _, recipe, setup, _ = resolve(method.recipe, spec.setup, changes, method.observe)
@@ -107,7 +109,7 @@ def _point(spec: SweepSpec, method: MethodSpec, values: Mapping[str, Value], see
         raise InputError(f"`view: {method.view}` is none of its views: {', '.join(views)}")
     # what suited the recipe is in it now, and would undo the grid where the setup is read again
     setup = setup.model_copy(update={"recipes": {}, "sources": {}})
-    return Point(method.label, tuple(values.items()), seed, method.view, recipe, setup)
+    return GridPoint(method.label, tuple(values.items()), seed, method.view, recipe, setup)
 
 
 def _as_typed(value: Value) -> str:
@@ -116,9 +118,9 @@ def _as_typed(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def jobs_of(points: Sequence[Point]) -> list[Job]:
+def jobs_of(points: Sequence[GridPoint]) -> list[Job]:
     """Return the training runs that measure these points, in their order."""
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[GridPoint]] = {}
     for point in points:
         groups.setdefault(_trajectory(point), []).append(point)
     jobs: dict[str, Job] = {}
@@ -130,7 +132,7 @@ def jobs_of(points: Sequence[Point]) -> list[Job]:
     return list(jobs.values())
 
 
-def _trajectory(point: Point) -> str:
+def _trajectory(point: GridPoint) -> str:
     """Return a text that is the same for points whose parameters move alike."""
     program = point.recipe.program()
     train = tuple(view for view in program.views if view.name == "train")
@@ -142,7 +144,7 @@ def _trajectory(point: Point) -> str:
     return f"{moving.text()}\n{sorted(dtypes.items())}\n{setup}"
 
 
-def _observed(group: Sequence[Point]) -> Iterator[Job]:
+def _observed(group: Sequence[GridPoint]) -> Iterator[Job]:
     """Yield the jobs of points that move alike: one where observers can measure the others."""
     first, *others = group
     job = Job(first.recipe, first.setup, ((first, first.view),))
@@ -166,7 +168,7 @@ def _observed(group: Sequence[Point]) -> Iterator[Job]:
     yield job
 
 
-def _apart(point: Point, other: Point) -> list[tuple[str, Value]]:
+def _apart(point: GridPoint, other: GridPoint) -> list[tuple[str, Value]]:
     return [pair for pair in point.values if pair not in other.values]
 
 

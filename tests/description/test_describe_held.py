@@ -10,7 +10,7 @@ import optzoo
 from optzoo.description.derivation import NoValueError
 from optzoo.description.description import Description
 from optzoo.description.output.text import format_report, statement
-from optzoo.equivalence.compare import Conditions
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 
 HEAD = """

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import optzoo
 from optzoo.cli.app import app
 from optzoo.description.response import decide
-from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
 from optzoo.equivalence.momentum import ConversionError
 from optzoo.equivalence.nearest import (
@@ -25,6 +24,7 @@ from optzoo.equivalence.nearest import (
     nearest_settings,
 )
 from optzoo.equivalence.rewrite import to_accelerated
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.terms import terms_of

@@ -20,8 +20,8 @@ from optzoo.description.derivation import NoValueError
 from optzoo.description.description import Description, describe
 from optzoo.description.output.page import format_latex_page, format_markdown
 from optzoo.description.output.text import format_report
-from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
 from optzoo.program.arithmetic import FloatDomain

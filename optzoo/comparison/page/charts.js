@@ -166,15 +166,15 @@ function makeChart(holder, spec, link = []) {
     if (old) old.replaceWith(view.svg);
     else holder.prepend(view.svg);
     tip.hidden = true;
-    view.svg.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const box = view.svg.getBoundingClientRect();
       const x = ((event.clientX - box.left) / box.width) * view.width;
       const value = view.valueAt(x);
-      for (const chart of link.length ? link : [me]) chart.showAt(value);
-    });
-    view.svg.addEventListener("pointerleave", () => {
-      for (const chart of link.length ? link : [me]) chart.hide();
-    });
+      for (const chart of link) chart.showAt(value);
+    };
+    view.svg.addEventListener("pointermove", point);
+    view.svg.addEventListener("pointerdown", point); // a tap
+    view.svg.addEventListener("pointerleave", () => link.forEach((chart) => chart.hide()));
     return view;
   }
 
