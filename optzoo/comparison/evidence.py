@@ -100,7 +100,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
-class Fault:
+class RunFault:
     """A run that has no loss to compare: what became of it, and why, in a line or many."""
 
     run: Path
@@ -194,7 +194,7 @@ def _configuration(best: Setting, facts: Mapping[Path, RunFacts]) -> dict[str, s
 # ------------------------------------------------------------------ faults
 
 
-def faults_of(sweeps: Sequence[SweepFolder], records: Sequence[Measured]) -> list[Fault]:
+def faults_of(sweeps: Sequence[SweepFolder], records: Sequence[Measured]) -> list[RunFault]:
     """Return the runs without a loss: those that diverged, that failed, and that are not over."""
     found = [fault for sweep in sweeps for task in sweep.tasks for fault in _fault_of(task)]
     known = {fault.run for fault in found}
@@ -203,13 +203,13 @@ def faults_of(sweeps: Sequence[SweepFolder], records: Sequence[Measured]) -> lis
             known.add(record.run)
             what = f"{record.method}, seed {record.seed}, {record.view}"
             reason = "the held-out loss at the end is not a finite number"
-            found.append(Fault(record.run, what, JobState.DIVERGED.value, 0, reason))
+            found.append(RunFault(record.run, what, JobState.DIVERGED.value, 0, reason))
     order = [JobState.FAILED, JobState.DIVERGED, JobState.RUNNING, JobState.BEGUN, JobState.WAITING]
     ranks = {state.value: i for i, state in enumerate(order)}
     return sorted(found, key=lambda fault: ranks[fault.state])
 
 
-def _fault_of(task: Task) -> Iterator[Fault]:
+def _fault_of(task: Task) -> Iterator[RunFault]:
     state = task.state
     if state is JobState.DONE:
         return
@@ -221,7 +221,7 @@ def _fault_of(task: Task) -> Iterator[Fault]:
     said = task.result if state is JobState.DIVERGED else task.failure
     steps = said.get("steps", said.get("step", 0)) if said else task.step
     reason = str(said["reason"]) if said else ""
-    yield Fault(task.run, what, state.value, int(steps), reason)
+    yield RunFault(task.run, what, state.value, int(steps), reason)
 
 
 # ------------------------------------------------------------------ sample
