@@ -246,7 +246,11 @@ def _within_noise(ranking: Ranking, leader: MethodResult) -> str:
     tied = [m.method for m in with_best if m.is_among_best]
     assert leader.best is not None
     if leader.best.summary is None or leader.best.summary.count < 2:
-        return "One seed each: none of the differences can be told from chance."
+        each = all(len(m.best.losses) < 2 for m in with_best if m.best is not None)
+        what = (
+            "One seed each: none of the differences" if each else "It has one seed: no difference"
+        )
+        return f"{what} can be told from chance."
     if not with_best:
         return "No other method has a setting to compare it with."
     if not tied:
