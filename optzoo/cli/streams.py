@@ -1,12 +1,13 @@
 """Standard streams that a command can rely on: they are there, take any character, act on nothing.
 
 Whoever reads may go away at any time. A run goes on too where what it says cannot be written; of
-other commands the output is the result, and a full disk under it is an error. Texts come from files, so what would act on a terminal is
-written as an escape.
+other commands the output is the result, and a full disk under it is an error. Texts come from
+files, so what would act on a terminal is written as an escape.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -45,9 +46,9 @@ class PatientFile(io.RawIOBase):
             try:
                 return int(self._raw.write(data) or size)
             except OSError as error:
+                self._is_heard = False  # what is in buffers is not tried again
                 if not self._forgiving and not isinstance(error, BrokenPipeError):
                     raise
-                self._is_heard = False
         return size
 
 
@@ -79,12 +80,15 @@ def _prepared(stream: Any, kind: type[io.TextIOWrapper], *, patient: bool) -> An
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")  # until the process ends
     buffer = getattr(stream, "buffer", None)
-    if not isinstance(buffer, io.BufferedWriter):
+    if not isinstance(buffer, io.BufferedWriter | io.RawIOBase):  # raw under `python -u`
         return stream  # not of a process of its own
+    raw = getattr(buffer, "raw", buffer)
     stream.flush()
+    # what says ASCII is a locale that says nothing; click writes UTF-8 there as well
+    is_ascii = codecs.lookup(stream.encoding).name == "ascii"
     prepared = kind(
-        io.BufferedWriter(PatientFile(buffer.raw, forgiving=patient)),
-        encoding=stream.encoding,
+        io.BufferedWriter(PatientFile(raw, forgiving=patient)),
+        encoding="utf-8" if is_ascii else stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

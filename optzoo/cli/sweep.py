@@ -67,7 +67,19 @@ sweep = typer.Typer(
 SweepArgument = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="shipped sweeps or YAML files")
 ]
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="the folder of a sweep")]
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="DIR|FILE", help="the folder of a sweep, or its file")
+]
+
+
+def folder_of(given: Path) -> Path:
+    """Return the folder of a sweep that is named by it, by its file or by its shipped name."""
+    from optzoo.sweeps.folder import is_sweep_folder
+    from optzoo.sweeps.schema import is_sweep, load_sweep
+
+    if is_sweep_folder(given) or not is_sweep(str(given)):
+        return given
+    return Path("sweeps") / load_sweep(given).name
 
 
 class ExecutorKind(StrEnum):
@@ -253,7 +265,7 @@ def confirm(
 
     The best of a grid is flattered by the seeds that chose it; these had no say.
     """
-    found = confirmed(folder, seeds)
+    found = confirmed(folder_of(folder), seeds)
     resources = Resources(cpus, gpus, hours, partition)
     if run_folder(found, make_executor(executor, found, jobs, resources), quiet=quiet):
         raise typer.Exit(1)
@@ -278,6 +290,7 @@ def status(folder: FolderArgument, as_json: JsonOption = False) -> None:
     from optzoo.sweeps.folder import JobState, open_sweep
     from optzoo.tables import align
 
+    folder = folder_of(folder)
     found = open_sweep(folder)
     rows = [(task, task.state) for task in found.tasks]
     if as_json:
@@ -316,6 +329,7 @@ def retry(
     """Forget failures, so that the next `optzoo sweep` tries again; checkpoints stay."""
     from optzoo.sweeps.folder import JobState, open_sweep
 
+    folder = folder_of(folder)
     found = open_sweep(folder)
     if not failed and not keys:
         raise InputError(Diagnostic("bad-value", "say what to try again: `--failed`, or `--key`"))

@@ -1,4 +1,4 @@
-"""Commands about runs: train, eval, compare, export."""
+"""Commands about runs: train, eval, export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from optzoo.cli.options import (
     split_setting,
 )
 from optzoo.errors import Diagnostic, InputError, printable
-from optzoo.tables import align, align_records
+from optzoo.tables import align
 
 if TYPE_CHECKING:
     from optzoo.train.session import Finished
@@ -167,6 +167,22 @@ def train(
 
         _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
         return
+    recipe = _given(recipe)
+    if dry_run:
+        _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
+        return
+    if measure_throughput:
+        _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
+        return
+    from optzoo.train.session import start_or_resume_run, start_run
+
+    begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
+    about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
+    _run(partial(begin, **about, quiet=quiet))
+
+
+def _given(recipe: str | None) -> str:
+    """Return the recipe that is to be trained. Raises InputError where nobody said which."""
     if recipe is None:
         raise InputError(
             Diagnostic(
@@ -176,24 +192,7 @@ def train(
                 "`optzoo list` shows the recipes",
             )
         )
-    if dry_run:
-        _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
-        return
-    if measure_throughput:
-        _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
-        return
-    from optzoo.train.session import start_or_resume_run, start_run
-
-    begin = partial(
-        start_or_resume_run if or_resume else start_run,
-        *(recipe,),
-        setup_name=setup or "quick",
-        run_dir=run_dir,
-        changes=changes,
-        observers=observe or (),
-        quiet=quiet,
-    )
-    _run(begin)
+    return recipe
 
 
 def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
@@ -334,30 +333,6 @@ def eval_(
 def _say_warnings(warnings: Sequence[str]) -> None:
     for warning in warnings:
         typer.echo(printable(f"warning: {warning}"), err=True)
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished run directories")],
-    as_json: JsonOption = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="draw the held-out losses as PNG")
-    ] = None,
-) -> None:
-    """Put finished runs side by side, best held-out loss first.
-
-    Example: optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
-    """
-    from optzoo.train.runs.comparison import compare_runs, draw_comparison
-
-    rows, warnings = compare_runs(runs)
-    if plot is not None:
-        warnings += draw_comparison(runs, plot)
-        typer.echo(printable(f"wrote {plot}"), err=True)
-    _say_warnings(warnings)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    typer.echo("\n".join(align_records(rows)))
 
 
 def export(

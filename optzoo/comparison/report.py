@@ -181,6 +181,7 @@ def _columns(ranking: Ranking) -> dict[str, bool]:
         "difference": any(m.to_baseline is not None for m in others),
         "spread": any(setting.summary and setting.summary.count > 1 for setting in best),
         "test": bool(tests),
+        "tested_leader": bool(best) and len(best[0].losses) > 1,
         "tests": len(tests) > 1,
         "tokens": any(m.tokens_to_baseline is not None for m in others),
         "speed": any(r.tokens_per_second for setting in best for r in setting.records),

@@ -70,9 +70,11 @@ class StopRequest:
         self._saving.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        if not self._patient:
-            self._restore()
+        if self.received is None or self._patient:
+            self.received = number
+            return
+        self._restore()
+        signal.raise_signal(number)
 
     def _note_save(self) -> None:
         self._is_to_save = True

@@ -61,5 +61,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
-    """Return indented JSON that reads back as the same numbers, bit for bit."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    """Return indented JSON that reads back as the same numbers, bit for bit, and the same text.
+
+    Names of files may hold halves of surrogate pairs: what stands for them is JSON's own escape.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")

@@ -42,9 +42,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def unseal(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a sealed object without its seal. Raises DamagedFileError where it was changed."""
+def unseal(values: Mapping[str, Any], name: str, *, always: bool = True) -> dict[str, Any]:
+    """Return a sealed object without its seal; one that need not `always` have one may have none.
+
+    Raises DamagedFileError where it was changed.
+    """
     rest = {key: value for key, value in values.items() if key != SEAL}
+    if SEAL not in values and not always:
+        return rest
     if SEAL not in values:
         raise DamagedFileError(f"{name} lacks its `{SEAL}`")
     if values[SEAL] != hash_values(rest):

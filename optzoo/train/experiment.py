@@ -16,7 +16,7 @@ import torch
 
 from optzoo.data.batches import Batches
 from optzoo.data.corpus import Corpus, TokenStream, open_corpus
-from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, read_manifest
+from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, data_folder, read_manifest
 from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
@@ -165,7 +165,7 @@ def open_data(setup: Setup, moved: str | None = None) -> Corpus:
     """
     if setup.data.path is None:
         return open_corpus(setup.data.corpus or "stdlib")
-    folder = Path(setup.data.path)
+    folder = data_folder(setup.data.path)
     if not (folder / MANIFEST).exists() and not (folder / PROGRESS).exists():
         raise _missing(setup, folder, moved)
     manifest = read_manifest(folder)

@@ -170,6 +170,9 @@ def evaluate_run(
                 hint=f"train it first: `{resume_command(run)}`",
             )
         )
+    place = [c for c in setup_changes(run.recorded_setup(), setup) if c.path != "data.path"]
+    if place:
+        warnings.append(f"computed otherwise than it was trained: {', '.join(map(str, place))}")
     if data is not None:
         setup = override_setup(setup, {"data.path": str(data), "data.vocabulary": "null"})
     experiment = assemble(

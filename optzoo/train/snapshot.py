@@ -108,8 +108,12 @@ def restore_weights(model: Transformer, optimizer: RecipeOptimizer, checkpoint: 
             name, _, buffer = key.rpartition("/")
             whole_or_shard = moved_like(value, parameters[name]) if value.dim() else value
             tensors[index[name]][buffer] = whole_or_shard
+        groups = [  # `T` is the length that the run has now: it may train longer than it was to
+            {**group, "total_steps": ours["total_steps"]}
+            for group, ours in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+        ]
         optimizer.load_state_dict(
-            {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
+            {"state": tensors, "param_groups": groups, "optzoo": saved["optzoo"]}
         )
 
 

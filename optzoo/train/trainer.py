@@ -95,7 +95,8 @@ class Trainer:
             try:
                 final = self._evaluate_if_due(log, stop)
                 if self.step == 0:
-                    self._save(log, writer)  # a rehearsal, while little is lost
+                    self._save(log, writer)  # a rehearsal, while nothing is lost
+                    writer.wait()
                 while self.step < steps:
                     self._heed(stop)
                     writer.check()
@@ -270,9 +271,13 @@ class Trainer:
             self.run.check_in_place()
         section = self.experiment.setup.checkpoint
         keep = Keep(section.keep_last, section.keep_best, tuple(section.milestones))
-        save_checkpoint(
-            self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
-        )
+        try:
+            save_checkpoint(
+                self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
+            )
+        except RunError:
+            self.run.check_in_place()  # where that is why, it says more
+            raise
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)

@@ -74,6 +74,7 @@ def claimed(path: Path, *, given: bool, warn: Warn) -> Iterator[Path]:
     Raises InputError when another process trains in it, when it has something else in it, or when
     it cannot be written, RunError when the disk is full.
     """
+    _check_name(path)
     with contextlib.ExitStack() as stack:
         with reporting(path):
             is_new = not given or not path.exists()
@@ -168,6 +169,16 @@ def reporting(path: Path) -> Iterator[None]:
         if path.is_symlink() and not path.exists():
             hint = f"{path} is a link to {os.readlink(path)}, which is not there: {hint}"
         raise InputError(Diagnostic("unwritable", message, hint=hint)) from None
+
+
+def _check_name(path: Path) -> None:
+    """Raise InputError for a name that safetensors cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        message = f"the run directory {path} has a name that is not UTF-8"
+        hint = "name another one with `--run-dir`"
+        raise InputError(Diagnostic("bad-value", message, hint=hint)) from None
 
 
 def _first_free(path: Path) -> Path:

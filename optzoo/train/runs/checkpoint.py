@@ -166,7 +166,7 @@ def load_checkpoint(path: Path, layout: Layout | None = None) -> Checkpoint:
             tensors = load_sharded(path, layout or {})
         else:
             tensors = {file.stem: load_file(file) for file in files}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise BadCheckpointError(f"not readable as safetensors: {error}") from None
     return Checkpoint(manifest["step"], tensors, read_json(path / STATE), manifest.get("loss"))
 

@@ -192,11 +192,10 @@ def read_checked_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(version, int) or not isinstance(files, dict):
         raise BadCheckpointError(f"{MANIFEST} is not that of an optzoo checkpoint")
     check_version(f"{path} has checkpoint format", version, FORMAT_VERSION)
-    if version >= 3:
-        try:
-            manifest = unseal(manifest, MANIFEST)
-        except DamagedFileError as error:
-            raise BadCheckpointError(str(error)) from None
+    try:
+        manifest = unseal(manifest, MANIFEST, always=version >= 3)
+    except DamagedFileError as error:
+        raise BadCheckpointError(str(error)) from None
     step = manifest.get("step")
     if type(step) is not int or (_NAME.match(path.name) and step != step_of(path)):
         raise BadCheckpointError(f"{MANIFEST} says step {step}, and the folder is {path.name}")

@@ -221,10 +221,8 @@ def open_run(path: Path) -> RunDirectory:
         if not isinstance(version, int) or isinstance(version, bool):
             raise DamagedFileError("it has no `format_version`")
         check_version(f"{path} has run format", version, RUN_FORMAT_VERSION)
-        fields = FIELDS
-        if version >= 2:
-            identity, fields = unseal(identity, file.name), {**FIELDS, **SINCE_2}
-        check_fields(identity, fields)
+        identity = unseal(identity, file.name, always=version >= 2)
+        check_fields(identity, {**FIELDS, **(SINCE_2 if version >= 2 else {})})
         check_fields(identity["corpus"], {"name": str, "title": str, "fingerprint": str})
     except DamagedFileError as error:
         raise _damaged(file, str(error)) from None

@@ -44,8 +44,7 @@ def read_result(run: RunDirectory) -> dict[str, Any] | None:
         result = read_object(path)
         check_fields(result, {"format_version": int})
         check_version(f"{path} has result format", result["format_version"], RESULT_FORMAT_VERSION)
-        if result["format_version"] != 1:
-            result = unseal(result, RESULT)
+        result = unseal(result, RESULT, always=result["format_version"] >= 2)
         check_fields(result, FIELDS)
         check_fields(result["corpus"], {"title": str, "fingerprint": str})
         check_fields(result["views"], dict.fromkeys(("eval", *result["views"]), dict))

@@ -9,6 +9,7 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -397,7 +398,8 @@ class Setup(SetupSection):
         """Return the setup with the place of prepared data independent of the working folder."""
         if self.data.path is None:
             return self
-        data = self.data.model_copy(update={"path": str(Path(self.data.path).absolute())})
+        path = Path(os.path.expanduser(self.data.path)).absolute()
+        data = self.data.model_copy(update={"path": str(path)})
         return self.model_copy(update={"data": data})
 
     def to_yaml(self) -> str:
