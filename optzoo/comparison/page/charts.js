@@ -158,8 +158,10 @@ function coinciding(lines) {
 function makeChart(holder, spec, link = []) {
   const tip = node("div", { class: "tip", hidden: "" }, holder);
   let view = null;
+  let width = 0;
 
   function draw() {
+    width = holder.clientWidth;
     const wanted = spec();
     const old = holder.querySelector("svg");
     view = drawChart(holder, wanted);
@@ -209,12 +211,8 @@ function makeChart(holder, spec, link = []) {
 
   const me = { draw, showAt, hide };
   link.push(me);
-  let width = 0;
   new ResizeObserver(() => {
-    if (holder.clientWidth && holder.clientWidth !== width) {
-      width = holder.clientWidth;
-      requestAnimationFrame(draw);
-    }
+    if (holder.clientWidth && holder.clientWidth !== width) requestAnimationFrame(draw);
   }).observe(holder);
   return me;
 }

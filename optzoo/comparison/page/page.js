@@ -219,7 +219,7 @@ function setUpCoefficients() {
     const show = (t) => showCount(t);
     const axis = { kind: "linear", show, label: "step t", name: "step" };
     const curve = DATA.curves.find((c) => c.method === about.method);
-    const add = (spec) => makeChart(node("div", { class: "chart" }, row), spec, link);
+    const add = (spec) => makeChart(node("div", { class: "chart" }, row), spec, link).draw();
     if (curve) {
       const points = curve.tokens.map((t, i) => [t / about.tokens_per_step, curve.mean[i]]);
       const series = [{ name: "loss", look: { colour: lookOf(about).colour, dash: "" }, points }];
