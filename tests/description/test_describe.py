@@ -216,7 +216,7 @@ def test_a_negative_weight_is_said() -> None:
 def test_the_schedule_of_a_setup() -> None:
     """As text and as a setup has it, with the scale that only a setup has."""
     setup = load_setup("quick")
-    text = f"cosine:warmup={setup.warmup_steps},start=0.1,final=0.1"
+    text = f"cosine:warmup={setup.warmup_steps},start=0.1,final={setup.schedule.final_fraction}"
     as_text = optzoo.describe(
         optzoo.load_recipe("mars"), total_steps=setup.num_steps, lr_schedule=text
     )
