@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optzoo.files.moved import keep_old_names
+
 if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
@@ -42,6 +44,9 @@ _HOMES = {
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
 }
+
+
+keep_old_names()
 
 
 def __getattr__(name: str) -> Any:
