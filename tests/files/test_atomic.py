@@ -39,9 +39,14 @@ def test_where_it_fails_the_old_one_stays_and_is_named(
     assert error.value.filename == str(path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
-    with pytest.raises(ZeroDivisionError), replacing(path) as beside:
-        beside.write_bytes(b"half")
-        raise ZeroDivisionError
+
+    def break_off() -> None:
+        with replacing(path) as beside:
+            beside.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
