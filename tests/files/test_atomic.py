@@ -96,3 +96,9 @@ def test_a_seal_covers_values_not_layout(tmp_path: Path) -> None:
         path.write_bytes(text.encode("latin-1"))
         with pytest.raises(DamagedFileError, match=r"file\.json is not"):
             read_object(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file.json")
+    with pytest.raises(DamagedFileError, match="is not a regular file"):
+        read_object(tmp_path / "file.json")
