@@ -10,6 +10,7 @@ from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.data import data
 from optzoo.cli.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.quadratic import QUADRATIC_EPILOG, quadratic
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, export, train
 
@@ -53,6 +54,7 @@ app.command("show")(show)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
+app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)
 app.command("schema")(schema)
 app.command("new")(new)

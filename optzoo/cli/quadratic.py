@@ -1,0 +1,128 @@
+"""The command quadratic: the expected risk of recipes on noisy linear regression, exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption, SetOption, read_settings
+from optzoo.errors import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from optzoo.risk.question import Question
+
+QUADRATIC_EPILOG = """Examples:
+
+\b
+  optzoo quadratic accelerated_sgd sgd --steps 1000 --noise 0.1 --batch 1,16,256
+  optzoo quadratic schedule_free_sgd --set lr=0.2 --view train --view eval --json"""
+
+
+def quadratic(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="shipped names (`optzoo list`) or YAML files"),
+    ],
+    spectrum: Annotated[
+        str, typer.Option(metavar="power:A", help="eigenvalues j**-A, or a list: 1,0.5,0.1")
+    ] = "power:1.5",
+    dim: Annotated[str, typer.Option(metavar="N|inf", help="dimensions")] = "100",
+    target: Annotated[
+        str, typer.Option(metavar="ones|power:B", help="w* along the eigenvectors; w_0 is 0")
+    ] = "ones",
+    stream: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND", help="gaussian, onehot, onehot-scaled or features:A,B,V  [docs]"
+        ),
+    ] = "gaussian",
+    noise: Annotated[float, typer.Option(help="variance of the noise in the labels")] = 0.0,
+    batch: Annotated[str, typer.Option(metavar="N,N,...", help="batch sizes; inf is one")] = "1",
+    steps: Annotated[
+        str, typer.Option(metavar="N,N,...", help="steps after which the risk is read off")
+    ] = "1000",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="steps are that many samples, whatever the batch")
+    ] = None,
+    total_steps: Annotated[
+        int | None, typer.Option(min=1, help="T of recipes and schedules  [default: last step]")
+    ] = None,
+    settings: SetOption = None,
+    lr_schedule: Annotated[
+        str,
+        typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100"),
+    ] = "constant",
+    observe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AVERAGE", help="an average to read too: tail:0.1, ema:0.999"),
+    ] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VIEW", help="param, eval or an average  [default: eval, averages]"),
+    ] = None,
+    to_risk: Annotated[
+        float | None, typer.Option(help="tell the first step at this risk, of at most --steps")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the expected excess risk of recipes on noisy linear regression, exactly.
+
+    The risk has the factor 1/2; nothing is sampled.
+    """
+    from optzoo.recipe.recipe import load_recipe
+    from optzoo.risk.problem import Problem
+    from optzoo.risk.question import Question, with_settings
+
+    question = Question(
+        with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
+        Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise),
+        _numbers("batch", batch),
+        [_whole("steps", number) for number in _numbers("steps", steps)],
+        _views(view, observe or ()),
+        total_steps,
+        samples,
+        to_risk,
+        lr_schedule,
+    )
+    _answer(question, as_json)
+
+
+def _answer(question: Question, as_json: bool) -> None:
+    from optzoo.risk.question import answers
+    from optzoo.risk.risk_table import format_answers
+
+    found = answers(question)
+    if as_json:
+        text = json.dumps([answer.to_json() for answer in found], indent=2)
+        typer.echo(text.replace(": Infinity", ": 1e999"))  # JSON has no other infinity
+        return
+    typer.echo(format_answers(question, found))
+
+
+def _views(views: Sequence[str] | None, observers: Sequence[str]) -> list[str]:
+    """Return the views asked for: with none of them evaluation and the observers."""
+    wanted = [name.strip() for text in views or () for name in text.split(",")]
+    return list(dict.fromkeys(wanted or ["eval", *observers]))
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    """Return numbers separated by commas; `inf` is one."""
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if any(math.isnan(number) for number in found):
+        message = f"`--{name} {text[:100]}`: write numbers such as 1,4,16"
+        raise InputError(Diagnostic("bad-value", message))
+    return found
+
+
+def _whole(name: str, number: float) -> int:
+    if not (math.isfinite(number) and number == int(number)):
+        message = f"`--{name}`: {number:g} is no whole number"
+        raise InputError(Diagnostic("bad-value", message))
+    return int(number)
