@@ -96,7 +96,7 @@ def _independent(kurtosis: float, lam: Vector) -> Stream:
     sizes = np.sqrt(lam)
 
     def draw(rng: np.random.Generator, count: int) -> Vector:  # 0, or +-sqrt(C), 1/C of the time
-        shown = rng.random((count, len(lam))) * kurtosis < 1
+        shown: Vector = np.where(rng.random((count, len(lam))) * kurtosis < 1, 1.0, 0.0)
         signs = rng.integers(0, 2, shown.shape) * 2 - 1
         return shown * signs * math.sqrt(kurtosis) * sizes
 

@@ -22,7 +22,7 @@ STREAMS = [
 ]
 LINEAR = [
     "sgd", "sgd_momentum", "sgd_nesterov", "accelerated_sgd", "agnes", "asgd_jain", "accsgd",
-    "mass", "nesterov_vaswani", "qhm", "aggmo", "schedule_free_sgd",
+    "mass", "nesterov_vaswani", "qhm", "aggmo", "schedule_free_sgd", "dana",
 ]  # fmt: skip
 PRECONDITIONED = [
     "adamw", "ademamix", "simplified_ademamix", "laprop", "adamw_averaged", "accelerated_adamw",
