@@ -24,7 +24,7 @@ from optzoo.recipe.schedules import parse_lr_schedule, parse_observer
 from optzoo.recipe.values import Value, check_total_steps
 from optzoo.risk.moments import Recursion
 from optzoo.risk.problem import Problem
-from optzoo.risk.transition import Coefficients, Table, Transition
+from optzoo.risk.transition import StepTable, Table, Transition
 
 LARGEST = sys.float_info.max
 OTHER_NAMES = {"param": "train", "average": "eval"}
@@ -88,16 +88,23 @@ class LinearRecipe:
         return {name: knob.default for name, knob in self.recipe.hyperparameters.items()}
 
     def coefficients(
-        self, last: int, total_steps: int, values: Mapping[str, float] | None = None
-    ) -> Iterator[Coefficients]:
+        self,
+        last: int,
+        total_steps: int,
+        values: Mapping[str, float] | None = None,
+        *,
+        quick: bool = False,
+    ) -> Iterator[StepTable]:
         """Yield the coefficients of the steps 1 to `last` of `total_steps`.
 
-        `values` replace hyperparameters that are numbers. Raises InputError where a scalar has no
+        `values` replace hyperparameters that are numbers; `quick` is for searches. Raises InputError where a scalar has no
         value.
         """
         factor = parse_lr_schedule(self.lr_schedule, total_steps)
         try:
-            yield from self.transition.coefficients(values or {}, factor, total_steps, last)
+            yield from self.transition.coefficients(
+                values or {}, factor, total_steps, last, quick=quick
+            )
         except NotRealError as error:
             raise InputError(self.recipe.diagnostic(error)) from None
 
@@ -109,15 +116,18 @@ class LinearRecipe:
         values: Mapping[str, float] | None = None,
         *,
         limit: float = LARGEST,
+        quick: bool = False,
     ) -> list[float]:
         """Return the risk after each of the steps, in the order given.
 
-        It is infinite where it was above float64 at a step, or sum lam q above `limit`.
+        It is infinite where it was above float64 at a step, or sum lam q above `limit`. `quick` is
+        for searches: the coefficients are computed in float64.
         """
         run = Recursion(problem, self.transition.start)
         last, wanted = max(steps), set(steps)
         found = {0: problem.start_risk}
-        for chunk in self.coefficients(last, total_steps, values) if last else ():
+        parts = self.coefficients(last, total_steps, values, quick=quick) if last else ()
+        for chunk in parts:
             first = run.t + 1
             inside = sorted(t for t in wanted if first <= t < first + chunk.count)
             only = not inside or inside == [first + chunk.count - 1]

@@ -11,6 +11,7 @@ Written like this nothing positive is subtracted, and M stays positive semidefin
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -19,10 +20,26 @@ import numpy.typing as npt
 from optzoo.engines.build import CompilationError
 from optzoo.risk.moments_kernel import WIDTH, moments_kernel
 from optzoo.risk.problem import Problem
-from optzoo.risk.transition import Coefficients, Table
+from optzoo.risk.transition import StepTable, Table
 
 Moments = npt.NDArray[np.float64]
 """Second moments: a row for each pair of states i <= j, a column for each coordinate."""
+
+
+@functools.lru_cache(maxsize=64)
+def _along(problem: Problem) -> Table:
+    """Return what the kernel reads of each coordinate: lam, lam times multiplicity, f/B, lam/B."""
+    rows, batch = problem.rows, problem.batch
+    lam = rows.eigenvalues
+    along = np.zeros((4, len(lam) + -len(lam) % WIDTH))
+    own = problem.fourth_moments.own
+    along[:, : len(lam)] = [lam, rows.counts * lam, own / batch, lam / batch]
+    return along
+
+
+@functools.cache
+def _pairs(size: int) -> tuple[tuple[int, int], ...]:
+    return tuple((i, j) for i in range(size) for j in range(i, size))
 
 
 class Recursion:
@@ -33,18 +50,15 @@ class Recursion:
     """
 
     def __init__(self, problem: Problem, start: tuple[Table, Table]) -> None:
-        rows, stream = problem.rows, problem.fourth_moments
-        padding = -len(rows.eigenvalues) % WIDTH
-        lam = rows.eigenvalues
-        along = [lam, rows.counts * lam, stream.own / problem.batch, lam / problem.batch]
-        self.along = np.ascontiguousarray([np.pad(each, (0, padding)) for each in along])
-        self.shared, self.noise = stream.shared, problem.label_noise
+        self.along = _along(problem)
+        self.shared, self.noise = problem.fourth_moments.shared, problem.label_noise
         slopes, offsets = start
-        size = len(slopes)
-        states = np.outer(slopes, np.pad(-rows.target, (0, padding)))
-        states[:, : len(lam)] += offsets[:, None]
-        self.pairs = [(i, j) for i in range(size) for j in range(i, size)]
-        self.moments: Moments = np.array([states[i] * states[j] for i, j in self.pairs])
+        size, target = len(slopes), problem.rows.target
+        states = np.zeros((size, self.along.shape[1]))
+        states[:, : len(target)] = np.outer(slopes, -target) + offsets[:, None]
+        self.pairs = _pairs(size)
+        first, second = np.transpose(self.pairs)
+        self.moments: Moments = states[first] * states[second]
         self.size, self.t, self.is_finite = size, 0, True
 
     def risk(self, view: Table) -> float:
@@ -54,24 +68,24 @@ class Recursion:
         weights = [(1 if i == j else 2) * view[i] * view[j] for i, j in self.pairs]
         return float(self.along[1] @ (np.array(weights) @ self.moments)) / 2
 
-    def advance(self, steps: Coefficients, limit: float) -> None:
+    def advance(self, steps: StepTable, limit: float) -> None:
         """Take the steps, until sum lam q is above `limit` or no number."""
         self._take(steps, limit, None)
 
-    def risks(self, steps: Coefficients, limit: float) -> Table:
+    def risks(self, steps: StepTable, limit: float) -> Table:
         """Take the steps; return the risk of the view after each, infinite above `limit`."""
         risks = np.full(steps.count, math.inf)
         self._take(steps, limit, risks)
         risks[~np.isfinite(risks)] = math.inf
         return risks
 
-    def _take(self, steps: Coefficients, limit: float, risks: Table | None) -> None:
+    def _take(self, steps: StepTable, limit: float, risks: Table | None) -> None:
         taken = self._run(steps, limit, risks)
         if taken < steps.count or not math.isfinite(float(self.along[1] @ self.moments[0])):
             self.is_finite = False
         self.t += steps.count
 
-    def _run(self, steps: Coefficients, limit: float, risks: Table | None) -> int:
+    def _run(self, steps: StepTable, limit: float, risks: Table | None) -> int:
         table, view = np.ascontiguousarray(steps.step), np.ascontiguousarray(steps.view)
         try:
             kernel = moments_kernel(self.size)

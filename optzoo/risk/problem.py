@@ -38,6 +38,10 @@ class Problem:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("spectrum", "target"):  # what is the same problem is equal
+            given = getattr(self, name)
+            if not isinstance(given, str):
+                object.__setattr__(self, name, tuple(map(float, given)))
         if not (0 <= self.noise < math.inf):
             message = f"`noise`: {self.noise:g} is no variance: it must be 0 or more"
             raise InputError(Diagnostic("bad-value", message))

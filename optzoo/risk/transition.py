@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.arrays import ArrayDomain
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import Domain, evaluate, initial_memory, kept_memory, run_scalars
@@ -49,8 +48,8 @@ class Readings:
 
 
 @dataclass(frozen=True)
-class Coefficients:
-    """Coefficients of consecutive steps: `step` holds A (row by row) and then b, `view` r.
+class StepTable:
+    """StepTable of consecutive steps: `step` holds A (row by row) and then b, `view` r.
 
     One row is a step; a single row stands for all `count` steps.
     """
@@ -152,6 +151,14 @@ class Transition:
     # ---------------------------------------------------------------- positions and starts
 
     @cached_property
+    def _scalars(self) -> StepScalars:
+        return StepScalars(self.program, np.longdouble)
+
+    @cached_property
+    def _quick_scalars(self) -> StepScalars:
+        return StepScalars(self.program, np.float64)
+
+    @cached_property
     def _places(self) -> dict[Name, State]:
         return {Name(s.name): s for s in self.program.tensor_states}
 
@@ -187,17 +194,24 @@ class Transition:
     # ---------------------------------------------------------------- numbers
 
     def coefficients(
-        self, values: Mapping[str, float], lr_factor: Expr, total_steps: int, last: int
-    ) -> Iterator[Coefficients]:
+        self,
+        values: Mapping[str, float],
+        lr_factor: Expr,
+        total_steps: int,
+        last: int,
+        *,
+        quick: bool = False,
+    ) -> Iterator[StepTable]:
         """Yield the coefficients of the steps 1 to `last`, chunk by chunk.
 
-        `values` replace hyperparameters. Raises NotRealError where a scalar has no value.
+        `values` replace hyperparameters. `quick` computes in float64 all along, where else only
+        what comes of it is rounded to that. Raises NotRealError where a scalar has no value.
         """
-        domain = ArrayDomain()
-        scalars = StepScalars(self.program, values, lr_factor, total_steps)
+        scalars = self._quick_scalars if quick else self._scalars
+        domain = scalars.domain
         of_its_own = any(s.init == "grad" and s.name in self.linear for s in self._places.values())
         size = min(last, CHUNK)
-        for first, known in scalars.chunks(last, size):
+        for first, known in scalars.chunks(values, lr_factor, total_steps, last, size):
             count = min(size, last + 1 - first)
             rest = self._numbers(self._read(domain, known, self.linear, first=False), count)
             if first == 1 and of_its_own:
@@ -205,7 +219,7 @@ class Transition:
                 rest = _with_first(head, rest)
             yield rest
 
-    def _numbers(self, found: Readings, count: int) -> Coefficients:
+    def _numbers(self, found: Readings, count: int) -> StepTable:
         """Return the forms of a chunk as tables."""
         leftover: list[Any] = self._leftover(found) if self.pulls else []
         cells = []
@@ -218,7 +232,7 @@ class Transition:
         gradients = [-1 * found.rows[name].terms.get(GRADIENT, 0.0) for name in self.states]
         cells += gradients + [0.0] * self.pulls
         view = [found.view.terms.get(name, 0.0) for name in self.states] + leftover[-1:]
-        return Coefficients(count, _table(cells, count), _table(view, count))
+        return StepTable(count, _table(cells, count), _table(view, count))
 
 
 def _table(cells: Sequence[Any], count: int) -> Table:
@@ -229,10 +243,10 @@ def _table(cells: Sequence[Any], count: int) -> Table:
     return table
 
 
-def _with_first(head: Coefficients, rest: Coefficients) -> Coefficients:
+def _with_first(head: StepTable, rest: StepTable) -> StepTable:
     """Return the coefficients of `rest`, its first step replaced."""
     tables = []
     for first, table in ((head.step, rest.step), (head.view, rest.view)):
         whole = np.repeat(table, rest.count, axis=0) if len(table) == 1 else table
         tables.append(np.concatenate([first[:1], whole[1:]]))
-    return Coefficients(rest.count, *tables)
+    return StepTable(rest.count, *tables)
