@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,9 @@ QUADRATIC_EPILOG = """Examples:
 
 \b
   optzoo quadratic accelerated_sgd sgd --steps 1000 --noise 0.1 --batch 1,16,256
-  optzoo quadratic schedule_free_sgd --set lr=0.2 --view train --view eval --json"""
+  optzoo quadratic schedule_free_sgd --set lr=0.2 --view train --view eval --json
+  optzoo quadratic accelerated_sgd --tune eta,alpha,k --noise 0.1 --batch 1,4,16,64,256
+  optzoo quadratic sgd sgd_momentum --tune all --to-risk 0.01 --batch 1,10,100 --plot steps.png"""
 
 
 def quadratic(
@@ -67,6 +70,26 @@ def quadratic(
     to_risk: Annotated[
         float | None, typer.Option(help="tell the first step at this risk, of at most --steps")
     ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...|all", help="find the best of these for each batch and length"
+        ),
+    ] = None,
+    check: Annotated[
+        int | None, typer.Option(metavar="RUNS", min=2, help="sample that many runs; print z")
+    ] = None,
+    gains: Annotated[
+        bool | None,
+        typer.Option(
+            "--gains/--no-gains",
+            help="compare with SGD and momentum, each tuned  [default: where it is quick]",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="draws random features")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compute the expected excess risk of recipes on noisy linear regression, exactly.
@@ -79,7 +102,7 @@ def quadratic(
 
     question = Question(
         with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
-        Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise),
+        Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
         _numbers("batch", batch),
         [_whole("steps", number) for number in _numbers("steps", steps)],
         _views(view, observe or ()),
@@ -87,26 +110,40 @@ def quadratic(
         samples,
         to_risk,
         lr_schedule,
+        _names(tune),
+        check,
     )
-    _answer(question, as_json)
+    _answer(question, as_json, gains, plot)
 
 
-def _answer(question: Question, as_json: bool) -> None:
+def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | None) -> None:
+    from optzoo.risk.gain import compare
     from optzoo.risk.question import answers
     from optzoo.risk.risk_table import format_answers
 
     found = answers(question)
+    if plot is not None:
+        from optzoo.risk.risk_figures import draw_answers
+
+        draw_answers(question, found, plot)
+        typer.echo(f"wrote {plot}", err=True)
     if as_json:
         text = json.dumps([answer.to_json() for answer in found], indent=2)
         typer.echo(text.replace(": Infinity", ": 1e999"))  # JSON has no other infinity
         return
-    typer.echo(format_answers(question, found))
+    compared = compare(question, gains)
+    if compared is None and gains is None and question.to_risk is None:
+        typer.echo("gains over SGD and momentum take long here: see --gains", err=True)
+    typer.echo(format_answers(question, found, compared))
+
+
+def _names(texts: Sequence[str] | None) -> list[str]:
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
 
 
 def _views(views: Sequence[str] | None, observers: Sequence[str]) -> list[str]:
     """Return the views asked for: with none of them evaluation and the observers."""
-    wanted = [name.strip() for text in views or () for name in text.split(",")]
-    return list(dict.fromkeys(wanted or ["eval", *observers]))
+    return list(dict.fromkeys(_names(views) or ["eval", *observers]))
 
 
 def _numbers(name: str, text: str) -> list[float]:

@@ -97,8 +97,8 @@ class LinearRecipe:
     ) -> Iterator[StepTable]:
         """Yield the coefficients of the steps 1 to `last` of `total_steps`.
 
-        `values` replace hyperparameters that are numbers; `quick` is for searches. Raises InputError where a scalar has no
-        value.
+        `values` replace hyperparameters that are numbers; `quick` is for searches. Raises
+        InputError where a scalar has no value.
         """
         factor = parse_lr_schedule(self.lr_schedule, total_steps)
         try:

@@ -137,7 +137,7 @@ def _contract(
 def differential_evolution(
     function: Function, box: Box, generations: int, *, members: int, seed: int = 0
 ) -> Minimum:
-    """Return the best of a population after some generations: best/1/bin of Storn and Price 1997."""
+    """Return the best of a population after some generations: best/1/bin, Storn and Price 1997."""
     rng = np.random.default_rng(seed)
     points = box.halton(members)
     values = np.array([function(point) for point in points])

@@ -1,9 +1,9 @@
 """The scalars of a program over many steps at once, at one setting of its hyperparameters.
 
 Steps come in chunks, in order; what is carried from one chunk to the next is the memory of the
-scalars. Values are numpy's, long doubles unless another kind is asked for: one number for what is
-the same at every step, else one for each. A recurrence that is linear in its previous value, or a maximum, is one pass of numpy; any
-other is walked step by step, in floats.
+scalars. Values are numpy's: one number for what is the same at every step, else one for each. A
+recurrence that is linear in its previous value, or a maximum, is one pass of numpy; any other is
+walked step by step, in floats.
 """
 
 from __future__ import annotations

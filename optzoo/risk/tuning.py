@@ -9,6 +9,7 @@ bound of the search is no optimum.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,10 +35,16 @@ EVALUATIONS = 300
 """Bound of one descent, for each knob."""
 ROUGHLY, FINELY = 1e-3, 1e-8
 """Relative differences of the risk that end a descent: of all starts, and of the best."""
+AGREED = 3e-3
+"""Where the descents of a search end within that, there is one bottom."""
 NEAR, POINTS_NEAR, STARTS_NEAR = 0.25, 48, 12
 """Half the side of the box around an optimum, its points for each knob, and how many go down."""
 NOTICED = 1e-6
 """A relative improvement that counts as one in a certificate."""
+EVOLUTION = "differential evolution"
+"""Stands among the knobs for what held none: no knob has a blank in its name."""
+SMALLEST = -300 * math.log(10)
+"""The logarithm of the least risk that is tuned: float64 ends there."""
 DIVERGED = 1e4
 """A run ends when its risk is that many times the start and the noise."""
 
@@ -131,7 +138,10 @@ class _Family:
         if not given and not spread:
             return Minimum(starts[0], math.inf)
         found = [self.descend(each.point, ROUGHLY, 0.04) for each in [*given, *spread]]
-        return self.polish(min(found, key=lambda each: each.value))
+        values = [each.value for each in found]
+        best = self.polish(min(found, key=lambda each: each.value))
+        agreed = points and max(values) - min(values) < AGREED
+        return best if agreed or not points else self.look_around(best)
 
     def polish(self, found: Minimum) -> Minimum:
         """Return the bottom of where a descent has ended."""
@@ -197,7 +207,7 @@ def tune(
     found = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     found = found.with_overrides(hyperparameters)
     sizes = [base.batch] if batches is None else list(batches)
-    lengths = {batch: steps for batch in sizes}
+    lengths = dict.fromkeys(sizes, steps)
     return tune_curve(found, base, lengths, knobs, view, lr_schedule, certify=certify)
 
 
@@ -223,30 +233,88 @@ def tune_curve(
         if optima:
             starts.append(family.point(families[len(optima) - 1].values(optima[-1].point)))
             points = min(points, POINTS[2])
-        optima.append(family.look_around(family.search(starts, points)))
-        if not math.isfinite(optima[-1].value) and optima[-1].value > 0:
-            message = f"every setting that was tried at batch {family.problem.batch:g} diverges"
-            raise InputError(Diagnostic("diverges", message))
-        if optima[-1].value < -300 * math.log(10):
-            message = f"the risk at batch {family.problem.batch:g} is below 1e-300: nothing to tune"
-            hint = "add noise, take fewer steps, or ask for `--to-risk`"
-            raise InputError(Diagnostic("underflow", message, hint=hint))
-    checks = [
-        _certify(families[i], optima[i], own) if certify else (optima[i], {})
-        for i in range(len(optima))
-    ]
-    optima = [optimum for optimum, _ in checks]
-    evolutions: dict[int, float] = {}
+        optima.append(family.search(starts, points))
+        if not math.isfinite(optima[-1].value) or optima[-1].value < SMALLEST:
+            raise _no_value(family, optima[-1])
+    tried: list[dict[str, float]] = [{} for _ in families]
     if certify:
+        for i, family in enumerate(families):
+            optima[i], tried[i] = _with_one_held(family, optima[i], own)
         middle = len(families) // 2
-        optima[middle], evolutions[middle] = _evolve(families[middle], optima[middle])
+        optima[middle], tried[middle][EVOLUTION] = _evolved(families[middle], optima[middle])
     _exchange(families, optima)
     return [
-        _tuned(family, optimum, recipe, nesting, evolutions.get(i))
-        for i, (family, optimum, (_, nesting)) in enumerate(
-            zip(families, optima, checks, strict=True)
-        )
+        _tuned(family, optimum, recipe, values)
+        for family, optimum, values in zip(families, optima, tried, strict=True)
     ]
+
+
+def tune_to_risk(
+    recipe: Recipe,
+    base: Problem,
+    longest: Mapping[float, int],
+    names: Sequence[str],
+    view: str,
+    risk: float,
+    lr_schedule: str = "constant",
+) -> list[tuple[Tuned, bool]]:
+    """Return the shortest runs whose best hyperparameters reach a risk, by batch size.
+
+    `longest` bounds the steps, batch by batch. Each comes with whether it reaches the risk: one
+    that does not is the longest. The risk of the best hyperparameters is close to a power of the
+    steps, and the bracket around the shortest run closes to one in a thousand.
+    """
+    found: list[tuple[Tuned, bool]] = []
+    known: list[Mapping[str, float]] = []
+
+    def at(batch: float, steps: int) -> Tuned:
+        """Return the best at a length, from the optima known so far."""
+        (family,), own = _families(recipe, base, {batch: steps}, names, view, lr_schedule)
+        starts = [family.point(values) for values in [own, *known[-2:]]]
+        optimum = family.search(
+            starts, POINTS.get(family.box.size, MOST_POINTS) if not known else 0
+        )
+        if not math.isfinite(optimum.value):
+            raise _no_value(family, optimum)
+        known.append(family.values(optimum.point))
+        return _tuned(family, optimum, recipe, {})
+
+    for batch, last in longest.items():
+        best = at(batch, last)
+        low, above = 0, best
+        reached = best.risk <= risk
+        guess = min(found[-1][0].steps, last - 1) if found and found[-1][1] else last // 4
+        halve = False
+        while reached and best.steps - low > max(1, best.steps // 1000):
+            tuned = at(batch, min(max(guess, low + 1), best.steps - 1))
+            if tuned.risk > risk:
+                low, above = tuned.steps, tuned
+            else:
+                best = tuned
+            guess = max(1, best.steps // 4) if not low else _between(above, best, risk, halve)
+            halve = not halve
+        found.append((best, reached))
+    return found
+
+
+def _between(above: Tuned, below: Tuned, risk: float, halve: bool) -> int:
+    """Return a length between one whose risk is above the wanted and one whose risk is below."""
+    part = 0.5
+    if not halve and above.risk > below.risk:
+        part = math.log(above.risk / risk) / math.log(above.risk / below.risk)
+    length: float = above.steps * (below.steps / above.steps) ** part
+    return round(1.0003 * length)  # rather a little above: then the bracket closes from both sides
+
+
+def _no_value(family: _Family, optimum: Minimum) -> InputError:
+    batch = family.problem.batch
+    if optimum.value > 0:
+        return InputError(
+            Diagnostic("diverges", f"every setting that was tried at batch {batch:g} diverges")
+        )
+    message = f"the risk at batch {batch:g} is below 1e-300: nothing to tune"
+    hint = "add noise, take fewer steps, or ask for `--to-risk`"
+    return InputError(Diagnostic("underflow", message, hint=hint))
 
 
 def _families(
@@ -276,10 +344,10 @@ def _families(
     return families, own
 
 
-def _certify(
+def _with_one_held(
     family: _Family, optimum: Minimum, own: Mapping[str, float]
 ) -> tuple[Minimum, dict[str, float]]:
-    """Hold each knob in turn; return the better optimum, and the risks over it."""
+    """Return the optimum, or a better one, and the least value with each knob held in turn."""
     least: dict[str, float] = {}
     for i, knob in enumerate(family.knobs):
         if len(family.knobs) == 1:
@@ -289,16 +357,15 @@ def _certify(
         least[knob.name] = found.value
         if found.value < optimum.value:
             optimum = family.search([optimum.point, lifted(found.point)], 0)
-    return optimum, {name: math.exp(value - optimum.value) for name, value in least.items()}
+    return optimum, least
 
 
-def _evolve(family: _Family, optimum: Minimum) -> tuple[Minimum, float]:
-    """Ask differential evolution; return the better optimum, and what it found over it."""
+def _evolved(family: _Family, optimum: Minimum) -> tuple[Minimum, float]:
+    """Return the optimum, or a better one, and the value that differential evolution found."""
     members = 8 * family.box.size
     found = differential_evolution(family, family.box, 12 * family.box.size, members=members)
     found = family.polish(found) if math.isfinite(found.value) else found
-    best = min(optimum, found, key=lambda each: each.value)
-    return best, math.exp(found.value - best.value)
+    return min(optimum, found, key=lambda each: each.value), found.value
 
 
 def _exchange(families: Sequence[_Family], optima: list[Minimum]) -> None:
@@ -307,7 +374,7 @@ def _exchange(families: Sequence[_Family], optima: list[Minimum]) -> None:
     while moved:
         moved = False
         order = [*range(len(families)), *reversed(range(len(families)))]
-        for i, j in zip(order, order[1:]):
+        for i, j in itertools.pairwise(order):
             if i == j:
                 continue
             start = families[j].point(families[i].values(optima[i].point))
@@ -322,8 +389,7 @@ def _tuned(
     family: _Family,
     optimum: Minimum,
     recipe: Recipe,
-    nesting: Mapping[str, float],
-    evolution: float | None,
+    tried: Mapping[str, float],
 ) -> Tuned:
     values = family.values(optimum.point)
     (risk,) = family.seen.risks(family.problem, [family.steps], family.steps, values)
@@ -333,6 +399,8 @@ def _tuned(
         if (bound := knob.bound(float(z))) is not None
     }
     rates = [knob.name for knob in family.knobs if knob.role == "rate"]
+    over = {name: math.exp(value - optimum.value) for name, value in tried.items()}
+    evolution = over.pop(EVOLUTION, None)
     knobs = {name: knob.default for name, knob in recipe.hyperparameters.items()}
     return Tuned(
         recipe.name,
@@ -343,5 +411,5 @@ def _tuned(
         values,
         {**knobs, **values},
         {name: values[name] / family.problem.critical_rate for name in rates},
-        Certificate(bounds, nesting, evolution, family.evaluations),
+        Certificate(bounds, over, evolution, family.evaluations),
     )
