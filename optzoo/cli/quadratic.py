@@ -22,14 +22,15 @@ QUADRATIC_EPILOG = """Examples:
   optzoo quadratic accelerated_sgd sgd --steps 1000 --noise 0.1 --batch 1,16,256
   optzoo quadratic schedule_free_sgd --set lr=0.2 --view train --view eval --json
   optzoo quadratic accelerated_sgd --tune eta,alpha,k --noise 0.1 --batch 1,4,16,64,256
-  optzoo quadratic sgd sgd_momentum --tune all --to-risk 0.01 --batch 1,10,100 --plot steps.png"""
+  optzoo quadratic sgd sgd_momentum --tune all --to-risk 0.01 --batch 1,10,100 --plot steps.png
+  optzoo quadratic --study acceleration"""
 
 
 def quadratic(
     recipes: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="RECIPE...", help="shipped names (`optzoo list`) or YAML files"),
-    ],
+    ] = None,
     spectrum: Annotated[
         str, typer.Option(metavar="power:A", help="eigenvalues j**-A, or a list: 1,0.5,0.1")
     ] = "power:1.5",
@@ -89,6 +90,10 @@ def quadratic(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
     ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="make a study's tables and its figure, NAME.png"),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="draws random features")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,10 +101,19 @@ def quadratic(
 
     The risk has the factor 1/2; nothing is sampled.
     """
+    from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
     from optzoo.risk.problem import Problem
     from optzoo.risk.question import Question, with_settings
 
+    if (study is None) == (not recipes):
+        message = "name recipes, or a study: `--study NAME`"
+        hint = f"studies: {', '.join(shipped('studies'))}"
+        raise InputError(Diagnostic("bad-value", message, hint=hint))
+    if study is not None:
+        _study(study, plot)
+        return
+    assert recipes
     question = Question(
         with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
         Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
@@ -114,6 +128,17 @@ def quadratic(
         check,
     )
     _answer(question, as_json, gains, plot)
+
+
+def _study(name: str, plot: Path | None) -> None:
+    from optzoo.risk.studies import draw_study, format_study, load_study, run_study
+
+    study = load_study(name)
+    panels = run_study(study)
+    path = plot or Path(f"{study.name}.png")
+    draw_study(study, panels, path)
+    typer.echo(f"wrote {path}", err=True)
+    typer.echo(format_study(study, panels))
 
 
 def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | None) -> None:

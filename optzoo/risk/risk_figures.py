@@ -48,8 +48,8 @@ def draw_lines(
     *,
     xlabel: str,
     ylabel: str,
-    log_x: bool = True,
     log_y: bool = True,
+    base: int = 2,
     marks: bool = True,
 ) -> None:
     """Draw lines by their names; what is not finite leaves a gap."""
@@ -64,10 +64,7 @@ def draw_lines(
             marker=MARKERS[i % len(MARKERS)] if marks else "",
             markersize=4,
         )
-    if log_x:
-        axes.set_xscale(
-            "log", base=2 if marks and max(len(xs) for xs, _ in lines.values()) > 1 else 10
-        )
+    axes.set_xscale("log", base=base)
     if log_y:
         axes.set_yscale("log")
     axes.set_xlabel(xlabel)
@@ -104,6 +101,7 @@ def draw_answers(question: Question, found: Sequence[Answer], path: Path) -> Non
             {name: _curve(question, answers) for name, answers in groups.items()},
             xlabel="steps",
             ylabel="expected excess risk",
+            base=10,
             marks=False,
         )
     else:
