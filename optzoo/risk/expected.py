@@ -17,8 +17,10 @@ from typing import Any, overload
 import numpy as np
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.interpreters.linear import NotLinearError
 from optzoo.program.arithmetic import NotRealError
 from optzoo.program.expressions import format_expression
+from optzoo.program.ir import PARAM
 from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.recipe.schedules import parse_lr_schedule, parse_observer
 from optzoo.recipe.values import Value, check_total_steps
@@ -67,7 +69,13 @@ class LinearRecipe:
                 raise InputError(Diagnostic("unknown-name", message, hint=hint)) from None
         observed = [] if name in ("train", "eval") else [name]
         program = found.with_only_observers(observed).trained_program()
-        return cls(found, view, Transition(program, name), lr_schedule)
+        try:
+            return cls(found, view, Transition(program, name), lr_schedule)
+        except NotLinearError as error:
+            (move,) = (line for line in program.step if line.target == PARAM)
+            message = f"the step of {found.name} has no expected risk: {error}"
+            place = found.document.location(move.source)
+            raise InputError(Diagnostic("not-linear", message, place)) from None
 
     @cached_property
     def held_fixed(self) -> tuple[str, ...]:

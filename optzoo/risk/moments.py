@@ -80,9 +80,10 @@ class Recursion:
         return risks
 
     def _take(self, steps: StepTable, limit: float, risks: Table | None) -> None:
-        taken = self._run(steps, limit, risks)
-        if taken < steps.count or not math.isfinite(float(self.along[1] @ self.moments[0])):
-            self.is_finite = False
+        with np.errstate(all="ignore"):  # a run that diverges says so below
+            taken = self._run(steps, limit, risks)
+            total = float(self.along[1] @ self.moments[0])
+        self.is_finite = self.is_finite and taken == steps.count and math.isfinite(total)
         self.t += steps.count
 
     def _run(self, steps: StepTable, limit: float, risks: Table | None) -> int:

@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optzoo.errors import Diagnostic, InputError
-from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
+from optzoo.interpreters.linear import (
+    Factor,
+    Form,
+    Gain,
+    LinearDomain,
+    NotLinearError,
+    Opaque,
+    linear_step,
+)
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import Domain, evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name
@@ -63,7 +70,7 @@ class Transition:
     """The linear map of a program, seen from one view.
 
     `states` are those that the parameter or the view depends on, the parameter first. Raises
-    InputError for a program that is not linear even with its preconditioner held fixed.
+    NotLinearError for a program that is not linear even with its preconditioner held fixed.
     """
 
     def __init__(self, program: Program, view: str) -> None:
@@ -122,15 +129,8 @@ class Transition:
         after = {**values, **{name: Form({name: one}) for name in rows}}
         view = evaluate(self.program.view(self.view).expr, domain, after)
         if PARAM not in rows or not isinstance(view, Form):
-            raise self._not_linear()
+            raise NotLinearError("it is not linear, even with its preconditioner held fixed")
         return Readings(rows, view, tuple(domain.gains))
-
-    def _not_linear(self) -> InputError:
-        message = (
-            f"{self.program.name} moves its parameters by something that is not linear in the "
-            "gradients, even with its preconditioner held fixed"
-        )
-        return InputError(Diagnostic("not-linear", message))
 
     def _live(self, drawn: Sequence[Readings]) -> tuple[Name, ...]:
         """Return the states that the view or the parameter is made of, through any steps."""
