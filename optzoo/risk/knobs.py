@@ -28,8 +28,8 @@ from optzoo.risk.problem import Problem
 
 Role = Literal["rate", "decay", "share", "size"]
 SMALLEST_RATE, LARGEST_RATE = 1e-8, 1e5
-"""Bounds of rates, in units of the critical learning rate: what multiplies an average, whose gain is
-1 - decay, may be large, and what multiplies a sum may be small."""
+"""Bounds of rates, in units of the critical learning rate: what multiplies an average, whose gain
+is 1 - decay, may be large, and what multiplies a sum may be small."""
 SMALLEST_SIZE, LARGEST_SIZE = 1e-3, 1e4
 LONGEST_MEMORY = 100.0
 """Bound of 1/(1 - decay), in lengths of the run."""
