@@ -21,12 +21,13 @@ COLOURS = ("0.45", "#1b6ca8", "#6a9f3c", "#c1440e", "#8a4fa3", "#c98f1b", "#2a9d
 MARKERS = "os^Dv<>p"
 
 
-def new_figure(panels: int = 1, width: float = 5.6) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, side by side."""
-    figure = Figure(figsize=(width if panels == 1 else 4.6 * panels, 4.0), dpi=150)
+def new_figure(rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels, row by row."""
+    size = (5.6, 4.0) if rows * columns == 1 else (4.6 * columns, 3.5 * rows)
+    figure = Figure(figsize=size, dpi=150)
     figure.set_layout_engine("constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -51,9 +52,15 @@ def draw_lines(
     log_y: bool = True,
     base: int = 2,
     marks: bool = True,
+    styles: Sequence[str] = (),
 ) -> None:
-    """Draw lines by their names; what is not finite leaves a gap."""
-    for i, (name, (xs, ys)) in enumerate(lines.items()):
+    """Draw lines by their names; what is not finite leaves a gap.
+
+    `styles` are all names that a figure has: a line looks the same in each of its panels.
+    """
+    order = list(styles or lines)
+    for name, (xs, ys) in lines.items():
+        i = order.index(name)
         shown = [y if math.isfinite(y) and (y > 0 or not log_y) else math.nan for y in ys]
         axes.plot(
             xs,

@@ -198,7 +198,8 @@ def draw_study(study: StudySpec, panels: Sequence[Panel], path: Path) -> None:
     from optzoo.risk.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
 
     wide = [(panel, label) for panel in panels for label in (study.over or {"": ()})]
-    figure, axes = new_figure(len(wide))
+    columns = len(study.over) or len(panels)
+    figure, axes = new_figure(len(wide) // columns, columns)
     along = {"risk": "steps", "exponents": "steps"}.get(study.figure, "batch size")
     up = {
         "target": f"steps to the risk {study.to_risk:g}" if study.to_risk else "",
@@ -215,6 +216,7 @@ def draw_study(study: StudySpec, panels: Sequence[Panel], path: Path) -> None:
             ylabel=f"gain over {label}" if label else up[study.figure],
             log_y=study.figure != "exponents",
             base=10 if along == "steps" else 2,
+            styles=list(study.methods),
         )
         if study.figure == "target":
             first = next(iter(curves.values()))

@@ -13,17 +13,17 @@ from optzoo.risk.expected import LinearRecipe, expected_risk
 from optzoo.risk.problem import Problem, random_features
 from optzoo.risk.simulation import simulate
 
-ZETA = {1.5: 2.612375348685488, 2.0: math.pi**2 / 6, 2.8: 1.2470321, 4.0: math.pi**4 / 90}
+ZETA = {1.5: 2.612375348685488, 2.0: math.pi**2 / 6, 4.0: math.pi**4 / 90}
 
 
 def test_infinite_sums() -> None:
     rows = Problem("power:2", math.inf, "power:1").rows
-    assert rows.trace == pytest.approx(ZETA[2.0], rel=1e-11)
+    assert rows.trace == pytest.approx(ZETA[2.0], rel=1e-9)
     assert Problem("power:1.5", math.inf, "power:1").rows.trace == pytest.approx(
-        ZETA[1.5], rel=1e-11
+        ZETA[1.5], rel=1e-9
     )
     start = Problem("power:2", math.inf, "power:1").start_risk
-    assert start == pytest.approx(ZETA[4.0] / 2, rel=1e-11)
+    assert start == pytest.approx(ZETA[4.0] / 2, rel=1e-9)
     assert len(rows.eigenvalues) < 300
 
 
@@ -37,7 +37,10 @@ def test_infinite_dimension_is_where_large_ones_lead() -> None:
 
 def test_a_spectrum_may_be_listed() -> None:
     listed = Problem("1,0.5,0.25", 3, "2,1,0.5", noise=0.1)
-    assert listed == Problem((1, 0.5, 0.25), 3, np.array([2, 1, 0.5]), noise=0.1)
+    given = Problem((1, 0.5, 0.25), 3, np.array([2, 1, 0.5]), noise=0.1)
+    assert given == Problem([1, 0.5, 0.25], 3, (2, 1, 0.5), noise=0.1)
+    np.testing.assert_array_equal(listed.rows.eigenvalues, given.rows.eigenvalues)
+    np.testing.assert_array_equal(listed.rows.target, given.rows.target)
     powers = Problem((1.0, 2**-1.5, 3**-1.5), 3, (1, 2**-0.5, 3**-0.5))
     assert expected_risk("sgd", powers, steps=9, lr=0.3) == pytest.approx(
         expected_risk("sgd", Problem("power:1.5", 3, "power:0.5"), steps=9, lr=0.3), rel=1e-14
@@ -50,8 +53,8 @@ def test_a_spectrum_may_be_listed() -> None:
 def test_draws_have_the_moments_of_their_stream(stream: str) -> None:
     problem = Problem((1.2, 0.5, 0.3), 3, stream=stream)
     inputs = problem.fourth_moments.draw(np.random.default_rng(0), 400_000)
-    lam, own, shared = problem.rows.eigenvalues, *(problem.fourth_moments.own, 0)
-    shared = problem.fourth_moments.shared
+    lam = problem.rows.eigenvalues
+    own, shared = problem.fourth_moments.own, problem.fourth_moments.shared
     Q = np.array([0.7, 1.3, 0.2])
     squares = inputs**2
     second = np.mean(squares, axis=0)
@@ -59,9 +62,8 @@ def test_draws_have_the_moments_of_their_stream(stream: str) -> None:
     expected = (lam**2 + own) * Q + shared * lam * (lam @ Q)
     error = np.std(fourth, axis=0) / math.sqrt(len(inputs))
     assert np.all(np.abs(np.mean(fourth, axis=0) - expected) < 4 * error + 1e-12)
-    assert np.all(
-        np.abs(second - lam) < 4 * np.std(squares, axis=0) / math.sqrt(len(inputs)) + 1e-12
-    )
+    error = np.std(squares, axis=0) / math.sqrt(len(inputs))
+    assert np.all(np.abs(second - lam) < 4 * error + 1e-12)
 
 
 @pytest.mark.parametrize(
