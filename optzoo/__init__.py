@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
     from optzoo.risk.problem import Problem
+    from optzoo.risk.tuning import tune
 
 __all__ = [
     "InputError",
@@ -34,6 +35,7 @@ __all__ = [
     "expected_risk",
     "load_recipe",
     "parse_recipe",
+    "tune",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "expected_risk": "optzoo.risk.expected",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
+    "tune": "optzoo.risk.tuning",
 }
 
 

@@ -37,8 +37,12 @@ ROUGHLY, FINELY = 1e-3, 1e-8
 """Relative differences of the risk that end a descent: of all starts, and of the best."""
 AGREED = 3e-3
 """Where the descents of a search end within that, there is one bottom."""
+FIRST_LENGTH = 1_000
+"""Steps that the search for the shortest run begins with."""
 NEAR, POINTS_NEAR, STARTS_NEAR = 0.25, 48, 12
 """Half the side of the box around an optimum, its points for each knob, and how many go down."""
+ROUNDS = 6
+"""How often what lies around is looked at, at most."""
 NOTICED = 1e-6
 """A relative improvement that counts as one in a certificate."""
 EVOLUTION = "differential evolution"
@@ -153,7 +157,7 @@ class _Family:
         Where little is noise the risk oscillates with the phase that a momentum ends in, and has
         as many bottoms as phases.
         """
-        while True:
+        for _ in range(ROUNDS):
             low, high = optimum.point - NEAR, optimum.point + NEAR
             around = Box(self.box.inside(low), self.box.inside(high))
             points = best_of(self, around.halton(POINTS_NEAR * self.box.size), STARTS_NEAR)
@@ -165,6 +169,7 @@ class _Family:
             if not best.value < optimum.value - NOTICED:
                 return optimum
             optimum = best
+        return optimum
 
     def without(self, i: int, value: float) -> tuple[_Family, Callable[[Vector], Vector]]:
         """Return the family with one knob held, and how its points lie in this one."""
@@ -280,20 +285,29 @@ def tune_to_risk(
         return _tuned(family, optimum, recipe, {})
 
     for batch, last in longest.items():
-        best = at(batch, last)
-        low, above = 0, best
-        reached = best.risk <= risk
-        guess = min(found[-1][0].steps, last - 1) if found and found[-1][1] else last // 4
+        below: Tuned | None = None
+        above: Tuned | None = None
+        guess = found[-1][0].steps if found and found[-1][1] else FIRST_LENGTH
         halve = False
-        while reached and best.steps - low > max(1, best.steps // 1000):
-            tuned = at(batch, min(max(guess, low + 1), best.steps - 1))
+        while True:
+            tuned = at(batch, min(guess, last))
             if tuned.risk > risk:
-                low, above = tuned.steps, tuned
+                above = tuned
             else:
-                best = tuned
-            guess = max(1, best.steps // 4) if not low else _between(above, best, risk, halve)
+                below = tuned
+            if below is None:
+                if tuned.steps >= last:
+                    found.append((tuned, False))
+                    break
+                guess = 3 * tuned.steps
+                continue
+            if below.steps - (above.steps if above else 0) <= max(1, below.steps // 1000):
+                found.append((below, True))
+                break
+            guess = (
+                max(1, below.steps // 3) if above is None else _between(above, below, risk, halve)
+            )
             halve = not halve
-        found.append((best, reached))
     return found
 
 
@@ -303,7 +317,8 @@ def _between(above: Tuned, below: Tuned, risk: float, halve: bool) -> int:
     if not halve and above.risk > below.risk:
         part = math.log(above.risk / risk) / math.log(above.risk / below.risk)
     length: float = above.steps * (below.steps / above.steps) ** part
-    return round(1.0003 * length)  # rather a little above: then the bracket closes from both sides
+    wish = round(1.0003 * length)  # rather a little above: then the bracket closes from both sides
+    return min(max(wish, above.steps + 1), below.steps - 1)
 
 
 def _no_value(family: _Family, optimum: Minimum) -> InputError:
