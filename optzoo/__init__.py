@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
-    from optzoo.risk.problem import Problem
-    from optzoo.risk.tuning import tune
+    from optzoo.risk.regression.problem import Problem
+    from optzoo.risk.search.tuning import tune
 
 __all__ = [
     "InputError",
@@ -41,7 +41,7 @@ __all__ = [
 _HOMES = {
     "InputError": "optzoo.errors",
     "OptzooError": "optzoo.errors",
-    "Problem": "optzoo.risk.problem",
+    "Problem": "optzoo.risk.regression.problem",
     "Recipe": "optzoo.recipe.recipe",
     "RecipeOptimizer": "optzoo.optimizer",
     "RunError": "optzoo.errors",
@@ -49,7 +49,7 @@ _HOMES = {
     "expected_risk": "optzoo.risk.expected",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
-    "tune": "optzoo.risk.tuning",
+    "tune": "optzoo.risk.search.tuning",
 }
 
 

@@ -26,74 +26,88 @@ QUADRATIC_EPILOG = """Examples:
   optzoo quadratic --study acceleration"""
 
 
+RecipesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RECIPE...", help="shipped names (`optzoo list`) or YAML files"),
+]
+SpectrumOption = Annotated[
+    str, typer.Option(metavar="power:A", help="eigenvalues j**-A, or a list: 1,0.5,0.1")
+]
+TargetOption = Annotated[
+    str, typer.Option(metavar="ones|power:B", help="w* along the eigenvectors; w_0 is 0")
+]
+StreamOption = Annotated[
+    str,
+    typer.Option(metavar="KIND", help="gaussian, onehot, onehot-scaled, features:A,B,V, ..."),
+]
+BatchOption = Annotated[str, typer.Option(metavar="N,N,...", help="batch sizes; inf is one")]
+StepsOption = Annotated[
+    str, typer.Option(metavar="N,N,...", help="steps after which the risk is read off")
+]
+SamplesOption = Annotated[
+    int | None, typer.Option(min=1, help="steps are that many samples, whatever the batch")
+]
+TotalStepsOption = Annotated[
+    int | None, typer.Option(min=1, help="T of recipes and schedules  [default: last step]")
+]
+LrScheduleOption = Annotated[
+    str, typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100")
+]
+ObserveOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AVERAGE", help="an average to read too: tail:0.1, ema:0.999"),
+]
+ViewOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="VIEW", help="param, eval or an average  [default: eval, averages]"),
+]
+ToRiskOption = Annotated[
+    float | None, typer.Option(help="tell the first step at this risk, of at most --steps")
+]
+TuneOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME,...|all", help="find the best of these for each batch and length"),
+]
+CheckOption = Annotated[
+    int | None, typer.Option(metavar="RUNS", min=2, help="sample that many runs; print z")
+]
+GainsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--gains/--no-gains",
+        help="compare with SGD and momentum, each tuned  [default: where it is quick]",
+    ),
+]
+StudyOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="make a study's tables and its figure, NAME.png"),
+]
+PlotOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+]
+
+
 def quadratic(
-    recipes: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RECIPE...", help="shipped names (`optzoo list`) or YAML files"),
-    ] = None,
-    spectrum: Annotated[
-        str, typer.Option(metavar="power:A", help="eigenvalues j**-A, or a list: 1,0.5,0.1")
-    ] = "power:1.5",
+    recipes: RecipesArgument = None,
+    spectrum: SpectrumOption = "power:1.5",
     dim: Annotated[str, typer.Option(metavar="N|inf", help="dimensions")] = "100",
-    target: Annotated[
-        str, typer.Option(metavar="ones|power:B", help="w* along the eigenvectors; w_0 is 0")
-    ] = "ones",
-    stream: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND", help="gaussian, onehot, onehot-scaled or features:A,B,V  [docs]"
-        ),
-    ] = "gaussian",
+    target: TargetOption = "ones",
+    stream: StreamOption = "gaussian",
     noise: Annotated[float, typer.Option(help="variance of the noise in the labels")] = 0.0,
-    batch: Annotated[str, typer.Option(metavar="N,N,...", help="batch sizes; inf is one")] = "1",
-    steps: Annotated[
-        str, typer.Option(metavar="N,N,...", help="steps after which the risk is read off")
-    ] = "1000",
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="steps are that many samples, whatever the batch")
-    ] = None,
-    total_steps: Annotated[
-        int | None, typer.Option(min=1, help="T of recipes and schedules  [default: last step]")
-    ] = None,
+    batch: BatchOption = "1",
+    steps: StepsOption = "1000",
+    samples: SamplesOption = None,
+    total_steps: TotalStepsOption = None,
     settings: SetOption = None,
-    lr_schedule: Annotated[
-        str,
-        typer.Option(metavar="KIND[:ARGS]", help="constant, linear, cosine:100, wsd:warmup=100"),
-    ] = "constant",
-    observe: Annotated[
-        list[str] | None,
-        typer.Option(metavar="AVERAGE", help="an average to read too: tail:0.1, ema:0.999"),
-    ] = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option(metavar="VIEW", help="param, eval or an average  [default: eval, averages]"),
-    ] = None,
-    to_risk: Annotated[
-        float | None, typer.Option(help="tell the first step at this risk, of at most --steps")
-    ] = None,
-    tune: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME,...|all", help="find the best of these for each batch and length"
-        ),
-    ] = None,
-    check: Annotated[
-        int | None, typer.Option(metavar="RUNS", min=2, help="sample that many runs; print z")
-    ] = None,
-    gains: Annotated[
-        bool | None,
-        typer.Option(
-            "--gains/--no-gains",
-            help="compare with SGD and momentum, each tuned  [default: where it is quick]",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
-    ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="make a study's tables and its figure, NAME.png"),
-    ] = None,
+    lr_schedule: LrScheduleOption = "constant",
+    observe: ObserveOption = None,
+    view: ViewOption = None,
+    to_risk: ToRiskOption = None,
+    tune: TuneOption = None,
+    check: CheckOption = None,
+    gains: GainsOption = None,
+    plot: PlotOption = None,
+    study: StudyOption = None,
     seed: Annotated[int, typer.Option(min=0, help="draws random features")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,8 +117,8 @@ def quadratic(
     """
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
-    from optzoo.risk.problem import Problem
     from optzoo.risk.question import Question, with_settings
+    from optzoo.risk.regression.problem import Problem
 
     if (study is None) == (not recipes):
         message = "name recipes, or a study: `--study NAME`"
@@ -131,7 +145,7 @@ def quadratic(
 
 
 def _study(name: str, plot: Path | None) -> None:
-    from optzoo.risk.studies import draw_study, format_study, load_study, run_study
+    from optzoo.risk.output.studies import draw_study, format_study, load_study, run_study
 
     study = load_study(name)
     panels = run_study(study)
@@ -143,12 +157,12 @@ def _study(name: str, plot: Path | None) -> None:
 
 def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | None) -> None:
     from optzoo.risk.gain import compare
+    from optzoo.risk.output.risk_table import format_answers
     from optzoo.risk.question import answers
-    from optzoo.risk.risk_table import format_answers
 
     found = answers(question)
     if plot is not None:
-        from optzoo.risk.risk_figures import draw_answers
+        from optzoo.risk.output.risk_figures import draw_answers
 
         draw_answers(question, found, plot)
         typer.echo(f"wrote {plot}", err=True)

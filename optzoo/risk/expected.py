@@ -25,7 +25,7 @@ from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.recipe.schedules import parse_lr_schedule, parse_observer
 from optzoo.recipe.values import Value, check_total_steps
 from optzoo.risk.moments import Recursion
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 from optzoo.risk.transition import StepTable, Table, Transition
 
 LARGEST = sys.float_info.max

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from optzoo.errors import InputError
 from optzoo.recipe.recipe import load_recipe
-from optzoo.risk.problem import Problem
 from optzoo.risk.question import Question
-from optzoo.risk.tuning import tune_curve
+from optzoo.risk.regression.problem import Problem
+from optzoo.risk.search.tuning import tune_curve
 
 PLAIN = ("sgd", ("lr",))
 MOMENTA = (("sgd_momentum", ("lr", "momentum")), ("sgd_nesterov", ("lr", "momentum")))

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from optzoo.engines.build import CompilationError
 from optzoo.risk.moments_kernel import WIDTH, moments_kernel
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 from optzoo.risk.transition import StepTable, Table
 
 Moments = npt.NDArray[np.float64]

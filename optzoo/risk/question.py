@@ -11,9 +11,9 @@ from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import Value, check_total_steps
 from optzoo.risk.expected import LinearRecipe, checked_steps
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
+from optzoo.risk.search.tuning import Tuned, tune_curve, tune_to_risk
 from optzoo.risk.simulation import simulate
-from optzoo.risk.tuning import Tuned, tune_curve, tune_to_risk
 
 
 @dataclass(frozen=True)

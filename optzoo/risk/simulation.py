@@ -13,7 +13,7 @@ import numpy as np
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.risk.expected import LinearRecipe
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 
 AT_ONCE = 4_000_000
 """Numbers drawn at a time."""

@@ -9,7 +9,7 @@ from enumeration import enumerated_risk
 from oracles import ORACLES
 
 from optzoo.risk.expected import LinearRecipe, expected_risk
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 
 LAM, TARGET = (1.3, 0.4), (0.7, -1.1)
 STREAMS = [

@@ -10,7 +10,7 @@ import pytest
 
 from optzoo.errors import InputError
 from optzoo.risk.expected import LinearRecipe, expected_risk
-from optzoo.risk.problem import Problem, random_features
+from optzoo.risk.regression.problem import Problem, random_features
 from optzoo.risk.simulation import simulate
 
 ZETA = {1.5: 2.612375348685488, 2.0: math.pi**2 / 6, 4.0: math.pi**4 / 90}

@@ -14,8 +14,8 @@ import optzoo
 from optzoo.cli.app import app
 from optzoo.errors import InputError
 from optzoo.files.shipped import shipped
-from optzoo.risk.problem import Problem
-from optzoo.risk.studies import draw_study, format_study, load_study, run_study
+from optzoo.risk.output.studies import draw_study, format_study, load_study, run_study
+from optzoo.risk.regression.problem import Problem
 
 KEYS = ["recipe", "view", "batch", "steps", "risk", "hyperparameters"]
 

@@ -19,7 +19,7 @@ from full_covariance import (
 
 from optzoo.risk import moments, moments_kernel, transition
 from optzoo.risk.expected import LinearRecipe, expected_risk
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 
 LAM = np.array([1.1, 0.45, 0.02])
 TARGET = np.array([0.4, -1.3, 2.0])

@@ -9,11 +9,11 @@ import pytest
 
 import optzoo
 from optzoo.errors import InputError
-from optzoo.risk import tuning
-from optzoo.risk.knobs import find_knobs, rate_names
-from optzoo.risk.minimise import Box, differential_evolution, nelder_mead
-from optzoo.risk.problem import Problem
-from optzoo.risk.tuning import tune, tune_to_risk
+from optzoo.risk.regression.problem import Problem
+from optzoo.risk.search import tuning
+from optzoo.risk.search.knobs import find_knobs, rate_names
+from optzoo.risk.search.minimise import Box, differential_evolution, nelder_mead
+from optzoo.risk.search.tuning import tune, tune_to_risk
 
 
 def test_sgd_on_one_coordinate() -> None:

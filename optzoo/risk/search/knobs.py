@@ -24,7 +24,7 @@ from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.intervals import Interval
 from optzoo.recipe.recipe import Recipe
 from optzoo.risk.expected import LinearRecipe
-from optzoo.risk.problem import Problem
+from optzoo.risk.regression.problem import Problem
 
 Role = Literal["rate", "decay", "share", "size"]
 SMALLEST_RATE, LARGEST_RATE = 1e-8, 1e5

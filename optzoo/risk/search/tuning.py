@@ -22,10 +22,10 @@ from optzoo.errors import Diagnostic, InputError
 from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.recipe.values import Value, check_total_steps
 from optzoo.risk.expected import LinearRecipe, checked_steps
-from optzoo.risk.knobs import Knob, find_knobs, freed
-from optzoo.risk.minimise import Box, Minimum, best_of, differential_evolution, nelder_mead
-from optzoo.risk.problem import Problem
-from optzoo.risk.spectra import Vector
+from optzoo.risk.regression.problem import Problem
+from optzoo.risk.regression.spectra import Vector
+from optzoo.risk.search.knobs import Knob, find_knobs, freed
+from optzoo.risk.search.minimise import Box, Minimum, best_of, differential_evolution, nelder_mead
 
 POINTS, MOST_POINTS = {1: 24, 2: 96, 3: 256}, 512
 """Points that a search begins with, by the number of knobs; beside a neighbour's optimum 96 do."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optzoo.risk.spectra import Vector
+from optzoo.risk.regression.spectra import Vector
 
 Function = Callable[[Vector], float]
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)

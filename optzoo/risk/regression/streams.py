@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.risk.spectra import Rows, Vector
+from optzoo.risk.regression.spectra import Rows, Vector
 
 Draw = Callable[[np.random.Generator, int], Vector]
 """Draws inputs: an array of as many rows as asked for, and `dim` columns."""

@@ -23,8 +23,8 @@ from optzoo.files.documents import bad_value, load_document
 from optzoo.files.shipped import find_file
 from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.risk.expected import LinearRecipe
-from optzoo.risk.problem import Problem
-from optzoo.risk.tuning import Tuned, tune_curve, tune_to_risk
+from optzoo.risk.regression.problem import Problem
+from optzoo.risk.search.tuning import Tuned, tune_curve, tune_to_risk
 
 Kind = Literal["gains", "target", "ratio", "risk", "exponents"]
 Whole = Annotated[int, Field(ge=1)]
@@ -195,7 +195,7 @@ def _gains(study: StudySpec, curves: dict[str, Curve]) -> dict[str, dict[str, Cu
 
 def draw_study(study: StudySpec, panels: Sequence[Panel], path: Path) -> None:
     """Draw the figure of a study: a panel for each problem, for gains one for each reference."""
-    from optzoo.risk.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
+    from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
 
     wide = [(panel, label) for panel in panels for label in (study.over or {"": ()})]
     columns = len(study.over) or len(panels)

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
-from optzoo.risk.spectra import Rows, Vector, make_rows
-from optzoo.risk.streams import Stream, make_stream, split_stream
+from optzoo.risk.regression.spectra import Rows, Vector, make_rows
+from optzoo.risk.regression.streams import Stream, make_stream, split_stream
 
 
 @dataclass(frozen=True)
 class Problem:
     """A regression problem. Raises InputError for a value that is none.
 
-    `spectrum` and `target` are texts of `optzoo.risk.spectra` or numbers, `stream` is a text of
-    `optzoo.risk.streams`; `features` brings a spectrum and a target of its own. `dim` may be
-    infinite, and so may `batch`: then gradients are exact. `noise` is E xi^2. `seed` draws random
-    features.
+    `spectrum` and `target` are numbers, or texts of `optzoo.risk.regression.spectra`; `stream` is
+    one of `optzoo.risk.regression.streams`, of which `features` brings a spectrum and a target of
+    its own. `dim` may be infinite, and so may `batch`: then gradients are exact. `noise` is the
+    variance E xi^2. `seed` draws random features.
     """
 
     spectrum: str | Sequence[float] = "power:1.5"
