@@ -105,6 +105,10 @@ class RunError(OptzooError, RuntimeError):
     exit_code = 1
 
 
+UPGRADE = "upgrade optzoo: pip install -U optzoo"
+"""What to do with a file of a later format."""
+
+
 def check_version(what: str, version: int, newest: int) -> None:
     """Raise InputError where `version` is beyond the `newest` that is read.
 
@@ -115,7 +119,7 @@ def check_version(what: str, version: int, newest: int) -> None:
             Diagnostic(
                 "newer-format",
                 f"{what} {version}; this optzoo reads up to {newest}",
-                hint="upgrade optzoo: pip install -U optzoo",
+                hint=UPGRADE,
             )
         )
 

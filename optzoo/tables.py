@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-_COUNTS = (("B", 10**9), ("M", 10**6), ("K", 10**3))
+_COUNTS = (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3))
 _MIB, _GIB = 2**20, 2**30
 
 

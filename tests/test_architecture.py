@@ -226,9 +226,6 @@ def test_exceptions_are_named_errors() -> None:
 
 
 FOR_ONE_RECIPE = {
-    # `convert --to simplified_ademamix` writes the nearest one where none is the same
-    "cli/equiv.py": {"simplified_ademamix"},
-    "equivalence/conversion.py": {"simplified_ademamix", "simplified_ademamix_debiased"},
     # gains are measured against SGD, heavy ball and Nesterov
     "risk/gain.py": {"sgd", "sgd_momentum", "sgd_nesterov"},
     # defaults: what `new` starts from, and whom the end of a run proposes to compare with

@@ -24,7 +24,7 @@ from optzoo.bench.measure import Stopwatch, Work, stopwatch_for, take_turns
 from optzoo.tables import align
 from optzoo.train.experiment import Experiment, assemble, make_model
 from optzoo.train.progress import Progress
-from optzoo.train.runs.directory import create_run
+from optzoo.train.runs.beginning import create_run
 from optzoo.train.runs.metrics import MetricsLog
 from optzoo.train.setup.hardware import flops_utilisation, recognise
 from optzoo.train.setup.overrides import resolve

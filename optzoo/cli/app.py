@@ -6,13 +6,17 @@ from typing import Annotated
 
 import typer
 
+from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
+from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
 from optzoo.cli.bench import BENCH_EPILOG, bench
+from optzoo.cli.compare import COMPARE_EPILOG, compare
 from optzoo.cli.data import data
-from optzoo.cli.describe import DESCRIBE_EPILOG, describe
-from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
-from optzoo.cli.quadratic import QUADRATIC_EPILOG, quadratic
+from optzoo.cli.options import OnceCommand
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
-from optzoo.cli.train import TRAIN_EPILOG, compare, eval_, export, train
+from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
+from optzoo.cli.sweep import sweep
+from optzoo.cli.train import TRAIN_EPILOG, eval_, export, train
 
 HELP = """Deep-learning optimizers as data.
 
@@ -60,7 +64,11 @@ app.command("schema")(schema)
 app.command("new")(new)
 app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
-app.command("compare")(compare)
+app.command("compare", epilog=COMPARE_EPILOG)(compare)
+app.command("reproduce", epilog=REPRODUCE_EPILOG)(reproduce)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
+app.add_typer(sweep)
 app.add_typer(data)
+for command in (*app.registered_commands, *data.registered_commands):
+    command.cls = OnceCommand

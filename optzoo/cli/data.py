@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from optzoo.cli.options import JsonOption, QuietOption
+from optzoo.errors import printable
 from optzoo.tables import align
 
 if TYPE_CHECKING:
     from optzoo.data.preparation.prepare import Prepared
 
+LARGEST = 2**63 - 1  # tokens or documents; indices are numbers of 64 bits
 EPILOG = """Examples:
 
   optzoo data prepare hub:allenai/c4:en --tokenizer t5-base --max-tokens 1e9 --out data/c4-t5
@@ -22,7 +25,9 @@ EPILOG = """Examples:
   optzoo data prepare 'c4/en/c4-train.*.json.gz' --validation 'c4/en/c4-validation.*.json.gz'
   --tokenizer tokenizer.json --out data/c4
 
-  optzoo data prepare notes/*.txt --out data/notes
+  optzoo data prepare 'notes/**/*.txt' --out data/notes
+
+  zstdcat text.jsonl.zst | optzoo data prepare - --out data/text
 
   optzoo data show data/c4-t5
 
@@ -40,13 +45,14 @@ DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="a prepar
 
 
 def _count(text: str) -> int:
-    """Return a whole number above 0, which may be written as 1e9."""
+    """Return a whole number from 1 on, which may be written as 1e9."""
     try:
-        number = float(text.replace("_", ""))
-    except ValueError:
-        number = 0.0
-    if number < 1 or not number.is_integer():
-        raise typer.BadParameter(f"`{text}` is not a whole number above 0")
+        number = Decimal(text)
+        is_count = 1 <= number <= LARGEST and number == int(number)
+    except ArithmeticError:  # no number, or not one that compares
+        is_count = False
+    if not is_count:
+        raise typer.BadParameter(f"`{text}` is not a whole number from 1 to {LARGEST:,}")
     return int(number)
 
 
@@ -55,8 +61,9 @@ SourcesArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE...",
-        help="files or patterns (.json, .jsonl, .txt, each .gz too, .parquet, .csv), http(s) "
-        "addresses, or hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]]",
+        help="files or patterns (.json, .jsonl, .txt, .csv, .tsv, each compressed too, .parquet, "
+        ".arrow), http(s) addresses, hub:REPOSITORY[@REVISION][:CONFIGURATION[:SPLIT]], or - for "
+        "standard input",
     ),
 ]
 OutOption = Annotated[Path, typer.Option(metavar="DIR", help="where to write")]
@@ -68,8 +75,8 @@ ValidationOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SOURCE",
-        help="text to validate on; repeatable  [default: the hub's own validation split, or "
-        "one document in --hold-out]",
+        help="text to validate on; repeatable  [default: the hub's own validation split, the end "
+        "of a single text, or one document in --hold-out]",
     ),
 ]
 MaxTokensOption = Annotated[
@@ -83,10 +90,14 @@ MaxValidationTokensOption = Annotated[
 HoldOutOption = Annotated[
     int | None,
     typer.Option(
-        min=2, metavar="N", help="hold out one document in N, by its text  [default: 100]"
+        min=2,
+        metavar="N",
+        help="hold out one document in N, by its text, or so much of a single text  [default: 100]",
     ),
 ]
-TextFieldOption = Annotated[str, typer.Option(help="field or column that holds the text")]
+TextFieldOption = Annotated[
+    str, typer.Option(help="field or column that holds the text; a.b inside another")
+]
 LinesOption = Annotated[
     bool, typer.Option("--lines", help="a line of a .txt is a document, not the file")
 ]
@@ -94,7 +105,11 @@ SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="leave out, and count, what is not a document")
 ]
 EndOfDocumentOption = Annotated[
-    str | None, typer.Option(metavar="TOKEN", help="token that ends a document, if unusual")
+    str | None,
+    typer.Option(
+        metavar="TOKEN",
+        help="token that ends a document, if unusual  [default: a usual one, or an id of its own]",
+    ),
 ]
 ShuffleFilesOption = Annotated[
     int | None, typer.Option(metavar="SEED", help="read the files in another order")
@@ -129,8 +144,9 @@ def prepare(
     Killed at any moment, the same command goes on where it was and makes the same files. Nothing is
     ever read in place of a source that cannot be reached.
     """
-    from optzoo.data.preparation.prepare import Request
+    from optzoo.data.manifest import data_folder
     from optzoo.data.preparation.prepare import prepare as run
+    from optzoo.data.preparation.request import Request
 
     given: dict[str, Any] = {
         "max_validation_tokens": max_validation_tokens,
@@ -152,19 +168,27 @@ def prepare(
         **{name: value for name, value in given.items() if value is not None},
     )
     try:
-        _report(run(request, out, quiet=quiet), out)
+        prepared = run(request, data_folder(out), quiet=quiet)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on where this one was", err=True)
         raise typer.Exit(130) from None
+    _report(prepared, data_folder(out), max_tokens)
 
 
-def _report(prepared: Prepared, out: Path) -> None:
+def _report(prepared: Prepared, out: Path, max_tokens: int | None) -> None:
     from optzoo.data.prepared import describe
 
     if prepared.already:
-        typer.echo(f"{out} is complete: nothing to do", err=True)
+        typer.echo(f"{printable(str(out))} is complete: nothing to do", err=True)
+    tokens = prepared.manifest.train.tokens
+    if max_tokens is not None and tokens < max_tokens:
+        typer.echo(
+            f"note: the sources have {tokens:,} tokens, fewer than the {max_tokens:,} of "
+            "--max-tokens",
+            err=True,
+        )
     typer.echo(_describe_lines(describe(out)))
-    folder = shlex.quote(str(out))
+    folder = printable(shlex.quote(str(out)))
     typer.echo(f"\n  check  optzoo data verify {folder}")
     typer.echo(f"  train  optzoo train adamw --set data.path={folder}")
 
@@ -175,11 +199,12 @@ def verify(folder: DirectoryArgument) -> None:
 
     Example: optzoo data verify data/c4-t5
     """
+    from optzoo.data.manifest import data_folder
     from optzoo.data.prepared import verify as run
 
-    manifest = run(folder)
+    manifest = run(data_folder(folder))
     shards = len(manifest.train.shards) + len(manifest.validation.shards)
-    typer.echo(f"ok  {folder}: {shards} shards, fingerprint {manifest.fingerprint}")
+    typer.echo(f"ok  {printable(str(folder))}: {shards} shards, fingerprint {manifest.fingerprint}")
 
 
 @data.command()
@@ -188,15 +213,17 @@ def show(folder: DirectoryArgument, as_json: JsonOption = False) -> None:
 
     Example: optzoo data show data/c4-t5
     """
+    from optzoo.data.manifest import data_folder
     from optzoo.data.prepared import describe, draw_sample
 
+    folder = data_folder(folder)
     found = describe(folder)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
     typer.echo(_describe_lines(found))
     typer.echo("\nit begins:\n")
-    typer.echo("\n".join(f"    {line}" for line in draw_sample(folder).splitlines()))
+    typer.echo("\n".join(f"    {printable(line)}" for line in draw_sample(folder).splitlines()))
 
 
 def _describe_lines(found: dict[str, Any]) -> str:

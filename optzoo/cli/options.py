@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from optzoo.errors import Diagnostic, InputError
 
@@ -34,13 +35,36 @@ def read_settings(settings: Sequence[str] | None) -> dict[str, float | str]:
     """
     from optzoo.files.documents import number_or_text
 
-    values: dict[str, float | str] = {}
-    for text in settings or ():
-        name, value = split_setting(text)
-        if name in values:
-            raise InputError(Diagnostic("bad-value", f"`--set {name}=...` is given twice"))
-        values[name] = number_or_text(value)
-    return values
+    given = [split_setting(text) for text in settings or ()]
+    refuse_twice(given)
+    return {name: number_or_text(value) for name, value in given}
+
+
+def refuse_twice(settings: Sequence[tuple[str, str]]) -> None:
+    """Raise InputError where a name has two values, whichever options gave them."""
+    seen: dict[str, str] = {}
+    for name, value in settings:
+        if name in seen:
+            message = f"`{name}` is given twice: {seen[name]} and {value}"
+            hint = "options such as `--steps` are short for `--set budget.steps=...`"
+            raise InputError(Diagnostic("given-twice", message, hint=hint if "." in name else None))
+        seen[name] = value
+
+
+class OnceCommand(TyperCommand):
+    """A command that refuses an option given twice, unless it says that it is repeatable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Look at what was given, and parse it as usual."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        seen: set[str] = set()
+        for parameter in order:
+            once = not getattr(parameter, "is_flag", False) and not parameter.multiple
+            if parameter.param_type_name == "option" and once and parameter.name in seen:
+                message = f"`{parameter.opts[-1]}` is given twice"
+                raise InputError(Diagnostic("given-twice", message))
+            seen.add(parameter.name)
+        return super().parse_args(ctx, args)
 
 
 def split_setting(text: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from optzoo.cli.options import (
     read_settings,
     split_setting,
 )
+from optzoo.cli.output import write_new
 from optzoo.errors import Diagnostic, InputError, OptzooError, printable
 from optzoo.tables import align_records
 
@@ -31,6 +32,7 @@ class SchemaKind(StrEnum):
 
     recipe = "recipe"
     setup = "setup"
+    sweep = "sweep"
 
 
 def list_recipes(as_json: JsonOption = False) -> None:
@@ -132,16 +134,20 @@ def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> 
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="names or YAML files")],
 ) -> None:
-    """Check recipes and setups completely; every mistake is shown with its line.
+    """Check recipes, setups and sweeps completely; every mistake is shown with its line.
 
-    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml
+    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml recipes/sweeps/*.yaml
     """
     from optzoo.recipe.recipe import load_recipe
+    from optzoo.sweeps.schema import is_sweep
     from optzoo.train.setup.schema import is_setup
 
     failed: list[OptzooError] = []
     for file in files:
         try:
+            if is_sweep(file):
+                _validate_sweep(file)
+                continue
             if is_setup(file):
                 _validate_setup(file)
                 continue
@@ -162,15 +168,29 @@ def _validate_setup(file: str) -> None:
     typer.echo(f"ok  {printable(file)}: setup {setup.name}, {setup.num_steps:,} steps")
 
 
+def _validate_sweep(file: str) -> None:
+    from optzoo.sweeps.grid import jobs_of, points_of
+    from optzoo.sweeps.schema import load_sweep
+
+    sweep = load_sweep(file)
+    points = points_of(sweep)
+    trained = len(jobs_of(points))
+    typer.echo(
+        f"ok  {printable(file)}: sweep {sweep.name}, {len(points):,} runs, {trained:,} trained"
+    )
+
+
 def schema(
     kind: Annotated[SchemaKind, typer.Argument(help="which kind of YAML file")] = SchemaKind.recipe,
 ) -> None:
-    """Print the JSON Schema of a recipe or setup, for editors.
+    """Print the JSON Schema of a recipe, setup or sweep, for editors.
 
     Example: optzoo schema > recipe.schema.json
     """
     if kind is SchemaKind.setup:
         from optzoo.train.setup.schema import Setup as Model
+    elif kind is SchemaKind.sweep:
+        from optzoo.sweeps.schema import SweepSpec as Model  # type: ignore[assignment]
     else:
         from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
 
@@ -208,14 +228,6 @@ def new(
     text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
     text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
     parse_recipe(text, str(path))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        message = f"`{path}` exists already"
-        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None
+    write_new(path, text)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(f"next: optzoo validate {path} && optzoo train {path}", err=True)

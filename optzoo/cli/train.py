@@ -1,4 +1,4 @@
-"""Commands about runs: train, eval, compare, export."""
+"""Commands about runs: train, eval, export."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ import typer
 from optzoo.cli.options import (
     JsonOption,
     QuietOption,
-    RecipeArgument,
     StateDtypeOption,
+    refuse_twice,
     split_setting,
 )
-from optzoo.errors import Diagnostic, InputError
-from optzoo.tables import align, align_records
+from optzoo.errors import Diagnostic, InputError, printable
+from optzoo.tables import align
 
 if TYPE_CHECKING:
     from optzoo.train.session import Finished
 
+TrainedArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="a shipped name (`optzoo list`) or a YAML file; with --resume it may be left out",
+        show_default=False,
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
 TRAIN_EPILOG = """Examples:
 
@@ -35,7 +43,9 @@ TRAIN_EPILOG = """Examples:
 
   optzoo train ademamix --setup c4-150m --dry-run --hardware h100 --mfu 0.5
 
-  optzoo train adamw --resume runs/adamw-quick-s0
+  optzoo train --resume runs/adamw-quick-s0 --set budget.steps=4000
+
+  optzoo train adamw --run-dir runs/a --or-resume
 
   torchrun --standalone --nproc-per-node 2 -m optzoo train adamw --parallel fsdp
 """
@@ -78,7 +88,12 @@ TrackOption = Annotated[
     typer.Option(metavar="NAMES", help="also log to tensorboard, wandb, trackio (with commas)"),
 ]
 ResumeOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="continue an interrupted run")
+    Path | None,
+    typer.Option(metavar="DIR", help="continue a run; --steps and --set budget.steps train longer"),
+]
+OrResumeOption = Annotated[
+    bool,
+    typer.Option("--or-resume", help="start in the run directory, or go on with the run there"),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="print what the run would be, and write nothing")
@@ -101,7 +116,7 @@ PlanJsonOption = Annotated[bool, typer.Option("--json", help="with one of these 
 
 
 def train(
-    recipe: RecipeArgument,
+    recipe: TrainedArgument = None,
     setup: SetupOption = None,
     run_dir: RunDirOption = None,
     steps: StepsOption = None,
@@ -116,6 +131,7 @@ def train(
     compile_: CompileOption = False,
     track: TrackOption = None,
     resume: ResumeOption = None,
+    or_resume: OrResumeOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
     mfu: MfuOption = None,
@@ -140,13 +156,53 @@ def train(
     }
     changes = [(name, str(value)) for name, value in fields.items() if value is not None]
     changes += [split_setting(text) for text in settings or ()]
-    if dry_run and resume is None:
+    refuse_twice(changes)
+    plans = {"--dry-run": dry_run, "--measure-throughput": measure_throughput}
+    details = {"--mfu": mfu is not None, "--hardware": bool(hardware), "--json": as_json}
+    _refuse_apart(plans, details, resuming=resume is not None or or_resume)
+    if resume is not None:
+        beside = {"--setup": setup, "--run-dir": run_dir, "--observe": observe}
+        _refuse_beside_resume({**beside, "--or-resume": or_resume})
+        from optzoo.train.session import resume_run
+
+        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+        return
+    recipe = _given(recipe)
+    if dry_run:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
         return
-    if measure_throughput and resume is None and mfu is None and not hardware:
+    if measure_throughput:
         _print_throughput(recipe, setup or "quick", changes, observe or (), as_json)
         return
-    if mfu is not None or hardware or as_json or dry_run or measure_throughput:
+    from optzoo.train.session import start_or_resume_run, start_run
+
+    begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
+    about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
+    _run(partial(begin, **about, quiet=quiet))
+
+
+def _given(recipe: str | None) -> str:
+    """Return the recipe that is to be trained. Raises InputError where nobody said which."""
+    if recipe is None:
+        raise InputError(
+            Diagnostic(
+                "bad-value",
+                "which recipe is to be trained?",
+                hint="for example `optzoo train adamw`, or `optzoo train --resume DIR`; "
+                "`optzoo list` shows the recipes",
+            )
+        )
+    return recipe
+
+
+def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
+    """Raise InputError for options that do not go together."""
+    chosen = [name for name, given in plans.items() if given]
+    given = [name for name, given in details.items() if given]
+    wrong = [
+        name for name in given if not chosen or (name != "--json" and "--dry-run" not in chosen)
+    ]
+    if wrong or len(chosen) > 1 or (chosen and resuming):
         raise InputError(
             Diagnostic(
                 "bad-value",
@@ -155,21 +211,20 @@ def train(
                 hint="for example `optzoo train adamw --setup c4-150m --dry-run --hardware h100`",
             )
         )
-    from optzoo.train.session import resume_run, start_run
 
-    if resume is None:
-        start = partial(start_run, setup_name=setup or "quick", run_dir=run_dir)
-        _run(lambda: start(recipe, changes=changes, observers=observe or (), quiet=quiet))
-        return
-    if changes or setup or run_dir or observe:
+
+def _refuse_beside_resume(options: dict[str, object]) -> None:
+    """Raise InputError for options that begin a run, where one is continued."""
+    given = [name for name, value in options.items() if value]
+    if given:
         raise InputError(
             Diagnostic(
                 "bad-value",
-                "`--resume` continues a run as it was started; nothing can be changed",
-                hint="leave the other options out (`--quiet` may stay)",
+                f"`--resume` continues a run as it was started, and `{given[0]}` begins one",
+                hint="leave it out; `--set FIELD=VALUE` changes what may change on the way, "
+                "`--set budget.steps=N` trains longer",
             )
         )
-    _run(lambda: resume_run(resume, recipe, quiet=quiet))
 
 
 def _run(work: Callable[[], Finished]) -> None:
@@ -250,6 +305,12 @@ def eval_(
         list[str] | None,
         typer.Option(metavar="VIEW", help="train, eval, an observer, or all; repeatable"),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="held-out text of other prepared data, or where the data is now"
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the held-out loss of a run at its newest checkpoint.
@@ -258,39 +319,20 @@ def eval_(
     """
     from optzoo.train.session import evaluate_run
 
-    result = evaluate_run(run, view or ["eval"])
-    for warning in result.pop("warnings"):
-        typer.echo(f"warning: {warning}", err=True)
+    result = evaluate_run(run, view or ["eval"], data=data)
+    _say_warnings(result.pop("warnings"))
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     typer.echo(f"{run}: {result['recipe']} after {result['step']:,} of {result['steps']:,} steps")
+    if data is not None:
+        typer.echo(f"on {result['corpus']['title']}")
     typer.echo(_losses(result["views"], digits=15))
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished run directories")],
-    as_json: JsonOption = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="draw the held-out losses as PNG")
-    ] = None,
-) -> None:
-    """Put finished runs side by side, best held-out loss first.
-
-    Example: optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
-    """
-    from optzoo.train.runs.comparison import compare_runs, draw_comparison
-
-    rows, warnings = compare_runs(runs)
+def _say_warnings(warnings: Sequence[str]) -> None:
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if plot is not None:
-        draw_comparison(runs, plot)
-        typer.echo(f"wrote {plot}", err=True)
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    typer.echo("\n".join(align_records(rows)))
+        typer.echo(printable(f"warning: {warning}"), err=True)
 
 
 def export(
@@ -317,6 +359,5 @@ def export(
     from optzoo.train.export import export_run
 
     exported = export_run(run, view=view, step=step, out=out, dtype=dtype)
-    for warning in exported.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    _say_warnings(exported.warnings)
     typer.echo(f"wrote {exported.weights} and {exported.description.name}: {exported.summary}")

@@ -6,29 +6,37 @@
     SPLIT-NNNNN.tokens, SPLIT-NNNNN.index     see `optzoo.data.token_files`
 
 The fingerprint is a hash of what training sees: tokens, document boundaries, bytes, vocabulary,
-separator and tokenizer. Where the text came from, and when, is not part of it.
+separator and tokenizer. Where the text came from, and when, is not part of it; the checksum of the
+manifest covers that too, and all numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optzoo.errors import Diagnostic, InputError, check_version
+from optzoo.errors import Diagnostic, InputError, check_version, printable
 from optzoo.files.atomic import to_json, write_durably
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_FINGERPRINT_VERSION = 1  # part of every fingerprint: a change is another name for the same text
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
 
 
+_NAME = re.compile(r"(train|validation)-\d{5,}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
 @dataclass(frozen=True)
 class Shard:
-    """One token file and its index."""
+    """One token file and its index. `blocks` are short hashes of the parts of the token file."""
 
     name: str
     tokens: int
@@ -36,15 +44,32 @@ class Shard:
     bytes: int
     tokens_sha256: str
     index_sha256: str
+    blocks: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Shard:
+        """Read what JSON made of a shard. Raises ValueError and TypeError for what is none."""
+        shard = cls(**{**data, "blocks": tuple(data.get("blocks", ()))})
+        counts = (shard.tokens, shard.documents, shard.bytes)
+        hashes = (shard.tokens_sha256, shard.index_sha256)
+        if not _NAME.fullmatch(shard.name) or not all(map(_HASH.fullmatch, hashes)):
+            raise ValueError(shard.name)
+        if not all(type(count) is int and count > 0 for count in counts):
+            raise ValueError(counts)
+        return shard
 
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of `train` or `validation`, the files they were read from, what was left out."""
+    """The shards of `train` or `validation`, the files they were read from, what was left out.
+
+    `stream` identifies the row of tokens: see `optzoo.data.stream_hash`.
+    """
 
     shards: tuple[Shard, ...]
     files: tuple[Mapping[str, Any], ...]
     skipped: Mapping[str, int]
+    stream: tuple[tuple[str, str], ...]
 
     @property
     def tokens(self) -> int:
@@ -63,9 +88,14 @@ class Split:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Split:
-        """Read what `asdict` and JSON made of a split."""
-        shards = tuple(Shard(**shard) for shard in data["shards"])
-        return cls(shards, tuple(data["files"]), dict(data["skipped"]))
+        """Read what `asdict` and JSON made of a split, or an older optzoo, without `stream`."""
+        shards = tuple(Shard.from_json(shard) for shard in data["shards"])
+        files = tuple(data["files"])
+        if not shards or not all(isinstance(file["name"], str) for file in files):
+            raise ValueError("a split without files")
+        hashes = data.get("stream", [(s.tokens_sha256, s.index_sha256) for s in shards])
+        stream = tuple((tokens, index) for tokens, index in hashes)
+        return cls(shards, files, dict(data["skipped"]), stream)
 
 
 @dataclass(frozen=True)
@@ -95,12 +125,11 @@ class Manifest:
         """The sha256 of everything that training sees."""
         splits = {"train": self.train, "validation": self.validation}
         content = {
-            "format_version": FORMAT_VERSION,
+            "format_version": _FINGERPRINT_VERSION,
             "tokenizer": {**asdict(self.tokenizer), "name": None},
             "dtype": self.dtype,
             "splits": {
-                name: [[shard.tokens_sha256, shard.index_sha256] for shard in split.shards]
-                for name, split in splits.items()
+                name: [list(hashes) for hashes in split.stream] for name, split in splits.items()
             },
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -109,7 +138,7 @@ class Manifest:
     def title(self) -> str:
         """What the text is, in a few words."""
         sources = ", ".join(self.request["sources"])
-        return f"{sources}, tokens of {self.tokenizer.name}"
+        return printable(f"{sources}, tokens of {self.tokenizer.name}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""
@@ -117,40 +146,70 @@ class Manifest:
             name: {"tokens": split.tokens, "documents": split.documents, "bytes": split.bytes}
             for name, split in (("train", self.train), ("validation", self.validation))
         }
-        return {
-            "format_version": FORMAT_VERSION,
-            "fingerprint": self.fingerprint,
-            **asdict(self),
-            "totals": totals,
-        }
+        return add_checksum(
+            {
+                "format_version": FORMAT_VERSION,
+                "fingerprint": self.fingerprint,
+                **asdict(self),
+                "totals": totals,
+            }
+        )
 
     def save(self, folder: Path) -> None:
         """Write the manifest: from here on the directory is complete."""
         write_durably(folder / MANIFEST, to_json(self.to_json()))
 
 
+def add_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON values with a hash of all of them."""
+    return {**data, "checksum": _hash_values(data)}
+
+
+def has_checksum(data: Mapping[str, Any]) -> bool:
+    """Say whether JSON values are those that `add_checksum` hashed."""
+    rest = {key: value for key, value in data.items() if key != "checksum"}
+    return data.get("checksum") == _hash_values(rest)
+
+
+def _hash_values(data: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def data_folder(path: str | Path) -> Path:
+    """Return the folder that a path stands for, `~` for the home folder.
+
+    Raises InputError for one that the system cannot look into.
+    """
+    folder = Path(os.path.expanduser(path))
+    try:
+        (folder / MANIFEST).exists()
+    except OSError as error:
+        problem = f"{folder} cannot be read: {error.strerror or error}"
+        raise InputError(Diagnostic("unreadable", problem)) from None
+    return folder
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a prepared directory.
 
     Raises InputError when there is none, when it is newer than this program, or when it was
-    changed: its fingerprint must be that of what it lists.
+    changed: its checksum and its fingerprint must be those of what it lists.
     """
     path = folder / MANIFEST
     try:
         data = json.loads(path.read_bytes())
-        check_version(f"{path} has format", data["format_version"], FORMAT_VERSION)
-        manifest = Manifest(
-            request=data["request"],
-            tokenizer=TokenizerIdentity(**data["tokenizer"]),
-            dtype=data["dtype"],
-            train=Split.from_json(data["train"]),
-            validation=Split.from_json(data["validation"]),
-            validation_from=data["validation_from"],
-        )
-        unchanged = manifest.fingerprint == data["fingerprint"]
-    except OSError:
+        version = int(data["format_version"])
+        check_version(f"{path} has format", version, FORMAT_VERSION)
+        manifest = _parse(data)
+        is_whole = has_checksum(data) or (version == 1 and "checksum" not in data)
+        unchanged = is_whole and manifest.fingerprint == data["fingerprint"]
+    except (FileNotFoundError, NotADirectoryError):
         raise _missing(folder) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise InputError(
+            Diagnostic("unreadable", f"{path} cannot be read: {error.strerror or error}")
+        ) from None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         unchanged = False
@@ -162,6 +221,26 @@ def read_manifest(folder: Path) -> Manifest:
                 hint="prepare the data again in another directory",
             )
         )
+    return manifest
+
+
+def _parse(data: Mapping[str, Any]) -> Manifest:
+    """Return the manifest in JSON values. Raises KeyError, TypeError, ValueError for none."""
+    tokenizer = TokenizerIdentity(**data["tokenizer"])
+    manifest = Manifest(
+        request=data["request"],
+        tokenizer=tokenizer,
+        dtype=data["dtype"],
+        train=Split.from_json(data["train"]),
+        validation=Split.from_json(data["validation"]),
+        validation_from=data["validation_from"],
+    )
+    if not 0 <= tokenizer.end_of_document < tokenizer.vocabulary <= 1 << 32:
+        raise ValueError(tokenizer.end_of_document)
+    if manifest.dtype not in ("<u2", "<u4") or not {"sources", "end_of_document"} <= set(
+        manifest.request
+    ):
+        raise ValueError(manifest.dtype)
     return manifest
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from optzoo.data.manifest import Manifest, Shard, Split, read_manifest
-from optzoo.data.token_files import DocumentIndex, ShardedTokens
+from optzoo.data.manifest import MANIFEST, Manifest, Shard, Split, read_manifest
+from optzoo.data.stream_hash import hash_stream
+from optzoo.data.token_files import BLOCK, ENTRY, DocumentIndex, ShardedTokens, hash_block
 from optzoo.data.tokenizer import FILES, Tokenizer, make_tokenizer
-from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
+from optzoo.errors import Diagnostic, InputError, OptzooError, RunError, printable
 
 SAMPLE_TOKENS = 120
+CHECKED_IN_FULL = 1 << 26  # bytes of a split that are hashed whenever it is opened
 
 
 def verify(folder: Path) -> Manifest:
@@ -26,8 +30,7 @@ def verify(folder: Path) -> Manifest:
     damage = [
         Diagnostic("damaged-data", f"{folder / name}: {problem}")
         for split in (manifest.train, manifest.validation)
-        for shard in split.shards
-        for name, problem in _check_shard(folder, shard, np.dtype(manifest.dtype).itemsize)
+        for name, problem in _check_split(folder, split, manifest)
     ]
     content = read_tokenizer_file(folder, manifest)
     if content is not None and hashlib.sha256(content).hexdigest() != manifest.tokenizer.sha256:
@@ -49,9 +52,9 @@ def describe(folder: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(folder)
     return {
-        "path": str(folder),
+        "path": printable(str(folder)),
         "fingerprint": manifest.fingerprint,
-        "tokenizer": manifest.tokenizer.name,
+        "tokenizer": printable(manifest.tokenizer.name),
         "vocabulary": manifest.tokenizer.vocabulary,
         "end_of_document": manifest.tokenizer.end_of_document,
         "dtype": "uint16" if manifest.dtype == "<u2" else "uint32",
@@ -87,6 +90,9 @@ def open_tokenizer(folder: Path, manifest: Manifest) -> Tokenizer:
     """Return the tokenizer of a prepared directory. Raises InputError where it cannot be made."""
     identity = manifest.tokenizer
     content, end = read_tokenizer_file(folder, manifest), manifest.request["end_of_document"]
+    if content is not None and hashlib.sha256(content).hexdigest() != identity.sha256:
+        path = folder / FILES[identity.kind]
+        raise _damaged(folder, f"{path} is not the tokenizer of these tokens")
     return make_tokenizer(identity.kind, identity.name, content, end)
 
 
@@ -101,23 +107,49 @@ def read_tokenizer_file(folder: Path, manifest: Manifest) -> bytes | None:
 
 
 def open_tokens(folder: Path, split: Split, manifest: Manifest) -> ShardedTokens:
-    """Map the tokens of a split. Raises InputError for a missing file or one of another size."""
+    """Map the tokens of a split, and check them: all that are few, and of many a sample.
+
+    Raises InputError for a missing file, one of another size, or one with other content.
+    """
     size = np.dtype(manifest.dtype).itemsize
     try:
         for shard in split.shards:
             found = (folder / f"{shard.name}.tokens").stat().st_size
             if found != shard.tokens * size:
-                raise InputError(
-                    Diagnostic(
-                        "damaged-data",
-                        f"{folder / shard.name}.tokens has {found:,} bytes, and its manifest says "
-                        f"{shard.tokens * size:,}",
-                        hint=f"`optzoo data verify {folder}` finds all that is damaged",
-                    )
+                raise _damaged(
+                    folder,
+                    f"{folder / shard.name}.tokens has {found:,} bytes, and its manifest says "
+                    f"{shard.tokens * size:,}",
                 )
-        return ShardedTokens.open(folder, split.shards, manifest.dtype)
+        for shard in _find_damage(folder, split, size):
+            raise _damaged(folder, f"{folder / shard.name}.tokens is not what was written")
     except OSError as error:
         raise _unreadable(folder, error) from None
+    return ShardedTokens.open(folder, split.shards, manifest.dtype, manifest.tokenizer.vocabulary)
+
+
+def _find_damage(folder: Path, split: Split, itemsize: int) -> Iterator[Shard]:
+    """Yield shards with other content than was written.
+
+    Small splits are hashed in full. Of larger ones each shard has one of its blocks hashed, another
+    one at each start; where an older optzoo noted no blocks, one shard is hashed in full.
+    """
+    draw = random.SystemRandom()
+    if split.tokens * itemsize <= CHECKED_IN_FULL:
+        whole, sampled = list(split.shards), []
+    else:
+        sampled = [shard for shard in split.shards if shard.blocks]
+        whole = [] if sampled else [draw.choice(split.shards)]
+    for shard in whole:
+        with (folder / f"{shard.name}.tokens").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.tokens_sha256:
+                yield shard
+    for shard in sampled:
+        number = draw.randrange(len(shard.blocks))
+        with (folder / f"{shard.name}.tokens").open("rb") as file:
+            file.seek(number * BLOCK)
+            if hash_block(file.read(BLOCK)) != shard.blocks[number]:
+                yield shard
 
 
 def open_index(folder: Path, split: Split) -> DocumentIndex:
@@ -127,25 +159,30 @@ def open_index(folder: Path, split: Split) -> DocumentIndex:
         for number, shard in enumerate(split.shards):
             data = (folder / f"{shard.name}.index").read_bytes()
             if hashlib.sha256(data).hexdigest() != shard.index_sha256:
-                raise InputError(
-                    Diagnostic(
-                        "damaged-data",
-                        f"{folder / shard.name}.index is not what was written",
-                        hint=f"`optzoo data verify {folder}` finds all that is damaged",
-                    )
-                )
+                raise _damaged(folder, f"{folder / shard.name}.index is not what was written")
             parts.append(DocumentIndex.from_bytes(data, start=int(number == 0)))
     except OSError as error:
         raise _unreadable(folder, error) from None
     return DocumentIndex.join(parts)
 
 
+def _check_split(folder: Path, split: Split, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield what is damaged of a split: the name of a file and what is wrong with it."""
+    size = np.dtype(manifest.dtype).itemsize
+    damage = [found for shard in split.shards for found in _check_shard(folder, shard, size)]
+    yield from damage
+    by_file = tuple((shard.tokens_sha256, shard.index_sha256) for shard in split.shards)
+    if not damage and split.stream != by_file:
+        asked = manifest.request["shard_tokens"]
+        if hash_stream(folder, split.shards, manifest.dtype, asked) != split.stream:
+            yield MANIFEST, "its fingerprint is not that of the token files"
+
+
 def _check_shard(folder: Path, shard: Shard, itemsize: int) -> Iterator[tuple[str, str]]:
-    expected = {
-        f"{shard.name}.tokens": (shard.tokens * itemsize, shard.tokens_sha256),
-        f"{shard.name}.index": (None, shard.index_sha256),
-    }
-    for name, (size, sha256) in expected.items():
+    for name, size, sha256 in (
+        (f"{shard.name}.tokens", shard.tokens * itemsize, shard.tokens_sha256),
+        (f"{shard.name}.index", shard.documents * 2 * ENTRY.itemsize, shard.index_sha256),
+    ):
         try:
             with (folder / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -153,17 +190,20 @@ def _check_shard(folder: Path, shard: Shard, itemsize: int) -> Iterator[tuple[st
         except OSError as error:
             yield name, error.strerror or str(error)
             continue
-        if size is not None and length != size:
+        if length != size:
             yield name, f"{length:,} bytes where {size:,} were written"
         elif found != sha256:
             yield name, "its content is not what was written"
 
 
+def _damaged(folder: Path, problem: str) -> InputError:
+    hint = f"`optzoo data verify {folder}` finds all that is damaged"
+    return InputError(Diagnostic("damaged-data", problem, hint=hint))
+
+
 def _unreadable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        Diagnostic(
-            "damaged-data",
-            f"{error.filename or folder}: {error.strerror or error}",
-            hint=f"`optzoo data verify {folder}` finds all that is damaged",
-        )
-    )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        problem = f"{error.filename or folder}: {error.strerror}"
+        hint = "allow more open files: `ulimit -n 1024`"
+        return InputError(Diagnostic("unreadable", problem, hint=hint))
+    return _damaged(folder, f"{error.filename or folder}: {error.strerror or error}")

@@ -14,9 +14,11 @@ documents, that is exact. The separator of a document without tokens carries its
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optzoo.data.manifest import Shard
+from optzoo.errors import Diagnostic, InputError
 from optzoo.files.atomic import sync_folder, write_durably
 
 Positions = npt.NDArray[np.int64]
@@ -96,6 +99,8 @@ class DocumentIndex:
 
 Row = npt.NDArray[np.integer]
 BUFFER_TOKENS = 1 << 20
+BLOCK = 1 << 20  # bytes of a token file that are hashed together, beside the whole
+MAPPED = 128  # token files that are mapped at once; each takes a file descriptor
 
 
 def dtype_for(vocabulary: int) -> str:
@@ -121,7 +126,9 @@ class ShardWriter:
     def __post_init__(self) -> None:
         self._digest = hashlib.sha256()
         self._partial = self.folder / f".{self.name}.tokens.partial"
-        self._file: BinaryIO = self._partial.open("wb")
+        self._partial.unlink(missing_ok=True)
+        self._file: BinaryIO = self._partial.open("xb")  # new: never a link to somewhere else
+        self._blocks = BlockHashes()
         self._separator = np.array([self.separator], dtype=self.dtype)
         if self.leading:
             self._append(self._separator)
@@ -156,6 +163,7 @@ class ShardWriter:
             bytes=sum(self._sizes),
             tokens_sha256=self._digest.hexdigest(),
             index_sha256=hashlib.sha256(data).hexdigest(),
+            blocks=self._blocks.finish(),
         )
 
     def discard(self) -> None:
@@ -175,22 +183,59 @@ class ShardWriter:
             data = np.concatenate(self._buffer).tobytes()
             self._file.write(data)
             self._digest.update(data)
+            self._blocks.update(data)
             self._buffer, self._buffered = [], 0
 
 
-class ShardedTokens:
-    """Shards as one row of tokens, read through the page cache."""
+class BlockHashes:
+    """Short hashes of the blocks of a file, so that parts of it can be checked."""
 
-    def __init__(self, parts: Sequence[Row]) -> None:
-        self.parts = list(parts)
-        lengths = np.array([len(part) for part in parts], dtype=np.int64)
-        self._starts: Positions = np.concatenate([[0], np.cumsum(lengths)])
+    def __init__(self) -> None:
+        self._found: list[str] = []
+        self._rest = b""
+
+    def update(self, data: bytes) -> None:
+        """Append bytes."""
+        self._rest += data
+        whole = len(self._rest) // BLOCK * BLOCK
+        self._found += [
+            hash_block(self._rest[start : start + BLOCK]) for start in range(0, whole, BLOCK)
+        ]
+        self._rest = self._rest[whole:]
+
+    def finish(self) -> tuple[str, ...]:
+        """Return the hashes; the last block may be a short one."""
+        return (*self._found, *([hash_block(self._rest)] if self._rest else []))
+
+
+def hash_block(data: bytes) -> str:
+    """Return a hash of 64 bits, against accidents."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+class ShardedTokens:
+    """Shards as one row of tokens, read through the page cache.
+
+    No more than `MAPPED` files are mapped at once, and fewer where the system has no descriptors
+    left. A token that is not one of the `vocabulary` is never returned.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], lengths: Sequence[int], dtype: str, vocabulary: int
+    ) -> None:
+        self._paths, self._dtype, self._vocabulary = list(paths), dtype, vocabulary
+        self._starts: Positions = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        self._mapped: OrderedDict[int, Row] = OrderedDict()
+        for number in range(min(len(self._paths), MAPPED)):
+            self._map(number)
 
     @classmethod
-    def open(cls, folder: Path, shards: Sequence[Shard], dtype: str) -> ShardedTokens:
-        """Map the token files of a split. Raises OSError and ValueError for a missing one."""
+    def open(
+        cls, folder: Path, shards: Sequence[Shard], dtype: str, vocabulary: int
+    ) -> ShardedTokens:
+        """Map the token files of a split. Raises InputError for one that cannot be."""
         paths = [folder / f"{shard.name}.tokens" for shard in shards]
-        return cls([np.asarray(np.memmap(path, dtype=dtype, mode="r")) for path in paths])
+        return cls(paths, [shard.tokens for shard in shards], dtype, vocabulary)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -198,9 +243,51 @@ class ShardedTokens:
     def __getitem__(self, index: Positions) -> Row:
         """Return the tokens at these positions, in the shape of `index`."""
         flat = index.reshape(-1)
-        shard = np.searchsorted(self._starts, flat, side="right") - 1
-        found = np.empty(len(flat), dtype=self.parts[0].dtype)
-        for number in np.unique(shard):
-            here = shard == number
-            found[here] = self.parts[number][flat[here] - self._starts[number]]
+        found = np.empty(len(flat), dtype=self._dtype)
+        for number, here in self._by_shard(flat):
+            part = self._map(number)[flat[here] - self._starts[number]]
+            if len(part) and part.max() >= self._vocabulary:
+                raise _strange_token(self._paths[number], int(part.max()), self._vocabulary)
+            found[here] = part
         return found.reshape(index.shape)
+
+    def _by_shard(self, flat: Positions) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+        shard = np.searchsorted(self._starts, flat, side="right") - 1
+        for number in np.unique(shard):
+            yield int(number), shard == number
+
+    def _map(self, number: int) -> Row:
+        """Return the tokens of a shard; those used longest ago make room."""
+        if number not in self._mapped:
+            while len(self._mapped) >= MAPPED:
+                self._mapped.popitem(last=False)
+            self._mapped[number] = self._open(self._paths[number])
+        self._mapped.move_to_end(number)
+        return self._mapped[number]
+
+    def _open(self, path: Path) -> Row:
+        while True:
+            try:
+                return np.asarray(np.memmap(path, dtype=self._dtype, mode="r"))
+            except (OSError, ValueError) as error:
+                is_full = isinstance(error, OSError) and error.errno in _NO_ROOM
+                if is_full and self._mapped:
+                    self._mapped.popitem(last=False)
+                    continue
+                hint = "allow more open files: `ulimit -n 1024`" if is_full else None
+                why = getattr(error, "strerror", None) or error
+                problem = f"{path} cannot be mapped into memory: {why}"
+                raise InputError(Diagnostic("unreadable", problem, hint=hint)) from None
+
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def _strange_token(path: Path, token: int, vocabulary: int) -> InputError:
+    return InputError(
+        Diagnostic(
+            "damaged-data",
+            f"{path} has the token {token:,}, and the vocabulary has {vocabulary:,}",
+            hint=f"`optzoo data verify {path.parent}` finds all that is damaged",
+        )
+    )

@@ -1,12 +1,14 @@
 """Tokenizers: bytes, a `tokenizer.json`, or a SentencePiece model; by file or by hub name.
 
-Text never contains the end of a document: words that look like a special token are encoded as the
-characters they are. Nothing is added, cut or padded.
+Words that look like a special token are encoded as the characters they are: the token that ends a
+document comes out of a text only where it is an ordinary one. Nothing is added, cut or padded. A
+tokenizer that has no such token gets one: the id after its last.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -14,10 +16,12 @@ import numpy as np
 
 from optzoo.data.manifest import TokenizerIdentity
 from optzoo.data.token_files import Row
-from optzoo.errors import Diagnostic, InputError
+from optzoo.errors import Diagnostic, InputError, did_you_mean
 
 ENDS = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|eos|>", "[EOS]")
 """What ends a document, in the words of known tokenizers; the first that there is counts."""
+HIDDEN = "\ufdd0"
+"""A character that is none: Unicode keeps it for the inside of programs."""
 FILES = {"json": "tokenizer.json", "sentencepiece": "tokenizer.model"}
 """What the copy of a tokenizer is called in a prepared directory, by kind."""
 
@@ -67,22 +71,29 @@ class JsonTokenizer:
             self._tokenizer: Any = Implementation.from_str(content.decode())
         except Exception as error:  # the package raises plain Exception
             raise _not_a_tokenizer(name, str(error)) from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
         words: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         self.content: bytes | None = content
-        self.identity = TokenizerIdentity(
-            name=name,
-            kind="json",
-            sha256=hashlib.sha256(content).hexdigest(),
-            vocabulary=max(words.values(), default=-1) + 1,
-            end_of_document=_find_end(name, words, end),
-        )
+        self.identity = _identify(name, "json", content, words, end)
+        self._encoder = self._make_encoder(content)
+        self._encoder.no_truncation()
+        self._encoder.no_padding()
+        self._encoder.encode_special_tokens = True
+
+    def _make_encoder(self, content: bytes) -> Any:
+        """Return the tokenizer that encodes: its special tokens are words that no text has.
+
+        Models find special tokens in text where they stand in their vocabulary, as T5's does.
+        """
+        from tokenizers import Tokenizer as Implementation
+
+        try:
+            return Implementation.from_str(_hide_special_tokens(content))
+        except Exception:  # a model that needs one of them by name
+            return Implementation.from_str(content.decode())
 
     def encode(self, texts: Sequence[str]) -> list[Row]:
         """Return the ids of each text."""
-        found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        found = self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in found]
 
     def decode(self, ids: Sequence[int]) -> bytes:
@@ -105,13 +116,7 @@ class SentencePieceTokenizer:
         size = int(self._model.get_piece_size())
         words = {self._model.id_to_piece(i): i for i in range(size)}
         self.content: bytes | None = content
-        self.identity = TokenizerIdentity(
-            name=name,
-            kind="sentencepiece",
-            sha256=hashlib.sha256(content).hexdigest(),
-            vocabulary=size,
-            end_of_document=_find_end(name, words, end),
-        )
+        self.identity = _identify(name, "sentencepiece", content, words, end)
 
     def encode(self, texts: Sequence[str]) -> list[Row]:
         """Return the ids of each text."""
@@ -119,7 +124,8 @@ class SentencePieceTokenizer:
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Return the text of ids; control pieces have none."""
-        text: str = self._model.decode([int(i) for i in ids])
+        size = int(self._model.get_piece_size())
+        text: str = self._model.decode([int(i) for i in ids if i < size])
         return text.encode()
 
 
@@ -134,18 +140,55 @@ def make_tokenizer(
     return JsonTokenizer(name, content, end)
 
 
-def _find_end(name: str, words: dict[str, int], end: str | None) -> int:
-    for word in ENDS if end is None else (end,):
-        if word in words:
-            return words[word]
-    known = "none of the usual tokens that end a document" if end is None else f"no token `{end}`"
-    raise InputError(
-        Diagnostic(
-            "no-end-of-document",
-            f"the tokenizer `{name}` has {known}",
-            hint="name the token with `--end-of-document TOKEN`",
+def _identify(
+    name: str, kind: str, content: bytes, words: dict[str, int], end: str | None
+) -> TokenizerIdentity:
+    """Return the identity of a tokenizer with these words.
+
+    Without one that ends a document, named or usual, the id after the last does.
+    """
+    size = max(words.values(), default=-1) + 1
+    if end is not None and end not in words:
+        hint = did_you_mean(end, [word for word in ENDS if word in words], what="its usual ones")
+        raise InputError(
+            Diagnostic(
+                "no-end-of-document",
+                f"the tokenizer `{name}` has no token `{end}`",
+                hint=f"{hint}; without `--end-of-document` one that has none gets an id of its own",
+            )
         )
-    )
+    last = next((words[word] for word in ENDS if word in words), size)
+    last = last if end is None else words[end]
+    sha256 = hashlib.sha256(content).hexdigest()
+    return TokenizerIdentity(name, kind, sha256, max(size, last + 1), last)
+
+
+def _hide_special_tokens(content: bytes) -> str:
+    """Return a `tokenizer.json` in which special tokens have the same ids and other words.
+
+    The word for what is unknown stays, since models look for it, and so does a single character,
+    which may be a letter of the alphabet.
+    """
+    data = json.loads(content)
+    model = data["model"]
+    vocabulary = model["vocab"]
+    hidden = {
+        token["content"]: f"{HIDDEN}{token['content']}"
+        for token in data["added_tokens"]
+        if token["special"]
+        and len(token["content"]) > 1
+        and token["content"] != model.get("unk_token")
+    }
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {hidden.get(word, word): i for word, i in vocabulary.items()}
+    else:
+        model["vocab"] = [[hidden.get(word, word), score] for word, score in vocabulary]
+    if "merges" in model:  # what text would become one of them by
+        pairs = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not {*pair, "".join(pair)} & hidden.keys()]
+    for token in data["added_tokens"]:
+        token["content"] = hidden.get(token["content"], token["content"])
+    return json.dumps({**data, "post_processor": None})
 
 
 def _not_a_tokenizer(name: str, why: str) -> InputError:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from optzoo.description.symbolic_step import NoClosedFormError, System, is_known
-from optzoo.description.symbols import Symbols
-from optzoo.description.verify import PASSES, STEPS, TRIES, Point
+from optzoo.description.forms.symbolic_step import NoClosedFormError, System, is_known
+from optzoo.description.forms.symbols import Symbols
+from optzoo.description.forms.verify import PASSES, STEPS, TRIES, Point
 from optzoo.interpreters.linear import Factor, Form, LinearDomain, run_linear
 from optzoo.interpreters.rational import ONE, ZERO
 from optzoo.program.domain import evaluate

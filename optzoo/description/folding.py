@@ -8,18 +8,17 @@ imported here and nowhere above, so that a table without such scalars never pays
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from optzoo.description.recurrences import affine_parts, running_max_of
+from optzoo.description.recurrences import affine_parts, reaches, running_max_of
 from optzoo.interpreters.arrays import ArrayDomain, long
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import ONE, ZERO, Expr, Name, names_in
-
-if TYPE_CHECKING:
-    from optzoo.description.scalars import ScalarTable
 
 CHUNK = 1 << 16
 KEPT_CHUNKS = 8
@@ -32,19 +31,33 @@ class CannotFoldError(Exception):
     """A recurrence that is neither linear in its previous value nor a maximum."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What scalars follow from: their lines, what is the same in every step, where states start.
+
+    The learning rate of a step is `base_lr` times `lr_factor`, an expression in `t` and `T`.
+    """
+
+    lines: Mapping[Name, Expr]
+    fixed: Mapping[Name, Decimal]
+    inits: Mapping[str, Decimal]
+    base_lr: Decimal
+    lr_factor: Expr
+
+
 class Folding:
     """The scalars of a program chunk by chunk; chunks are computed in order, and few are kept."""
 
-    def __init__(self, table: ScalarTable) -> None:
-        self.table = table
-        self.fixed: dict[Name, Array] = {name: long(v) for name, v in table.fixed.items()}
-        running = [name for name in table.lines if table.reaches(name, name.prev)]
+    def __init__(self, given: Given) -> None:
+        self.given, lines = given, given.lines
+        self.fixed: dict[Name, Array] = {name: long(v) for name, v in given.fixed.items()}
+        running = [name for name in lines if reaches(lines, name, name.prev)]
         carried = {
             state
-            for state in map(Name, table.inits)
-            if state in running or any(table.reaches(name, state.prev) for name in running)
+            for state in map(Name, given.inits)
+            if state in running or any(reaches(lines, name, state.prev) for name in running)
         }
-        self.starts = [{name: long(table.inits[name.id]) for name in carried}]
+        self.starts = [{name: long(given.inits[name.id]) for name in carried}]
         self.chunks: dict[int, _Chunk] = {}
 
     def value(self, name: Name, t: int) -> Decimal:
@@ -72,7 +85,7 @@ class Folding:
         if k not in self.chunks:
             while len(self.chunks) >= KEPT_CHUNKS:
                 del self.chunks[next(iter(self.chunks))]
-            self.chunks[k] = _Chunk(self.table, self.fixed, self.starts[k], k * CHUNK)
+            self.chunks[k] = _Chunk(self.given, self.fixed, self.starts[k], k * CHUNK)
         return self.chunks[k]
 
 
@@ -80,9 +93,9 @@ class _Chunk:
     """The scalars of `CHUNK` steps after step `offset`, computed when they are asked for."""
 
     def __init__(
-        self, table: ScalarTable, fixed: dict[Name, Array], start: dict[Name, Array], offset: int
+        self, given: Given, fixed: dict[Name, Array], start: dict[Name, Array], offset: int
     ) -> None:
-        self.table, self.start = table, start
+        self.given, self.start = given, start
         self.domain = ArrayDomain()
         steps = np.arange(offset + 1, offset + CHUNK + 1, dtype=np.longdouble)
         self.known = {**fixed, Name("t"): steps}
@@ -104,8 +117,8 @@ class _Chunk:
                 raise CannotFoldError(name)
             return np.concatenate([[self.start[now]], self.array(now)[:-1]])
         if name.id == "lr":
-            return long(self.table.base_lr) * self._evaluated(self.table.lr_factor)
-        expr = self.table.lines[name]
+            return long(self.given.base_lr) * self._evaluated(self.given.lr_factor)
+        expr = self.given.lines[name]
         if name.prev not in names_in(expr):
             return self._evaluated(expr)
         return self._solved(expr, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from optzoo.program.expressions import ONE, ZERO, Call, Expr, Name, add, div, mul, names_in
 
 
@@ -58,3 +60,19 @@ def _product(a: Expr, b: Expr) -> Expr:
 
 def _quotient(a: Expr, b: Expr) -> Expr:
     return ZERO if a == ZERO else div(a, b)
+
+
+def reaches(lines: Mapping[Name, Expr], name: Name, goal: Name) -> bool:
+    """Whether the value of a name depends on `goal`, through any number of steps."""
+    seen, stack = set(), [name]
+    while stack:
+        now = stack.pop()
+        line = lines.get(Name(now.id) if now.when == "prev" else now)
+        if line is None or now in seen:
+            continue
+        seen.add(now)
+        reads = set(names_in(line))
+        if goal in reads:
+            return True
+        stack.extend(reads)
+    return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optzoo.description.recurrences import affine_parts, running_max_of
+from optzoo.description.recurrences import affine_parts, reaches, running_max_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.program.arithmetic import LARGEST, DecimalDomain, NotRealError, power, precisely
 from optzoo.program.checked import outside
@@ -112,7 +112,7 @@ class ScalarTable:
 
     def _computed(self, name: Name, t: int) -> Decimal:
         expr = self.lines[name]
-        if not self.reaches(name, name.prev):
+        if not reaches(self.lines, name, name.prev):
             return self._evaluated(expr, t)
         jumped = self._jumped(name, expr, t)
         if jumped is not None:
@@ -124,21 +124,6 @@ class ScalarTable:
         return evaluate(expr, self.domain, values)
 
     # ------------------------------------------------------------ jumping
-
-    def reaches(self, name: Name, goal: Name) -> bool:
-        """Whether the value of a name depends on `goal`, through any number of steps."""
-        seen, stack = set(), [name]
-        while stack:
-            now = stack.pop()
-            line = self.lines.get(Name(now.id) if now.when == "prev" else now)
-            if line is None or now in seen:
-                continue
-            seen.add(now)
-            reads = set(names_in(line))
-            if goal in reads:
-                return True
-            stack.extend(reads)
-        return False
 
     def is_steady(self, name: Name) -> bool:
         """Whether a scalar has the same value at every step from 1 on."""
@@ -185,9 +170,10 @@ class ScalarTable:
     def folding(self) -> Folding:
         """Return these scalars over many steps at once; imports numpy."""
         if self._folding is None:
-            from optzoo.description.folding import Folding
+            from optzoo.description.folding import Folding, Given
 
-            self._folding = Folding(self)
+            given = Given(self.lines, self.fixed, self.inits, self.base_lr, self.lr_factor)
+            self._folding = Folding(given)
         return self._folding
 
     def _folded(self, name: Name, t: int) -> Decimal:

@@ -6,6 +6,7 @@ weight is what a gradient contributes to -(w_{t+1} - w_t), so positive for desce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optzoo.description.closed_forms import Closed
 from optzoo.description.folding import CannotFoldError, Folding, scan
-from optzoo.description.formulas import value_at
+from optzoo.description.forms.closed_forms import Closed
+from optzoo.description.forms.formulas import value_at
 from optzoo.program.expressions import Name
 from optzoo.program.ratios import Atom, Ratio, value_of
 
 if TYPE_CHECKING:
-    from optzoo.description.description import Description
+    from optzoo.description.derivation import Derivation
 
 
 Array = Any
@@ -56,13 +57,13 @@ class _Steps:
         return np.power(base, np.arange(self.low, self.high + 1, dtype=np.longdouble))
 
 
-def series(description: Description, ratio: Ratio, low: int, high: int) -> Array:
+def series(found: Derivation, ratio: Ratio, low: int, high: int) -> Array:
     """Return the values of a formula at the steps from `low` to `high`; 0 where it is 0/0.
 
     Raises CannotFoldError for scalars that cannot be followed in arrays.
     """
     with np.errstate(all="ignore"):
-        values = value_of(ratio, _Steps(description.scalars.folding(), low, high))
+        values = value_of(ratio, _Steps(found.scalars.folding(), low, high))
     array = np.broadcast_to(np.asarray(values, dtype=np.float64), (high - low + 1,))
     return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -76,11 +77,11 @@ class Level:
     alpha: Array
 
     @classmethod
-    def of(cls, description: Description, closed: Closed, low: int, high: int) -> Level:
+    def of(cls, found: Derivation, closed: Closed, low: int, high: int) -> Level:
         """Evaluate a closed form at every step of a range."""
-        betas = [series(description, m.beta, low, high) for m in closed.momenta]
-        etas = [series(description, m.eta, low, high) for m in closed.momenta]
-        return cls(betas, etas, series(description, closed.alpha, low, high))
+        betas = [series(found, m.beta, low, high) for m in closed.momenta]
+        etas = [series(found, m.eta, low, high) for m in closed.momenta]
+        return cls(betas, etas, series(found, closed.alpha, low, high))
 
     def gathered(self, weights: Array) -> Array:
         """Return what each input of this level weighs in a sum of its outputs.
@@ -94,39 +95,39 @@ class Level:
         return total
 
 
-def levels(description: Description, low: int, high: int) -> list[Level]:
-    """Return the levels of a description over a range of steps, the outer one first."""
-    found = description.formulas
-    return [Level.of(description, c, low, high) for c in found.levels] if found else []
+def levels(found: Derivation, low: int, high: int) -> list[Level]:
+    """Return the levels of a derivation over a range of steps, the outer one first."""
+    formulas = found.formulas
+    return [Level.of(found, c, low, high) for c in formulas.levels] if formulas else []
 
 
-def weights_in(description: Description, t: int, num_lags: int) -> Array:
+def weights_in(found: Derivation, t: int, num_lags: int) -> Array:
     """Return the weight in step t of the gradients of steps t, t - 1, ..., t - num_lags."""
     weights = np.zeros(num_lags + 1)
     weights[-1] = 1.0
-    for level in levels(description, t - num_lags, t):
+    for level in levels(found, t - num_lags, t):
         weights = level.gathered(weights)
     return weights[::-1]
 
 
-def total_weight(description: Description, t: int, end: int) -> float | None:
+def total_weight(found: Derivation, t: int, end: int) -> float | None:
     """Return the weight of gradient t in all steps from t to `end` together.
 
     Adding up stops where what is left of it is negligible. None when that is too far.
     """
-    found = description.formulas
-    if found is None:
+    formulas = found.formulas
+    if formulas is None:
         return None
-    if found.inner is not None:
+    if formulas.inner is not None:
         if end - t >= LONGEST:
             return None
         weights = np.ones(end - t + 1)
-        for level in levels(description, t, end):
+        for level in levels(found, t, end):
             weights = level.gathered(weights)
         return float(weights[0])
-    total, left = 0.0, np.ones(len(found.outer.momenta))
+    total, left = 0.0, np.ones(len(formulas.outer.momenta))
     for low in range(t, min(end, t + LONGEST) + 1, BLOCK):
-        (level,) = levels(description, low, min(end, low + BLOCK - 1))
+        (level,) = levels(found, low, min(end, low + BLOCK - 1))
         if low == t:
             total += float(level.alpha[0])
         for i, (beta, eta) in enumerate(zip(level.betas, level.etas, strict=True)):
@@ -155,12 +156,40 @@ class Nearest:
     num_lags: int
 
 
-def nearest_form(description: Description, t: int, num_lags: int) -> Nearest:
+def weight_from(found: Derivation, t: int) -> float | None:
+    """Return the weight of gradient t in the steps from t to T together.
+
+    None without a closed form, or where it is too many steps or too far out to add up.
+    """
+    try:
+        return total_weight(found, t, max(t, found.total_steps))
+    except CannotFoldError:
+        return None
+
+
+def nearest_at(found: Derivation, t: int) -> Nearest | None:
+    """Return the Eq. (1) optimizer nearest to the weights of past gradients in step t.
+
+    The lags reach eight times as far back as the longest memory. None without a closed form.
+    """
+    formulas = found.formulas
+    if formulas is None or t < formulas.outer.first + 2:
+        return None
+    memories = [1 / (1 - beta) for beta, _ in found.momentum_values(t) if beta < 1]
+    reach = math.ceil(8 * max(memories, default=1.0))
+    first = max(level.first for level in formulas.levels)
+    try:
+        return nearest_form(found, t, min(t - first, max(reach, 32), LONGEST // 2))
+    except CannotFoldError:
+        return None
+
+
+def nearest_form(found: Derivation, t: int, num_lags: int) -> Nearest:
     """Fit eta_a beta_a**lag, plus alpha_a at lag 0, to the weights in step t by least squares.
 
     alpha_a takes up whatever is left at lag 0, so beta_a and eta_a are fitted to the lags from 1.
     """
-    weights = weights_in(description, t, num_lags)
+    weights = weights_in(found, t, num_lags)
     past, lags = weights[1:], np.arange(1, num_lags + 1)
 
     def fitted(log_beta: float) -> tuple[float, float]:
@@ -198,17 +227,6 @@ def _least(function: Callable[[float], float], low: float, high: float) -> float
     return (low + high) / 2
 
 
-__all__ = [
-    "CannotFoldError",
-    "Level",
-    "Nearest",
-    "nearest_form",
-    "series",
-    "total_weight",
-    "weights_in",
-]
-
-
 MOST_SQUARES = 1 << 17
 """The last step for which the sum of squared weights is formed."""
 
@@ -228,24 +246,24 @@ class Window:
     effective: float | None
 
 
-def window_at(description: Description, weight: Ratio, t: int) -> Window:
+def window_at(found: Derivation, weight: Ratio, t: int) -> Window:
     """Return how far an average reaches back after step t."""
     try:
-        newest = float(series(description, weight, t, t)[0])
-        weights = None if t > MOST_SQUARES else iterate_weights(description, weight, t)
+        newest = float(series(found, weight, t, t)[0])
+        weights = None if t > MOST_SQUARES else iterate_weights(found, weight, t)
     except CannotFoldError:  # a weight of a step that is not followed over many at once
-        newest, weights = float(value_at(weight, description.scalars, t)), None
+        newest, weights = float(value_at(weight, found.scalars, t)), None
     steps = 1 / newest if newest else float("inf")
     with np.errstate(over="ignore"):
         effective = None if weights is None else float(1 / np.sum(weights**2))
     return Window(t, newest, steps, effective)
 
 
-def iterate_weights(description: Description, weight: Ratio, t: int) -> Any:
+def iterate_weights(found: Derivation, weight: Ratio, t: int) -> Any:
     """Return what the start and the iterates after steps 1, ..., t weigh, a numpy array.
 
     They sum to 1; the start counts for nothing when w_1 is 1.
     """
-    w = np.append(1.0, series(description, weight, 1, t))
+    w = np.append(1.0, series(found, weight, 1, t))
     kept = np.append(1 - w[1:], 1.0)
     return w * np.cumprod(kept[::-1])[::-1]

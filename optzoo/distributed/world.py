@@ -77,14 +77,20 @@ class World:
         """Wait until every rank is here."""
         self.gather([0.0])
 
-    def check_stop(self, stop: StopRequest) -> None:
-        """Raise StopRequestedError on all ranks once any of them has been told to stop."""
+    def check_stop(self, stop: StopRequest) -> bool:
+        """Raise StopRequestedError on all ranks once any of them has been told to stop.
+
+        Returns on all ranks whether any of them has been told to save.
+        """
+        is_to_save = stop.take_save()
         if self.size == 1:
             stop.check()
-            return
-        number = int(max(received for (received,) in self.gather([stop.received or 0])))
+            return is_to_save
+        told = self.gather([stop.received or 0, is_to_save])
+        number = int(max(received for received, _ in told))
         if number:
             raise StopRequestedError(number)
+        return any(save for _, save in told)
 
     def settle(self, error: Exception) -> Exception:
         """Return the error to raise here when `error` happened: told by one process only.
@@ -156,7 +162,7 @@ class World:
 
 def speaks() -> bool:
     """Return whether this process is the one that prints, before or after there is a world."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return os.environ.get("RANK", "0") in ("0", "")
 
 
 @contextlib.contextmanager
@@ -183,8 +189,22 @@ def join_world() -> Iterator[World]:
         raise stopped
 
 
+def _place(name: str, default: int, *, least: int = 0) -> int:
+    """Return a number of the launcher's environment. Raises InputError where it is none."""
+    text = os.environ.get(name, "").strip()
+    if text and not (text.isdecimal() and len(text) < 10 and int(text) >= least):
+        raise InputError(
+            Diagnostic(
+                "no-launcher",
+                f"the environment says {name}={text}, which is not a number from {least} on",
+                hint=f"`torchrun` sets {name}; to train with one process, unset it",
+            )
+        )
+    return int(text) if text else default
+
+
 def _join() -> World:
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _place("WORLD_SIZE", 1, least=1)
     if size == 1:
         return World()
     missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
@@ -197,19 +217,33 @@ def _join() -> World:
                 "optzoo train ...`",
             )
         )
-    rank = int(os.environ["RANK"])
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))
+    rank = _place("RANK", 0)
+    local_rank = _place("LOCAL_RANK", rank)
+    _place("MASTER_PORT", 0)
+    if rank >= size:
+        message = f"the environment says RANK={rank}, of WORLD_SIZE={size} processes"
+        raise InputError(Diagnostic("no-launcher", message, hint="ranks count from 0"))
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    store, _, _ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
-        store=PrefixStore("torch", store),
-        rank=rank,
-        world_size=size,
-        timeout=TIMEOUT,
-    )
+    try:
+        store, _, _ = next(rendezvous("env://", rank, size, timeout=TIMEOUT))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
+            store=PrefixStore("torch", store),
+            rank=rank,
+            world_size=size,
+            timeout=TIMEOUT,
+        )
+    except (RuntimeError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise RunError(
+            Diagnostic(
+                "no-contact",
+                f"the {size} processes of the run do not find one another ({first_line})",
+                hint="MASTER_ADDR and MASTER_PORT name a machine and a free port that all reach",
+            )
+        ) from None
     return World(rank, size, local_rank, PrefixStore("optzoo", store))
 
 

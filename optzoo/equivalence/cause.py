@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from optzoo.description.description import decide
-from optzoo.equivalence.compare import AGREEMENT, Conditions, Side, compare, response
+from optzoo.description.response import decide
+from optzoo.equivalence.sides import AGREEMENT, Conditions, Side, compare, response
 from optzoo.interpreters.linear import Form
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.equivalence.compare import Conditions, Side
-from optzoo.equivalence.nearest import nearest_simplified
+from optzoo.equivalence.nearest import momentum_knobs, nearest_settings
 from optzoo.equivalence.rewrite import to_accelerated, without_clips
 from optzoo.equivalence.search import find_substitution
+from optzoo.equivalence.sides import Conditions, Side
 from optzoo.equivalence.verdict import Verdict, equivalence
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.program.expressions import format_expression
 from optzoo.recipe.recipe import Recipe
 
-NEAREST = "simplified_ademamix"
 SMALL = Fraction(1, 10)
 
 
@@ -61,19 +60,23 @@ def convert_to_recipe(
 ) -> Conversion:
     """Write `target` with the hyperparameters that make it `recipe`.
 
-    For simplified_ademamix the nearest is written where none is the same, or where `batch_tokens`
-    asks for the authors' rules. Raises InputError where no hyperparameters are found.
+    Where `target` has hyperparameters for a momentum sum and the weight of the current gradient,
+    the nearest are written if none are the same, or if `batch_tokens` asks for the rules of
+    Simplified-AdEMAMix's authors. Raises InputError where no hyperparameters are found.
     """
     recipe.check_steps(total_steps, total_steps=total_steps)
     left = Side(recipe)
-    near = None
-    if target.name == NEAREST:
-        near = nearest_simplified(recipe, total_steps, batch_tokens=batch_tokens)
     found = None if batch_tokens else find_substitution(left, target, Conditions())
     if found is not None and found.lr is None:
         verdict = equivalence(recipe, found.right.recipe, search=False)
         return Conversion(found.right.recipe, verdict, ())
-    if near is None:
+    knobs = momentum_knobs(target, total_steps)
+    if knobs is None and batch_tokens is not None:
+        message = f"`--batch-tokens`: {target.name} has no hyperparameters for a momentum sum and"
+        message += " the weight of the current gradient"
+        hint = "it goes with targets such as Simplified-AdEMAMix"
+        raise InputError(Diagnostic("bad-value", message, hint=hint))
+    if knobs is None:
         message = f"no hyperparameters of {target.name} were found that make it {recipe.name}"
         hint = f"see: optzoo equiv {recipe.name} {target.name}"
         if found is not None:
@@ -81,7 +84,9 @@ def convert_to_recipe(
             rule = format_expression(found.lr)
             hint = f"they exist with the learning rate {rule}, which a recipe cannot say; {hint}"
         raise InputError(Diagnostic("no-form", message, hint=hint))
-    written = target.with_overrides(dict(near.values))
+    near = nearest_settings(recipe, knobs, total_steps, batch_tokens=batch_tokens)
+    known = target.hyperparameters
+    written = target.with_overrides({n: v for n, v in near.values.items() if n in known})
     verdict = equivalence(recipe, written, search=False)
     remarks = [
         f"impulse response at step {total_steps:,} off by {near.error:.2g} of its total weight"
@@ -89,12 +94,12 @@ def convert_to_recipe(
     if found is not None and found.lr is not None:
         remarks.append(
             f"exact with the learning rate {format_expression(found.lr)} at step t: the original "
-            "debiases its momentum; simplified_ademamix_debiased does too"
+            "debiases its momentum"
         )
     if batch_tokens is not None:
         remarks.append(
-            "alpha and lr follow the rules of the authors' README, not the original's trajectory: "
-            "alpha = 100 * 32768/batch, lr = lr of the original * "
+            f"{knobs.weight} and lr follow the rules of Simplified-AdEMAMix's authors, not the "
+            f"original's trajectory: {knobs.weight} = 100 * 32768/batch, lr = lr of the original * "
             "sqrt((1 - beta_start)*(1 - beta1)); at a million tokens the paper found 0 best"
         )
     return Conversion(written, verdict, tuple(remarks))

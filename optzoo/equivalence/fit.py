@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optzoo.equivalence.compare import Conditions, Side, own_lr
+from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.equivalence.trajectory import Course, follow, start_walk
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.expressions import names_in

@@ -7,6 +7,7 @@ recurrence of its own: x := decay * x.prev + gain * source.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,16 @@ from optzoo.program.expressions import (
     ZERO,
     Expr,
     Name,
-    add,
     format_expression,
-    mul,
     names_in,
     substitute,
 )
-from optzoo.program.ir import CLOCK_INPUTS
-from optzoo.recipe.names import mix_name
+from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM
+from optzoo.recipe.lower import mix_of
 from optzoo.recipe.recipe import Recipe
-from optzoo.recipe.schema import RecipeSpec, SignalSpec, UpdateSpec
+from optzoo.recipe.schema import RecipeSpec
 
-GRAD, OLD_GRAD, PREPARED = Name("grad"), Name("grad", "prev"), Name("preconditioned")
+OLD_GRAD, PREPARED, POINT = Name("grad", "prev"), Name("preconditioned"), Name("param")
 
 
 class ConversionError(InputError):
@@ -74,35 +73,23 @@ def _reads_only(expr: Expr, names: set[str]) -> bool:
 
 
 def _linear_forms(recipe: Recipe) -> dict[Name, Any]:
-    """Return every signal and buffer as a form in the old buffers and the gradients."""
-    spec = recipe.spec
-    values: dict[Name, Any] = {
-        name: Form({name: ONE_TERM}) for name in (GRAD, OLD_GRAD, PREPARED, Name("param"))
-    }
+    """Return what the program computes as forms in the old buffers and the gradients.
+
+    Lines that are no such form are left out: whoever reads one is refused.
+    """
+    spec, program = recipe.spec, recipe.undecayed_program()
+    for state in program.tensor_states:
+        if state.name in spec.buffers and state.init != 0:
+            raise ConversionError(recipe, f"`{state.name}` starts at {state.init}, not at zero")
+    values: dict[Name, Any] = {name: Form({name: ONE_TERM}) for name in (GRAD, OLD_GRAD, PREPARED)}
+    values |= {name: Form({POINT: ONE_TERM}) for name in (POINT, PARAM.prev)}
     for name in spec.buffers:
         values[Name(name, "prev")] = Form({Name(name, "prev"): ONE_TERM})
-    lines: dict[Name, Expr] = {}
-    for name, signal in spec.signals.items():
-        if isinstance(signal, SignalSpec):
-            if signal.clip_norm is not None or signal.clip_value is not None:
-                continue  # not linear: whoever reads it is refused
-            lines[Name(name)] = signal.input
-        else:
-            lines[Name(name)] = signal
-    for name, buffer in spec.buffers.items():
-        if buffer.init != "zeros":
-            raise ConversionError(recipe, f"`{name}` starts at {buffer.init}, not at zero")
-        old = Name(name, "prev")
-        fed = mul(buffer.gain, buffer.input)
-        lines[Name(name)] = add(mul(buffer.decay, old), fed)
-    while ready := [n for n, e in lines.items() if _is_known(spec, e, values)]:
-        for target in ready:
-            values[target] = _form(recipe, lines.pop(target), values)
+    for line in program.step:
+        if line.target not in values:
+            with suppress(ConversionError):
+                values[line.target] = _form(recipe, line.expr, values)
     return values
-
-
-def _is_known(spec: RecipeSpec, expr: Expr, values: dict[Name, Any]) -> bool:
-    return all(name in values or _is_scalar(spec, name) for name in names_in(expr))
 
 
 def _is_scalar(spec: RecipeSpec, name: Name) -> bool:
@@ -132,27 +119,10 @@ def _form(recipe: Recipe, expr: Expr, values: dict[Name, Any]) -> Form[Terms]:
     return Form({k: v for k, v in value.terms.items() if not v.is_zero})
 
 
-def mix_of(spec: RecipeSpec) -> Expr:
-    """Return the direction of the step as one sum."""
-    update = spec.update
-    mix: Any = update.mix if isinstance(update, UpdateSpec) else update
-    if not isinstance(mix, dict):
-        assert isinstance(mix, Expr)
-        return mix
-    total: Expr | None = None
-    for key, weight in mix.items():
-        name = mix_name(key)
-        assert name is not None
-        term = mul(weight, name)
-        total = term if total is None else add(total, term)
-    assert total is not None
-    return total
-
-
 def read_momentum(recipe: Recipe) -> RecipeMomentum | None:
     """Return the one momentum of a recipe; None when it has none. Raises ConversionError."""
     values = _linear_forms(recipe)
-    step = _form(recipe, mix_of(recipe.spec), values)
+    step = _form(recipe, mix_of(recipe.spec.update), values)
     sources = [n for n in (GRAD, PREPARED) if n in step.terms] or [GRAD]
     if recipe.spec.order == "precondition_first" and recipe.spec.preconditioner != "none":
         sources = [PREPARED]

@@ -8,16 +8,16 @@ readout of it. Whoever writes the result compares it with what was given first.
 from __future__ import annotations
 
 import copy
-import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from optzoo.equivalence.momentum import (
     ConversionError,
     RecipeMomentum,
     folded,
-    mix_of,
     never_moves,
     read_momentum,
 )
@@ -34,7 +34,8 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ratios import TooLongError
-from optzoo.recipe.lower import constant_value
+from optzoo.recipe.lower import constant_value, mix_of
+from optzoo.recipe.names import mix_name, uses_of
 from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
 
@@ -214,7 +215,7 @@ def _averaged(recipe: Recipe) -> dict[str, Any]:
         raise ConversionError(recipe, "momentum in the step and the averaging make two momenta")
     data = _base(recipe)
     scale = update.scale if update.scale is not None else Name("lr")
-    fed: Expr = mix_of(spec)
+    fed: Expr = mix_of(spec.update)
     if data.get("weight_decay", {}).get("kind") == "decoupled":
         assert decay is not None
         del data["weight_decay"]
@@ -312,35 +313,32 @@ def _free_name(data: dict[str, Any], name: str) -> str:
 def _drop_unused(data: dict[str, Any]) -> None:
     """Drop signals, scalars and hyperparameters that nothing reads any more."""
     sections = ("signals", "scalars", "hyperparameters")
-    unused = True
-    while unused:
-        unused = False
-        for section in sections:
-            for name in list(data.get(section, {})):
-                rest = {k: v for k, v in data.items() if k not in ("notes", "summary", "reference")}
-                rest[section] = {k: v for k, v in data[section].items() if k != name}
-                rest["hyperparameters"] = {
-                    k: str(v["default"]) for k, v in data["hyperparameters"].items() if k != name
-                }
-                if name != "lr" and not _mentions(rest, name):
-                    del data[section][name]
-                    unused = True
-    for section in ("signals", "scalars"):
-        if section in data and not data[section]:
-            del data[section]
+    while unread := _unread(data, sections):
+        for section, name in unread:
+            del data[section][name]
+            if not data[section]:
+                del data[section]
 
 
-def _mentions(data: Any, name: str) -> bool:
-    """Whether a name occurs in any text of the data, as a key of a mix too."""
-    if isinstance(data, dict):
-        return any(_mentions(v, name) for v in data.values()) or (
-            "mix" in data
-            and isinstance(data["mix"], dict)
-            and any(_mentions(k, name) for k in data["mix"])
-        )
-    if isinstance(data, list):
-        return any(_mentions(v, name) for v in data)
-    return isinstance(data, str) and bool(re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", data))
+def _unread(data: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what nothing but itself reads; nothing where the data are no recipe."""
+    try:
+        spec = RecipeSpec.model_validate(_ordered(data))
+    except ValidationError:  # said when the whole is read as a recipe
+        return []
+    reads: dict[str, set[tuple[str, ...]]] = {}
+    for use in uses_of(spec):
+        for name in names_in(use.expr):
+            reads.setdefault(name.id, set()).add(tuple(map(str, use.loc[:2])))
+    mix = spec.update.mix if isinstance(spec.update, UpdateSpec) else None
+    for name in filter(None, map(mix_name, mix if isinstance(mix, dict) else ())):
+        reads.setdefault(name.id, set()).add(("update", "mix"))
+    return [
+        (section, name)
+        for section in sections
+        for name in data.get(section, {})
+        if name != "lr" and not reads.get(name, set()) - {(section, name)}
+    ]
 
 
 def _ordered(data: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import TypeVar
 
 from optzoo.description.response import Response
-from optzoo.equivalence.compare import Comparison, Conditions, Side, compare, own_lr
 from optzoo.equivalence.fit import Fit, OutOfRunsError, Root
 from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
+from optzoo.equivalence.sides import Comparison, Conditions, Side, compare, own_lr
 from optzoo.errors import InputError
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs

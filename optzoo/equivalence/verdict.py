@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optzoo.equivalence.cause import Cause, find_cause
-from optzoo.equivalence.compare import AGREEMENT, Comparison, Conditions, Side, compare
 from optzoo.equivalence.search import Substitution, find_substitution
+from optzoo.equivalence.sides import AGREEMENT, Comparison, Conditions, Side, compare
 from optzoo.program.expressions import Expr, format_expression, format_number
 from optzoo.recipe.recipe import Recipe
 

@@ -3,29 +3,73 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from optzoo.errors import Diagnostic, InputError
 
+HELD = frozenset({errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
+"""What file systems answer that have no locks: Lustre by default, some of NFS and FUSE."""
+
 
 @contextlib.contextmanager
-def locked(folder: Path, taken: Diagnostic) -> Iterator[None]:
-    """Hold the lock of a folder, a file `.lock` in it that means nothing by itself.
+def locked(
+    folder: Path, taken: Diagnostic, *, warn: Callable[[str], None] | None = None
+) -> Iterator[bool]:
+    """Hold the lock of a folder, a file `.lock` in it that means nothing by itself; say whether.
 
     Raises InputError with `taken` at once where another process holds it, or this one does, and
-    OSError where the folder cannot be written.
+    OSError where the folder cannot be written. Where the file system has no locks, `warn` is told
+    and the work goes on without one; where there is no `warn`, that is an OSError too.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock", blocking=False, thread_local=False)
+    path = folder / ".lock"
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o666)
+    is_held = False
     try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(taken) from None
-    except NotImplementedError:  # how filelock says that the file system has no locks
-        raise OSError(f"{folder} is on a file system without locks") from None
-    try:
-        yield
+        try:
+            _lock(descriptor)
+            is_held = True
+        except OSError as error:
+            if error.errno in HELD:
+                raise InputError(taken) from None
+            reason = f"{folder} is on a file system without locks"
+            if error.errno not in NO_LOCKS:
+                error.filename = str(path)
+                raise
+            if warn is None:
+                raise OSError(reason) from None
+            warn(f"{reason}: nothing keeps a second process out of it")
+        yield is_held
     finally:
-        lock.release()
+        os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Say whether somebody holds the lock of a folder now; who asks holds it for a moment."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with locked(folder, Diagnostic("locked", "")):
+            return False
+    except InputError:
+        return True
+    except OSError:  # no locks there, or not ours to touch: nothing is known
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,7 @@
 
 Step t takes the gradient g_t at the point w_t and leaves w_{t+1}; a buffer m goes from m_{t-1} to
 m_t. Scalars that move carry the index t. What a debiasing divides by is put where it is used. The
-same printer writes formulas such as `lr*beta3(t-1)`.
+same printer writes formulas, whose names carry a step: `lr*beta3(t-1)`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     Name,
+    NameAt,
     Num,
     format_number,
     names_in,
     num,
-    parse_expression,
+    step_text,
     substitute,
 )
 from optzoo.program.ir import GRAD, PARAM, Program
@@ -76,11 +77,6 @@ class Printer:
     def name(self, name: Name) -> str:
         """Return a name with its index."""
         ident, index = name.id, self.index(name)
-        if match := re.fullmatch(r"(\w+)__at_([mp])(\d+)", ident):  # beta3(t-1) in a formula
-            ident = match[1]
-            offset = int(match[3]) * (-1 if match[2] == "m" else 1)
-            moves = ident in self.moving or f"{ident}_t" in self.moving
-            index = _shifted(offset) if moves else ""
         if not self.is_latex:
             base = {"grad": "g", "param": "w"}.get(ident, ident)
             base = ident if base in self.taken else base
@@ -94,6 +90,8 @@ class Printer:
             return "t" if name.when == "prev" else "t+1"
         if name.id not in self.moving:
             return ""
+        if isinstance(name, NameAt):
+            return step_text(name.offset)
         return {"now": "t", "prev": "t-1", "next": "t+1"}[name.when]
 
     def _latex_name(self, ident: str, index: str) -> str:
@@ -259,10 +257,6 @@ def _roman(text: str) -> str:
     return rf"\mathrm{{{escaped}}}" if len(text) > 1 else text
 
 
-def _shifted(offset: int) -> str:
-    return "t" if offset == 0 else f"t{offset:+d}"
-
-
 def _factors(expr: Expr, above: list[Expr], below: list[Expr]) -> None:
     """Collect the factors of a product of products and quotients; a minus is the factor -1."""
     if isinstance(expr, Call) and expr.op == "mul":
@@ -336,16 +330,3 @@ def format_latex(found: Sequence[Equation]) -> list[str]:
     """Return equations as an `align*` environment (amsmath)."""
     rows = [rf"  {e.left} &= {e.right}" for e in found]
     return [r"\begin{align*}", *(row + r" \\" for row in rows[:-1]), rows[-1], r"\end{align*}"]
-
-
-_AT_STEP = re.compile(r"\b([A-Za-z_]\w*)\(t(?: ?([+-]) ?(\d+))?\)")
-
-
-def formula(text: str, printer: Printer) -> str:
-    """Print a closed form, an expression in which `beta3(t-1)` is beta3 at step t-1."""
-
-    def mark(match: re.Match[str]) -> str:
-        sign = "m" if match[2] == "-" else "p"
-        return f"{match[1]}__at_{sign}{match[3] or 0}"
-
-    return printer.expression(parse_expression(_AT_STEP.sub(mark, text)))

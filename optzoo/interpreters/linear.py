@@ -12,7 +12,7 @@ choose them and knows no recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -246,12 +246,14 @@ def run_linear(
     inputs: Callable[[int], Mapping[str, C]],
     memory: Mapping[str, C] | None = None,
     assigned: Callable[[int, Name, Value], Value] | None = None,
+    followed: Container[int] | None = None,
 ) -> LinearRun[C]:
     """Run the given steps, buffers empty before the first one.
 
     `inputs(t)` holds the hyperparameters and `t`, `T`, `lr0` of step t; `memory` what the scalar
     states hold before the first step, by default what they start at. `assigned(t, target, value)`
-    returns what a line of step t is taken to be. Raises NotLinearError for a parameter that is no
+    returns what a line of step t is taken to be; `followed` are the steps whose gradients are not
+    taken to be 0, by default all. Raises NotLinearError for a parameter that is no
     linear form.
     """
     scalars = domain.scalars
@@ -262,7 +264,7 @@ def run_linear(
     follows_param = any(s.init == "param" for s in program.tensor_states)
     moves = []
     for i, t in enumerate(steps):
-        grad: Value = Form({t: one})
+        grad: Value = Form({t: one} if followed is None or t in followed else {})
         if i == 0:
             first = grad if t == 1 else Form({})
             buffers = {

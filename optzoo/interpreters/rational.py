@@ -109,7 +109,7 @@ def symbolic_power(base: Ratio, exponent: Ratio, steady: Collection[str]) -> Rat
 
 def _base_name(base: Ratio, steady: Collection[str]) -> str | None:
     if base.constant is not None:
-        return format_number(base.constant) if base.constant > 0 else None
+        return format_number(base.constant).strip("()") if base.constant > 0 else None
     for atom in base.atoms:
         if atom.name in steady and not atom.offset and not atom.power and base == atom_ratio(atom):
             return atom.name

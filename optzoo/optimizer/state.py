@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from optzoo.engines.engine import arithmetic
-from optzoo.errors import InputError
+from optzoo.errors import InputError, check_version
 from optzoo.optimizer.entries import (
     SHOWN,
     STEP,
@@ -124,11 +124,9 @@ class Loaded:
                 "states of other packages are laid out differently and are not converted",
             )
         version = self.known.get("version", STATE_VERSION)
-        if not isinstance(version, int) or version > STATE_VERSION:
-            raise refusal(
-                f"this state has version {version}, and this optzoo reads up to {STATE_VERSION}",
-                "install a newer optzoo",
-            )
+        if not isinstance(version, int):
+            raise refusal(f"this state has version {version!r}, which is no number")
+        check_version("this state has version", version, STATE_VERSION)
 
     def _identify(self) -> Recipe:
         """Return the recipe of the state: ours, perhaps with other observers."""

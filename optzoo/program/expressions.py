@@ -54,6 +54,24 @@ class Name:
 
 
 @dataclass(frozen=True)
+class NameAt(Name):
+    """A name `offset` steps after step t, as formulas have it; a recipe cannot write it.
+
+    A trailing `_t`, the mark of what moves, is dropped in print: `beta3_t` is `beta3(t-1)`.
+    """
+
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.id.removesuffix('_t') or self.id}({step_text(self.offset)})"
+
+
+def step_text(offset: int) -> str:
+    """Return `t`, `t-1`, `t+1`."""
+    return f"t{offset:+d}" if offset else "t"
+
+
+@dataclass(frozen=True)
 class Call:
     """An operation of `OPS` applied to arguments."""
 

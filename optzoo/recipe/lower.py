@@ -289,7 +289,7 @@ class _Lowering:
         update = self.spec.update
         spec = update if isinstance(update, UpdateSpec) else UpdateSpec(mix=update)
         source: Loc = ("update",)
-        direction = self.tensor(_mixed(spec.mix))
+        direction = self.tensor(mix_of(spec))
         if self.spec.order == "momentum_first" and isinstance(self.pre, PreconditionerSpec):
             direction = self.precondition(direction)
         direction = self.clipped(direction, "u", spec.clip_norm, spec.clip_value, source)
@@ -411,8 +411,9 @@ def _init(init: float | Literal["zeros", "grad", "param"]) -> Init:
     return Fraction(repr(float(init)))
 
 
-def _mixed(mix: Expr | dict[str, Expr]) -> Expr:
-    """Return the weighted sum that `mix` stands for."""
+def mix_of(update: Expr | UpdateSpec) -> Expr:
+    """Return the direction of the step, before it is preconditioned and clipped, as one sum."""
+    mix = update.mix if isinstance(update, UpdateSpec) else update
     if not isinstance(mix, dict):
         return mix
     total: Expr | None = None

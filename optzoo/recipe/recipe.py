@@ -162,6 +162,10 @@ class Recipe:
         recipe = self.with_overrides(values) if values else self
         return recipe._program
 
+    def undecayed_program(self) -> Program:
+        """Return the program without weight decay and what only that reads."""
+        return self._lowered(decays=False)
+
     def trained_program(self, *, decays: bool = True) -> Program:
         """Return the program as it trains at these hyperparameters: what is 0 is folded away.
 
@@ -177,7 +181,7 @@ class Recipe:
 
     @cached_property
     def _trained_without_decays(self) -> Program:
-        return self._folded(self._lowered(decays=False))
+        return self._folded(self.undecayed_program())
 
     def _folded(self, whole: Program) -> Program:
         knobs = self.hyperparameters

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from optzoo.errors import UPGRADE
 from optzoo.files.documents import bad_value
 from optzoo.program.expressions import (
     Expr,
@@ -401,6 +402,6 @@ class RecipeSpec(Section):
         if not 1 <= version <= RECIPE_VERSION:
             raise bad_value(
                 f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}",
-                hint="a newer optzoo may be needed: pip install --upgrade optzoo",
+                hint=UPGRADE if version > 0 else None,
             )
         return version

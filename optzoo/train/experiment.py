@@ -16,7 +16,7 @@ import torch
 
 from optzoo.data.batches import Batches
 from optzoo.data.corpus import Corpus, TokenStream, open_corpus
-from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, read_manifest
+from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, data_folder, read_manifest
 from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
@@ -24,6 +24,7 @@ from optzoo.optimizer import RecipeOptimizer
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import LrMultiplier
 from optzoo.train.evaluate import HeldOut
+from optzoo.train.memory import check_memory, enough_memory
 from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
 from optzoo.train.setup.schema import Setup
@@ -54,11 +55,15 @@ class Experiment:
         return context
 
 
-def assemble(recipe: Recipe, setup: Setup, world: World | None = None) -> Experiment:
+def assemble(
+    recipe: Recipe, setup: Setup, world: World | None = None, *, moved: str | None = None
+) -> Experiment:
     """Build corpus, model and optimizer. Sets torch's thread count when the setup names one.
 
     In a `world` of several processes each of them calls this, and the model is spread over them.
-    Raises InputError when the corpus, the device or the engine is not there.
+    `moved` is the command that says where prepared data is now. Raises InputError when the corpus,
+    the device or the engine is not there, or when the model is larger than the memory, and RunError
+    when the memory is not enough.
     """
     world = world or World()
     kind = resolve_kind(setup, world)
@@ -73,8 +78,14 @@ def assemble(recipe: Recipe, setup: Setup, world: World | None = None) -> Experi
         )
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
-    corpus = open_data(setup)
-    batch = setup.batch
+    corpus = open_data(setup, moved)
+    check_memory(recipe, setup, corpus.vocabulary, kind)
+    with enough_memory(setup):
+        return _assemble(recipe, setup, world, corpus, kind)
+
+
+def _assemble(recipe: Recipe, setup: Setup, world: World, corpus: Corpus, kind: str) -> Experiment:
+    batch, execution = setup.batch, setup.execution
     batches = Batches(
         corpus.train.tokens, corpus.fingerprint, setup.seed, batch.sequences, batch.sequence_length
     )
@@ -146,17 +157,17 @@ def parameter_groups(model: Transformer, recipe: Recipe, setup: Setup) -> list[d
     return groups
 
 
-def open_data(setup: Setup) -> Corpus:
-    """Return the text that a setup trains on.
+def open_data(setup: Setup, moved: str | None = None) -> Corpus:
+    """Return the text that a setup trains on; `moved` is the command that says where it is now.
 
     Raises InputError when prepared data is not where the setup says, not complete, or has another
     vocabulary than the setup is for; nothing else is read instead.
     """
     if setup.data.path is None:
         return open_corpus(setup.data.corpus or "stdlib")
-    folder = Path(setup.data.path)
+    folder = data_folder(setup.data.path)
     if not (folder / MANIFEST).exists() and not (folder / PROGRESS).exists():
-        raise _missing(setup, folder)
+        raise _missing(setup, folder, moved)
     manifest = read_manifest(folder)
     _check_vocabulary(setup, folder, manifest)
     return Corpus(
@@ -194,12 +205,9 @@ def _check_vocabulary(setup: Setup, folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _missing(setup: Setup, folder: Path) -> InputError:
+def _missing(setup: Setup, folder: Path, moved: str | None) -> InputError:
     command = setup.data.prepare_command(setup.num_steps * setup.batch.tokens)
-    return InputError(
-        Diagnostic(
-            "no-data",
-            f"there is no prepared data at {folder}",
-            hint=f"make it: `{command}`, or give another place: `--set data.path=DIR`",
-        )
-    )
+    hint = f"make it: `{command}`, or give another place: `--set data.path=DIR`"
+    if moved is not None:
+        hint = f"put it back, or say where it is now: `{moved}`"
+    return InputError(Diagnostic("no-data", f"there is no prepared data at {folder}", hint=hint))

@@ -57,7 +57,7 @@ def export_run(
     a list of the known ones, and RunError when the disk does not take the files.
     """
     run = open_run(path)
-    recipe, setup = run.load_recipe(), run.load_setup()
+    recipe, setup = run.load_recipe(), run.setup_here()
     name = resolve_view(recipe, view)
     if dtype is not None and dtype not in DTYPES:
         hint = did_you_mean(dtype, DTYPES, what="dtypes")
@@ -120,7 +120,7 @@ def _load(run: RunDirectory, step: str | None, warnings: list[str]) -> Checkpoin
         if checkpoint is None:
             raise InputError(Diagnostic("no-checkpoint", f"{run.path} has no checkpoint yet"))
         return checkpoint
-    if not step.isdecimal():
+    if not step.isdecimal() or len(step) > 18:
         raise InputError(Diagnostic("bad-value", f"`--step {step}`: give the number of a step"))
     return load_step(run.checkpoints, int(step))
 

@@ -1,4 +1,7 @@
-"""What a person watching a run sees, on stderr: a bar in a terminal, plain lines elsewhere."""
+"""What a person watching a run sees, on stderr: a bar in a terminal, plain lines elsewhere.
+
+Nobody need be watching: a stream that is closed, full or broken is left alone from then on.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,47 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from optzoo.errors import printable
 from optzoo.tables import format_clock, format_size
 
 _LINES = 20  # plain progress lines in a whole run
+
+
+class Unheard:
+    """A text stream that takes everything; once the one behind it fails, nobody gets it."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, if there is anyone to read it."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream, if there is one."""
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        """Whether a person is looking at a terminal."""
+        return bool(self._try("isatty"))
+
+    def fileno(self) -> int:
+        """Return the descriptor, of which the width of a terminal is asked. Raises OSError."""
+        if self._stream is None:
+            raise OSError("there is no stream")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """The encoding, which decides what a bar is drawn with."""
+        return getattr(self._stream, "encoding", None) or "ascii"
+
+    def _try(self, name: str, *arguments: str) -> Any:
+        try:
+            return getattr(self._stream, name)(*arguments) if self._stream is not None else None
+        except (OSError, ValueError):  # ValueError: it was closed, or cannot encode this
+            self._stream = None
 
 
 class Progress:
@@ -28,7 +69,7 @@ class Progress:
         quiet: bool = False,
         stream: TextIO | None = None,
     ) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream: Any = Unheard(sys.stderr if stream is None else stream)
         self._steps = steps
         self._tokens_per_step = tokens_per_step
         self._quiet = quiet
@@ -71,6 +112,7 @@ class Progress:
         """Print a line above the bar."""
         if self._quiet:
             return
+        line = printable(line)
         if self._bar is not None:
             self._bar.write(line, file=self._stream)
         else:
@@ -86,6 +128,11 @@ class Progress:
         """Leave the bar as it is and go to the next line."""
         if self._bar is not None:
             self._bar.close()
+
+
+def warn(line: str) -> None:
+    """Print a warning where there is no run yet."""
+    print(f"warning: {printable(line)}", file=Unheard(sys.stderr), flush=True)
 
 
 def _pace(speed: Mapping[str, Any], rate: float) -> str:

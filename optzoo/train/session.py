@@ -1,4 +1,4 @@
-"""The three things one does with runs: start one, resume one, evaluate one.
+"""The things one does with runs: start one, resume one, either of them, evaluate one.
 
 This is what the command line calls, and what a script may call.
 """
@@ -8,37 +8,43 @@ from __future__ import annotations
 import contextlib
 import io
 import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from optzoo.distributed.signals import StopRequestedError
-from optzoo.distributed.world import World, join_world
+from optzoo.distributed.signals import StopRequestedError, catching_saves
+from optzoo.distributed.world import World, join_world, speaks
 from optzoo.errors import Diagnostic, InputError
-from optzoo.files.atomic import to_json
 from optzoo.recipe.recipe import Recipe, load_recipe
 from optzoo.train.evaluate import measure_views
-from optzoo.train.experiment import Experiment, assemble
-from optzoo.train.model.sample import draw_text
-from optzoo.train.progress import Progress
-from optzoo.train.runs.checkpoint import load_newest
-from optzoo.train.runs.directory import (
-    RUN_FORMAT_VERSION,
-    RunDirectory,
+from optzoo.train.experiment import assemble
+from optzoo.train.finishing import describe_views, finish_run
+from optzoo.train.memory import enough_memory
+from optzoo.train.progress import Progress, warn
+from optzoo.train.runs.beginning import (
+    claimed,
     create_run,
     default_path,
+    describe_corpus,
     free_path,
     hold,
-    open_run,
 )
+from optzoo.train.runs.changes import record_resume
+from optzoo.train.runs.checkpoint import load_newest
+from optzoo.train.runs.directory import RunDirectory, open_run, recipe_asks
+from optzoo.train.runs.result import read_result
 from optzoo.train.runs.trackers import check_trackers
-from optzoo.train.setup.overrides import resolve
+from optzoo.train.setup.identity import MAY_CHANGE, setup_changes, with_course_of
+from optzoo.train.setup.overrides import override_setup, resolve, split_changes
+from optzoo.train.setup.schema import Setup
 from optzoo.train.snapshot import restore_snapshot
-from optzoo.train.trainer import Trainer, Views
+from optzoo.train.trainer import Trainer
+
+Changes = Sequence[tuple[str, str]]
+Change = Callable[[Recipe, Setup], Setup]
 
 
 @dataclass(frozen=True)
@@ -50,12 +56,23 @@ class Finished:
     sample: str
 
 
+@dataclass(frozen=True)
+class Order:
+    """A run that is to be: what a user asks for, and what that comes to."""
+
+    given_name: str
+    given: Recipe
+    recipe: Recipe
+    setup: Setup
+    quiet: bool
+
+
 def start_run(
     recipe_name: str,
     *,
     setup_name: str = "quick",
     run_dir: Path | None = None,
-    changes: Sequence[tuple[str, str]] = (),
+    changes: Changes = (),
     observers: Sequence[str] = (),
     quiet: bool = False,
 ) -> Finished:
@@ -65,70 +82,76 @@ def start_run(
     setup by dotted path. Raises InputError before anything is trained, RunError when the run fails
     and StopRequestedError when it is told to stop.
     """
-    with join_world() as world:
-        given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
-        if suited and not quiet and world.is_first:
-            settings = ", ".join(f"{name}={value}" for name, value in suited.items())
-            print(f"setup {setup.name} sets {settings} for {recipe.name}", file=sys.stderr)  # noqa: T201
-        check_trackers(setup.metrics.track)
-        setup = setup.with_threads(torch.get_num_threads()).with_absolute_path()
-        experiment = assemble(recipe, setup, world)
-        run = world.on_first(
-            lambda: create_run(
-                run_dir if run_dir is not None else default_path(recipe, setup),
-                recipe,
-                setup,
-                experiment.corpus,
-                given=given,
-                given_name=recipe_name,
-            )
-        )
-        with _held(run, world):
-            return _train(experiment, run, quiet=quiet, resume=False)
+    with join_world() as world, catching_saves():
+        order = _order(recipe_name, setup_name, changes, observers, quiet)
+        return _start(order, run_dir, world)
 
 
-def resume_run(path: Path, recipe_name: str | None = None, *, quiet: bool = False) -> Finished:
+def resume_run(
+    path: Path, recipe_name: str | None = None, *, changes: Changes = (), quiet: bool = False
+) -> Finished:
     """Continue an interrupted run from its newest good checkpoint, or from step 0.
 
-    `recipe_name`, if given, must be the recipe the run was started with. Raises as `start_run`, and
-    InputError when there is nothing to resume.
+    `recipe_name`, if given, must be the recipe the run was started with. `changes` are fields of
+    the setup that may change on the way; a larger budget continues a finished run too. Raises as
+    `start_run`, and InputError when there is nothing to resume.
     """
-    with join_world() as world:
+    with join_world() as world, catching_saves():
+
+        def change(recipe: Recipe, setup: Setup) -> Setup:
+            knobs, fields = split_changes(recipe, changes)
+            if knobs:
+                raise _fixed(path, ", ".join(f"`{name}`" for name in knobs))
+            return override_setup(setup, fields)
+
+        return _resume(path, recipe_name, change, world, quiet=quiet)
+
+
+def start_or_resume_run(
+    recipe_name: str,
+    *,
+    setup_name: str = "quick",
+    run_dir: Path | None = None,
+    changes: Changes = (),
+    observers: Sequence[str] = (),
+    quiet: bool = False,
+) -> Finished:
+    """Train a recipe in a run directory: begin there, go on, or return what has finished.
+
+    Raises as `start_run`, and InputError when the run that is there is of another recipe or setup.
+    Of what may change on the way only what `changes` name counts, and only while it has not
+    finished or when they ask for more steps.
+    """
+    with join_world() as world, catching_saves():
+        order = _order(recipe_name, setup_name, changes, observers, quiet)
+        path = run_dir if run_dir is not None else default_path(order.recipe, order.setup)
+        if not world.on_first(lambda: (path / "run.json").exists()):
+            return _start(order, path, world)
         run = open_run(path)
-        recipe = run.load_recipe()
-        if recipe_name is not None:
-            _check_same_recipe(run, load_recipe(recipe_name), recipe_name)
-        if run.is_finished:
-            raise InputError(
-                Diagnostic(
-                    "finished",
-                    f"{path} has finished: there is nothing to resume",
-                    hint=f"evaluate it with `optzoo eval {shlex.quote(str(path))}`",
-                )
-            )
-        setup = run.load_setup()
-        check_trackers(setup.metrics.track)
-        with _held(run, world):
-            experiment = assemble(recipe, setup, world)
-            run.check_corpus(experiment.corpus)
-            return _train(experiment, run, quiet=quiet, resume=True)
+        _check_same_order(run, order)
+        done = read_result(run)
+        if done is not None and done["steps"] >= order.setup.num_steps:
+            _warn(world)(f"{path} has finished: nothing is left to do")
+            return Finished(run, done, _read_sample(run))
+        fields = split_changes(order.recipe, changes)[1]
+
+        def change(_: Recipe, setup: Setup) -> Setup:
+            return override_setup(with_course_of(setup, order.setup), fields)
+
+        return _resume(path, None, change, world, quiet=quiet)
 
 
-@contextlib.contextmanager
-def _held(run: RunDirectory, world: World) -> Iterator[None]:
-    """Hold a run directory for all processes of a run."""
-    with contextlib.ExitStack() as stack:
-        world.on_first(lambda: stack.enter_context(hold(run)))
-        yield
-
-
-def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
+def evaluate_run(
+    path: Path, views: Sequence[str] = ("all",), *, data: Path | None = None
+) -> dict[str, Any]:
     """Return the held-out loss of a run at its newest checkpoint, at each view asked for.
 
-    The result has the layout of `result.json`. Raises InputError when there is no checkpoint.
+    The text is what the run held out, or the validation split of `data`, a prepared directory with
+    the same vocabulary. The result has the layout of `result.json`. Raises InputError when there is
+    no checkpoint, and when recipe or setup are no longer those of the run.
     """
     run = open_run(path)
-    recipe = run.load_recipe()
+    recipe, setup = run.load_recipe(), run.setup_here()
     known = [view.name for view in recipe.program().views]
     chosen = known if "all" in views else list(dict.fromkeys(views))
     for view in chosen:
@@ -147,17 +170,29 @@ def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
                 hint=f"train it first: `{resume_command(run)}`",
             )
         )
-    experiment = assemble(recipe, run.load_setup())
-    run.check_corpus(experiment.corpus)
-    restore_snapshot(experiment, checkpoint)
+    place = [c for c in setup_changes(run.recorded_setup(), setup) if c.path != "data.path"]
+    if place:
+        warnings.append(f"computed otherwise than it was trained: {', '.join(map(str, place))}")
+    if data is not None:
+        setup = override_setup(setup, {"data.path": str(data), "data.vocabulary": "null"})
+    experiment = assemble(
+        recipe, setup, moved=shlex.join(["optzoo", "eval", str(path), "--data", "DIR"])
+    )
+    is_own = data is None or experiment.corpus.fingerprint == run.identity["corpus"]["fingerprint"]
+    if data is None:
+        run.check_corpus(experiment.corpus)
+    elif not is_own:
+        warnings.append(f"{data} is not what the run held out: it was trained on other data")
+    identity = run.identity.get("setup_sha256")
+    restore_snapshot(experiment, checkpoint, setup_sha256=identity, is_own_corpus=is_own)
     with experiment.autocast():
         found = measure_views(experiment.model, experiment.optimizer, experiment.held_out, chosen)
     return {
         "run": str(path),
         "recipe": recipe.name,
         "step": checkpoint.step,
-        "steps": experiment.setup.num_steps,
-        "corpus": dict(run.identity["corpus"]),
+        "steps": setup.num_steps,
+        "corpus": dict(run.identity["corpus"]) if is_own else describe_corpus(experiment.corpus),
         "views": describe_views(found),
         "warnings": warnings,
     }
@@ -166,7 +201,7 @@ def evaluate_run(path: Path, views: Sequence[str] = ("all",)) -> dict[str, Any]:
 def resume_command(run: RunDirectory, processes: int = 1) -> str:
     """Return the command that continues a run, quoted for a shell; any number of processes may."""
     launcher = ["torchrun", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    train = ["optzoo", "train", str(run.identity["given_recipe"]), "--resume", str(run.path)]
+    train = ["optzoo", "train", "--resume", str(run.path)]
     return shlex.join([*(launcher if processes > 1 else []), *train])
 
 
@@ -180,100 +215,197 @@ def compare_command(run: RunDirectory) -> str:
     return f"{shlex.join(train)} && {shlex.join(['optzoo', 'compare', str(run.path), other])}"
 
 
-def describe_views(found: Views) -> dict[str, dict[str, Any]]:
-    """Return losses and weight hashes by view, as JSON values."""
-    return {
-        view: {
-            "nats_per_token": loss.nats_per_token,
-            "bits_per_byte": loss.bits_per_byte,
-            "weights_sha256": identity,
-        }
-        for view, (loss, identity) in found.items()
-    }
+def _order(
+    recipe_name: str, setup_name: str, changes: Changes, observers: Sequence[str], quiet: bool
+) -> Order:
+    given, recipe, setup, suited = resolve(recipe_name, setup_name, changes, observers)
+    if suited and speaks():
+        settings = ", ".join(f"{name}={value}" for name, value in suited.items())
+        _progress(setup, quiet=quiet).say(f"setup {setup.name} sets {settings} for {recipe.name}")
+    check_trackers(setup.metrics.track)
+    setup = setup.with_threads(torch.get_num_threads()).with_absolute_path()
+    return Order(recipe_name, given, recipe, setup, quiet)
 
 
-def _train(experiment: Experiment, run: RunDirectory, *, quiet: bool, resume: bool) -> Finished:
-    setup = experiment.setup
-    first = experiment.world.is_first
-    progress = Progress(
+def _start(order: Order, path: Path | None, world: World) -> Finished:
+    experiment = assemble(order.recipe, order.setup, world)
+    folder = path if path is not None else default_path(order.recipe, order.setup)
+    with contextlib.ExitStack() as held:
+
+        def begin() -> RunDirectory:
+            claim = claimed(folder, given=path is not None, warn=warn)
+            return create_run(
+                held.enter_context(claim),
+                order.recipe,
+                order.setup,
+                experiment.corpus,
+                given=order.given,
+                given_name=order.given_name,
+            )
+
+        run = world.on_first(begin)
+        progress = _progress(order.setup, quiet=order.quiet or not world.is_first)
+        return _train(Trainer(experiment, run, progress), progress)
+
+
+def _resume(
+    path: Path,
+    recipe_name: str | None,
+    change: Change,
+    world: World,
+    *,
+    quiet: bool,
+) -> Finished:
+    run = open_run(path)
+    with contextlib.ExitStack() as held:
+        world.on_first(lambda: held.enter_context(hold(run, warn=warn)))
+        run = open_run(path)  # as it is now that nobody else writes
+        recipe = run.load_recipe()
+        if recipe_name is not None:
+            _check_same_recipe(run, recipe_name, _warn(world))
+        setup = _changed_setup(run, recipe, change)
+        _check_unfinished(run, setup, _warn(world))
+        check_trackers(setup.metrics.track)
+        command = shlex.join(["optzoo", "train", "--resume", str(path), "--set", "data.path=DIR"])
+        experiment = assemble(recipe, setup, world, moved=command)
+        run.check_corpus(experiment.corpus)
+        progress = _progress(setup, quiet=quiet or not world.is_first)
+        trainer = Trainer(experiment, run, progress)
+        trainer.restore()
+        if trainer.step > setup.num_steps:
+            raise InputError(
+                Diagnostic(
+                    "bad-value",
+                    f"{path} has taken {trainer.step:,} steps, and is to have {setup.num_steps:,}",
+                    hint="give it a larger budget, or start a new run",
+                )
+            )
+        trainer.run = world.on_first(
+            lambda: record_resume(run, recipe, setup, trainer.step, warn=progress.warn)
+        )
+        progress.say(f"resuming {path} after step {trainer.step:,}")
+        return _train(trainer, progress)
+
+
+def _progress(setup: Setup, *, quiet: bool) -> Progress:
+    return Progress(
         setup.num_steps,
         tokens_per_step=setup.batch.tokens,
-        quiet=quiet or not first,
-        stream=None if first else io.StringIO(),
+        quiet=quiet,
+        stream=None if speaks() else io.StringIO(),
     )
-    trainer = Trainer(experiment, run, progress)
-    if resume:
-        trainer.restore()
-        progress.say(f"resuming {run.path} after step {trainer.step:,}")
+
+
+def _warn(world: World) -> Callable[[str], None]:
+    """Return what warns before a run has begun: once, whatever the number of processes."""
+    return warn if world.is_first else lambda _: None
+
+
+def _train(trainer: Trainer, progress: Progress) -> Finished:
+    experiment, setup = trainer.experiment, trainer.experiment.setup
     available = experiment.batches.num_blocks * setup.batch.sequence_length
     if setup.data.path is not None and setup.num_steps * setup.batch.tokens > available:
         epochs = setup.num_steps * setup.batch.tokens / available
         progress.say(f"{available:,} tokens are prepared: the run reads them {epochs:.1f} times")
     progress.start(trainer.step)
     try:
-        views = trainer.train()
+        with enough_memory(setup):
+            views = trainer.train()
     except StopRequestedError as stop:
-        stop.resume = resume_command(run, experiment.world.size)
+        stop.resume = resume_command(trainer.run, experiment.world.size)
         raise
-    sample = _draw_sample(experiment)
-    result = {
-        "format_version": RUN_FORMAT_VERSION,
-        "recipe": experiment.recipe.name,
-        "recipe_digest": experiment.recipe.digest,
-        "setup": setup.name,
-        "seed": setup.seed,
-        "steps": trainer.step,
-        "tokens": trainer.step * setup.batch.tokens,
-        "seconds": round(trainer.seconds, 3),
-        "parameters": experiment.model.count_parameters(),
-        "corpus": dict(run.identity["corpus"]),
-        "views": describe_views(views),
-    }
-    if first:
-        run.write("sample.txt", sample.encode())
-        run.write("loss.png", _draw(experiment, run))
-        run.write("result.json", to_json(result))
-    return Finished(run, result, sample)
+    result, sample = finish_run(trainer, views, warn=progress.warn)
+    return Finished(trainer.run, result, sample)
 
 
-def _draw_sample(experiment: Experiment) -> str:
-    sample = experiment.setup.sample
-    try:
-        with experiment.optimizer.evaluation(), experiment.autocast():
-            return draw_text(
-                experiment.model,
-                experiment.corpus,
-                prompt=sample.prompt,
-                num_bytes=sample.bytes,
-                temperature=sample.temperature,
-                seed=experiment.setup.seed,
-                window=experiment.setup.batch.sequence_length,
-            )
-    except InputError as error:  # the tokenizer's package is not here: the run is still good
-        return f"(no sample: {error.diagnostics[0].message})"
+def _changed_setup(run: RunDirectory, recipe: Recipe, change: Change) -> Setup:
+    """Return the setup a run goes on with. Raises InputError for what cannot change on the way."""
+    setup = change(recipe, run.load_setup())
+    setup = setup.with_threads(torch.get_num_threads()).with_absolute_path()
+    fixed = [c for c in setup_changes(run.recorded_setup(), setup) if not c.is_free]
+    if fixed:
+        raise _fixed(run.path, ", ".join(map(str, fixed)))
+    return setup
 
 
-def _draw(experiment: Experiment, run: RunDirectory) -> bytes:
-    from optzoo.train.runs.loss_figure import draw_losses
-
-    setup = experiment.setup
-    return draw_losses(
-        run.metrics,
-        title=f"{experiment.recipe.name}, setup {setup.name}, seed {setup.seed}",
-        subtitle=f"{experiment.corpus.title}{' (not C4)' if setup.data.corpus else ''}; "
-        f"{experiment.model.count_parameters():,} parameters, "
-        f"{setup.batch.tokens:,} tokens a step",
+def _fixed(path: Path, what: str) -> InputError:
+    return InputError(
+        Diagnostic(
+            "fixed-field",
+            f"{path} has begun, and this cannot change: {what}",
+            hint=f"start a new run with it; what may change on the way: {MAY_CHANGE}",
+        )
     )
 
 
-def _check_same_recipe(run: RunDirectory, recipe: Recipe, name: str) -> None:
-    if recipe.digest not in (run.identity["given_digest"], run.identity["recipe_digest"]):
+def _check_unfinished(run: RunDirectory, setup: Setup, warn: Callable[[str], None]) -> None:
+    """Raise InputError when a run has taken the steps that it is to take."""
+    try:
+        result = read_result(run)
+    except InputError as error:
+        warn(f"{error.diagnostics[0].message}; it is made anew from the last checkpoint")
+        return
+    if result is not None and result["steps"] >= setup.num_steps:
+        path = shlex.quote(str(run.path))
+        raise InputError(
+            Diagnostic(
+                "finished",
+                f"{run.path} has finished: there is nothing to resume",
+                hint=f"evaluate it with `optzoo eval {path}`, or train it longer with "
+                f"`optzoo train --resume {path} --set budget.steps=N`",
+            )
+        )
+
+
+def _check_same_recipe(run: RunDirectory, name: str, warn: Callable[[str], None]) -> None:
+    """Raise InputError unless a recipe is that of the run; the file it was may be gone."""
+    given, copy = run.identity["given_recipe"], run.path / "recipe.yaml"
+    try:
+        recipe = load_recipe(name)
+    except InputError as error:
+        if name != given or error.diagnostics[0].code != "not-found":
+            raise
+        warn(f"{name} is not there any more: the run goes on with its own copy, {copy}")
+        return
+    known = run.identity.get("given_asks") or recipe_asks(recipe), run.identity["given_digest"]
+    trained = run.identity.get("recipe_asks"), run.identity["recipe_digest"]
+    if (recipe_asks(recipe), recipe.digest) not in (known, trained):
         raise InputError(
             Diagnostic(
                 "other-recipe",
-                f"{run.path} was started with `{run.identity['given_recipe']}`, and `{name}` is "
-                "not that recipe as it was then",
-                hint=f"`{resume_command(run)}` continues it, and "
-                f"`optzoo train {shlex.quote(name)}` starts a new run",
+                f"{run.path} was started with `{given}`, and `{name}` is not that recipe as it was "
+                "then",
+                hint=f"`{resume_command(run)}` continues it with the recipe as it was, which is in "
+                f"{copy}; `optzoo train {shlex.quote(name)}` starts a new run",
             )
         )
+
+
+def _check_same_order(run: RunDirectory, order: Order) -> None:
+    """Raise InputError unless the run that is there is the one that was asked for."""
+    recipe = (order.recipe.name, order.recipe.digest, recipe_asks(order.recipe))
+    identity = run.identity
+    asks = identity.get("recipe_asks", recipe_asks(order.recipe))
+    problems = []
+    if recipe != (identity["recipe"], identity["recipe_digest"], asks):
+        problems.append(f"recipe {identity['recipe']} with other hyperparameters or observers")
+        if order.recipe.name != identity["recipe"]:
+            problems = [f"recipe {identity['recipe']}, not {order.recipe.name}"]
+    changes = setup_changes(run.recorded_setup(), order.setup)
+    problems += [f"{change} here" for change in changes if not change.is_free]
+    if problems:
+        raise InputError(
+            Diagnostic(
+                "other-run",
+                f"{run.path} holds another run: {', '.join(problems)}",
+                hint="name another directory with `--run-dir`, or continue the one that is there: "
+                f"`{resume_command(run)}`",
+            )
+        )
+
+
+def _read_sample(run: RunDirectory) -> str:
+    try:
+        return (run.path / "sample.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

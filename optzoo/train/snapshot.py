@@ -24,11 +24,17 @@ from optzoo.train.runs.checkpoint_folder import Checkpoint
 
 
 def take_snapshot(
-    experiment: Experiment, step: int, progress: dict[str, Any], loss: float | None = None
+    experiment: Experiment,
+    step: int,
+    progress: dict[str, Any],
+    loss: float | None = None,
+    *,
+    setup_sha256: str = "",
 ) -> Checkpoint:
     """Return the checkpoint of an experiment after `step` steps; `progress` is kept as it is.
 
-    Its tensors are those that are trained, not copies.
+    `setup_sha256` is what the run calls its setup. Its tensors are those that are trained, not
+    copies.
     """
     saved = experiment.optimizer.state_dict()
     names = _parameter_names(saved["param_groups"])
@@ -40,6 +46,7 @@ def take_snapshot(
         "seed": experiment.setup.seed,
         "corpus_fingerprint": experiment.corpus.fingerprint,
         "recipe_digest": experiment.recipe.digest,
+        "setup_sha256": setup_sha256,
         "optimizer": {"param_groups": saved["param_groups"], "optzoo": saved["optzoo"]},
         "progress": progress,
     }
@@ -48,17 +55,26 @@ def take_snapshot(
     return Checkpoint(step, {"model": model, "optimizer": buffers}, state, loss)
 
 
-def restore_snapshot(experiment: Experiment, checkpoint: Checkpoint) -> dict[str, Any]:
+def restore_snapshot(
+    experiment: Experiment,
+    checkpoint: Checkpoint,
+    *,
+    setup_sha256: str | None = None,
+    is_own_corpus: bool = True,
+) -> dict[str, Any]:
     """Put an experiment where the checkpoint was taken; return the `progress` kept in it.
 
-    Raises InputError when the checkpoint is of another model, corpus, seed or recipe.
+    Raises InputError when the checkpoint is of another model, seed, recipe or setup, as far as it
+    and the run say which, or of another corpus where it is to be that of the run.
     """
     with _expecting_a_run(checkpoint):
         state = checkpoint.state
+        corpus, setup = experiment.corpus.fingerprint, state.get("setup_sha256")
         for what, theirs, ours in (
-            ("corpus", state["corpus_fingerprint"], experiment.corpus.fingerprint),
+            ("corpus", state["corpus_fingerprint"] if is_own_corpus else corpus, corpus),
             ("seed", state["seed"], experiment.setup.seed),
             ("recipe", state["recipe_digest"], experiment.recipe.digest),
+            ("setup", setup, setup_sha256 if setup and setup_sha256 else setup),
         ):
             if theirs != ours:
                 raise _foreign(checkpoint, f"is of another {what}: `{theirs}`, not `{ours}`")
@@ -92,8 +108,12 @@ def restore_weights(model: Transformer, optimizer: RecipeOptimizer, checkpoint: 
             name, _, buffer = key.rpartition("/")
             whole_or_shard = moved_like(value, parameters[name]) if value.dim() else value
             tensors[index[name]][buffer] = whole_or_shard
+        groups = [  # `T` is the length that the run has now: it may train longer than it was to
+            {**group, "total_steps": ours["total_steps"]}
+            for group, ours in zip(saved["param_groups"], optimizer.param_groups, strict=True)
+        ]
         optimizer.load_state_dict(
-            {"state": tensors, "param_groups": saved["param_groups"], "optzoo": saved["optzoo"]}
+            {"state": tensors, "param_groups": groups, "optzoo": saved["optzoo"]}
         )
 
 

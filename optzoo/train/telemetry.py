@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from optzoo.distributed.sharding import whole
+from optzoo.train.noise import signal_and_noise, squared_norm
 from optzoo.train.setup.hardware import Accelerator, flops_utilisation, recognise
 from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import flops_per_token
@@ -35,12 +36,27 @@ class Telemetry:
         self._seconds = 0.0
         self._steps = 0
         self._changes: dict[str, float] = {}
+        self._part: tuple[float, float] | None = None
 
     def start(self, number: int) -> None:
         """Begin step `number`, counted from 1."""
         self._due = number % self._setup.metrics.every == 0 or number == self._setup.num_steps
         self._changes = {}
+        self._part = None
         self._began = time.perf_counter()
+
+    def measure_part(self, share: float) -> None:
+        """Where due, take the squared norm of the gradient so far: of this share of the batch."""
+        if self._due:
+            found = squared_norm(parameter.grad for parameter in self._parameters)
+            self._part = (share, found / share**2)
+
+    def measure_noise(self, norm: float) -> None:
+        """Where a part was measured, tell signal from noise; `norm` is that of the whole batch."""
+        if self._part is not None:
+            share, small = self._part
+            tokens = self._setup.batch.tokens
+            self._changes |= signal_and_noise(small, norm**2, round(share * tokens), tokens)
 
     @contextlib.contextmanager
     def update(self) -> Iterator[None]:

@@ -24,12 +24,14 @@ from optzoo.train.progress import Progress
 from optzoo.train.runs.checkpoint import CheckpointWriter, PlainSaver, load_newest, save_checkpoint
 from optzoo.train.runs.checkpoint_folder import Checkpoint, CheckpointSaver, Keep, list_checkpoints
 from optzoo.train.runs.directory import RunDirectory
-from optzoo.train.runs.metrics import MetricsLog, NoLog
+from optzoo.train.runs.metrics import Mark, MetricsLog, NoLog
 from optzoo.train.runs.trackers import Tracking
 from optzoo.train.snapshot import restore_snapshot, take_snapshot
 from optzoo.train.telemetry import Telemetry
 
 Views = dict[str, tuple[Loss, str]]
+LOOK_EVERY = 5.0
+"""Seconds between two looks at whether the run directory is still there."""
 
 
 class Trainer:
@@ -47,7 +49,10 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.evaluated: int | None = None  # the step of the last evaluation in the metrics
-        self._metrics_size = 0
+        self._mark = Mark()
+        self._saved: tuple[int, int | None] | None = None  # of the newest checkpoint: see _save
+        self._is_to_save = False  # a signal asked for it
+        self._looked = 0.0
         self._loss: float | None = None  # held-out, of that evaluation
         self._saver: CheckpointSaver = PlainSaver()
         if experiment.parallel.kind == "fsdp":
@@ -67,17 +72,18 @@ class Trainer:
         checkpoint = load_newest(self.run.checkpoints, warn=self.progress.warn, layout=layout)
         if checkpoint is None:
             return
-        state = restore_snapshot(self.experiment, checkpoint)
+        known = self.run.identity.get("setup_sha256")
+        state = restore_snapshot(self.experiment, checkpoint, setup_sha256=known)
         self.step = checkpoint.step
         self.seconds = state["seconds"]
         self.evaluated = state["evaluated"]
-        self._metrics_size = state["metrics_bytes"]
+        self._mark = Mark(state["metrics_bytes"], state.get("metrics_sha256"))
 
     def train(self) -> Views:
         """Take the steps that are left and return the final losses of every view.
 
-        Raises StopRequestedError, after a checkpoint, on SIGINT and SIGTERM, and RunError when the
-        loss is no longer finite.
+        Raises StopRequestedError, after a checkpoint, on SIGINT, SIGTERM and SIGHUP, and RunError
+        when the loss is no longer finite, or when the run directory is gone.
         """
         steps = self.experiment.setup.num_steps
         started = time.perf_counter() - self.seconds
@@ -89,14 +95,15 @@ class Trainer:
             try:
                 final = self._evaluate_if_due(log, stop)
                 if self.step == 0:
-                    self._save(log, writer)  # a rehearsal, while little is lost
+                    self._save(log, writer)  # a rehearsal, while nothing is lost
+                    writer.wait()
                 while self.step < steps:
-                    self.world.check_stop(stop)
+                    self._heed(stop)
                     writer.check()
                     self.take_step(log)
                     self.seconds = time.perf_counter() - started
                     final = self._evaluate_if_due(log, stop)
-                    if self._is_checkpoint_due():
+                    if self._is_checkpoint_due() or self._is_to_save:
                         self._save(log, writer)
             except StopRequestedError:
                 self.seconds = time.perf_counter() - started
@@ -106,6 +113,14 @@ class Trainer:
                 log.sync()
                 self.progress.close()
         return final or self._measure(StopRequest())
+
+    def _heed(self, stop: StopRequest) -> None:
+        """Act upon signals, and now and then see whether the run directory is still there."""
+        self._is_to_save |= self.world.check_stop(stop)
+        now = time.monotonic()
+        if self.world.is_first and now - self._looked > LOOK_EVERY:
+            self._looked = now
+            self.run.check_in_place()
 
     def _open_log(self) -> MetricsLog:
         if not self.world.is_first:
@@ -119,7 +134,7 @@ class Trainer:
             every=setup.metrics.every,
             warn=self.progress.warn,
         )
-        return MetricsLog(self.run.metrics, self._metrics_size, tracking)
+        return MetricsLog(self.run.metrics, self._mark, tracking, warn=self.progress.warn)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.experiment.setup.num_steps
@@ -143,6 +158,7 @@ class Trainer:
             raise self._diverged(number, f"the training loss is {loss}")
         if not math.isfinite(norm):
             raise self._diverged(number, f"the norm of the gradient is {norm}")
+        self._telemetry.measure_noise(norm)
         with self._telemetry.update():
             optimizer.step()
         self.step = number
@@ -182,6 +198,8 @@ class Trainer:
                     )
                 torch.autograd.backward(objective / targets)
             nats += nats_N.sum()
+            if i == 0 and len(parts) > 1 and experiment.parallel.kind == "none":
+                self._telemetry.measure_part(len(part) / len(rows))
         shares = self.world.gather([nats.item() / targets])
         return sum(share for (share,) in shares) / self.world.size
 
@@ -220,7 +238,7 @@ class Trainer:
                 experiment.optimizer,
                 experiment.held_out,
                 experiment.optimizer.views,
-                proceed=lambda: self.world.check_stop(stop),
+                proceed=lambda: self._heed(stop),
                 world=self.world,
             )
 
@@ -229,22 +247,37 @@ class Trainer:
         return self._is_due(checkpoint.every) or self.step in checkpoint.milestones
 
     def _save(self, log: MetricsLog, writer: CheckpointWriter) -> None:
+        """Save what there is now, unless the newest checkpoint is just that."""
+        self._is_to_save = False
+        if self._saved == (self.step, self.evaluated):
+            return
+        self._saved = self.step, self.evaluated
+        mark = log.sync()
         progress: dict[str, Any] = {
             "tokens": self.step * self.experiment.setup.batch.tokens,
             "seconds": self.seconds,
             "evaluated": self.evaluated,
-            "metrics_bytes": log.sync(),
+            "metrics_bytes": mark.size,
+            "metrics_sha256": mark.sha256,
         }
         loss = self._loss if self.evaluated == self.step else None
         if self.world.is_first or self.experiment.parallel.kind == "fsdp":
-            writer.submit(take_snapshot(self.experiment, self.step, progress, loss))
+            identity = self.run.identity["setup_sha256"]
+            taken = take_snapshot(self.experiment, self.step, progress, loss, setup_sha256=identity)
+            writer.submit(taken)
 
     def _write(self, checkpoint: Checkpoint, verify: bool) -> None:
+        if self.world.is_first:
+            self.run.check_in_place()
         section = self.experiment.setup.checkpoint
         keep = Keep(section.keep_last, section.keep_best, tuple(section.milestones))
-        save_checkpoint(
-            self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
-        )
+        try:
+            save_checkpoint(
+                self.run.checkpoints, checkpoint, keep=keep, verify=verify, saver=self._saver
+            )
+        except RunError:
+            self.run.check_in_place()  # where that is why, it says more
+            raise
 
     def _diverged(self, number: int, what: str) -> RunError:
         kept = list_checkpoints(self.run.checkpoints)

@@ -89,9 +89,11 @@ def test_finished_shards_are_not_made_again(
     assert stamps == [path.stat().st_mtime_ns for path in finished]
 
 
-def test_what_changed_meanwhile_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", [0, 1])
+def test_what_was_read_must_be_as_it_was_and_the_rest_may_change(
+    file: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two shards are finished; both are of the first file."""
     request, out = request_for(tmp_path / "in"), tmp_path / "out"
     replace = Path.replace
 
@@ -106,9 +108,14 @@ def test_what_changed_meanwhile_is_an_error(
             prepare(request, out, quiet=True)
     with pytest.raises(optzoo.InputError, match="other options"):
         prepare(Request(request.sources, hold_out=4), out, quiet=True)
-    (tmp_path / "in" / "1.jsonl").write_bytes(c4_lines(["another text"]))
-    with pytest.raises(optzoo.InputError, match="the source files changed since"):
+    (tmp_path / "in" / f"{file}.jsonl").write_bytes(c4_lines(["other", "text"] * 20))
+    if file == 0:
+        with pytest.raises(optzoo.InputError, match=r"0\.jsonl` changed since a part of it was"):
+            prepare(request, out, quiet=True)
+    else:
         prepare(request, out, quiet=True)
+        prepare(request, tmp_path / "whole", quiet=True)
+        assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.slow

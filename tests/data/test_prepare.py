@@ -241,7 +241,7 @@ def test_the_manifest_says_what_there_is(tmp_path: Path, held_out: str) -> None:
     source = write_jsonl(tmp_path, TEXTS)
     run(tmp_path / "out", source, held_out)
     data = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert data["format_version"] == 1
+    assert data["format_version"] == 2
     assert data["totals"]["train"]["documents"] == len(TEXTS)
     assert data["request"]["sources"] == [source]
     names = {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."}

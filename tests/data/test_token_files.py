@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
+from hub_server import c4_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import optzoo
+from optzoo.data import stream_hash
+from optzoo.data.preparation.prepare import Request, prepare
+from optzoo.data.prepared import verify
 from optzoo.data.token_files import DocumentIndex
 
 DOCUMENTS = st.lists(st.tuples(st.integers(0, 50), st.integers(1, 300)), min_size=1, max_size=30)
@@ -74,3 +83,34 @@ def test_with_bytes_as_tokens_the_count_is_exact(sizes: list[int], start: int, l
     row = np.array([256] + [t for size in sizes for t in [*[0] * size, 256]])
     expected = np.count_nonzero(row[start : start + length] != 256)
     assert index.count_bytes(np.array([start]), length) == expected
+
+
+@pytest.mark.parametrize("shard_tokens", [1, 30, 64, 65, 200, 1000, 5000])
+def test_the_fingerprint_does_not_know_how_many_files_there_are(
+    shard_tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of token files of the usual size, whatever they have."""
+    monkeypatch.setattr(stream_hash, "PIECE_TOKENS", 64)
+    texts = [f"document {i} {'x' * (i * 7 % 90)}" for i in range(60)]
+    (tmp_path / "a.jsonl").write_bytes(c4_lines(texts))
+    found = []
+    for size in (64, shard_tokens):
+        request = Request((str(tmp_path / "a.jsonl"),), hold_out=4, shard_tokens=size)
+        out = tmp_path / str(size)
+        found.append(prepare(request, out, quiet=True).manifest)
+        assert verify(out) == found[-1]
+    usual, other = found
+    assert usual.fingerprint == other.fingerprint
+    hashes = [(shard.tokens_sha256, shard.index_sha256) for shard in usual.train.shards]
+    assert list(other.train.stream) == hashes
+    assert len(hashes) > 20
+
+
+def test_a_fingerprint_that_is_not_of_the_files_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(c4_lines([f"document {i}" for i in range(60)]))
+    request = Request((str(tmp_path / "a.jsonl"),), hold_out=4, shard_tokens=100)
+    manifest = prepare(request, tmp_path / "out", quiet=True).manifest
+    other = replace(manifest, train=replace(manifest.train, stream=(("0" * 64, "0" * 64),)))
+    other.save(tmp_path / "out")
+    with pytest.raises(optzoo.RunError, match="its fingerprint is not that of the token files"):
+        verify(tmp_path / "out")

@@ -19,7 +19,7 @@ from reference_run import ReferenceRun
 
 import optzoo
 from optzoo.description.response import Response, decide, matrix_rank
-from optzoo.equivalence.compare import Conditions
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,12 @@ import pytest
 from oracles import ORACLES
 
 import optzoo
-from optzoo.description.closed_forms import Closed
 from optzoo.description.description import Description
-from optzoo.description.formulas import find_formulas
-from optzoo.description.symbolic_step import System
-from optzoo.description.symbols import Symbols
-from optzoo.description.verify import verified
+from optzoo.description.forms.closed_forms import Closed
+from optzoo.description.forms.formulas import find_formulas
+from optzoo.description.forms.symbolic_step import System
+from optzoo.description.forms.symbols import Symbols
+from optzoo.description.forms.verify import verified
 from optzoo.files.shipped import shipped
 from optzoo.interpreters.random_point import draw_from
 from optzoo.program.expressions import Name
@@ -53,12 +53,14 @@ def read(found: Description, text: str, t: int) -> Fraction:
     """Evaluate a formula as Python would, in rationals; c(t-1) is asked of the scalars."""
 
     def scalar(name: str) -> Any:
-        known = [n for n in (name, f"{name}_t") if Name(n) in found.scalars.lines or n == "lr"]
-        return lambda step: Fraction(found.scalars.value(Name(known[-1]), step))
+        known = [
+            n for n in (name, f"{name}_t") if Name(n) in found.derivation.scalars.lines or n == "lr"
+        ]
+        return lambda step: Fraction(found.derivation.scalars.value(Name(known[-1]), step))
 
     class Names(dict[str, Any]):
         def __missing__(self, key: str) -> Any:
-            return Fraction(found.scalars.value(Name(key), t))
+            return Fraction(found.derivation.scalars.value(Name(key), t))
 
     # a name may be both: lr*alpha and alpha(t)
     called = set(re.findall(r"\b(\w+)\(", text))
@@ -97,7 +99,7 @@ def test_the_other_forms_are_looked_at_one_by_one() -> None:
 
 def response(found: Description, t: int, lags: int) -> list[float]:
     """Return the weight in step t of gradients t, t - 1, ..., in decimals."""
-    moves = found.run(range(t - lags, t + 1)).moves
+    moves = found.derivation.run(range(t - lags, t + 1)).moves
     return [-float(moves[-1].terms.get(t - lag, 0)) for lag in range(lags + 1)]
 
 
@@ -144,7 +146,7 @@ def test_every_recipe_has_verified_closed_forms(name: str, constant_lr: bool) ->
 
 
 def test_a_wrong_closed_form_does_not_pass() -> None:
-    from optzoo.description.closed_forms import ClosedMomentum, closed_form
+    from optzoo.description.forms.closed_forms import ClosedMomentum, closed_form
     from optzoo.program.ratios import combine, constant_ratio
 
     program = optzoo.load_recipe("ademamix").with_overrides({"beta1": 0}).trained_program()
@@ -213,7 +215,7 @@ def test_formulas_as_people_write_them(
 def test_names_in_formulas_are_explained() -> None:
     found = optzoo.describe(optzoo.load_recipe("nadam"))
     assert found.formulas is not None
-    assert found.formulas.where == {
+    assert found.formulas.where_text == {
         "mu(t)": "beta1*(1 - 0.5*0.96**(t*momentum_decay))",
         "mu_product(t)": "mu_product(t-1)*mu(t)",
     }

@@ -100,7 +100,10 @@ def test_a_unit_gradient_moves_the_engine_as_described(name: str, s: int) -> Non
     assert found.formulas is not None
     if not found.form and s < max(level.first for level in found.formulas.levels):
         return  # a buffer starts from the first gradient: the report says so
-    factors = [float(found.scalars.lr_at(t) / found.scalars.base_lr) for t in range(1, STEPS + 1)]
+    factors = [
+        float(found.derivation.scalars.lr_at(t) / found.derivation.scalars.base_lr)
+        for t in range(1, STEPS + 1)
+    ]
     seen = list(displacements(recipe, s, factors))
     wanted = list(predicted(found, s))
     assert any(wanted) or ORACLES[name].starts_silent

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.description.description import Description, NoValueError
+from optzoo.description.derivation import NoValueError
+from optzoo.description.description import Description
 from optzoo.description.output.text import format_report, statement
-from optzoo.equivalence.compare import Conditions
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 
 HEAD = """

@@ -8,10 +8,24 @@ from typing import Any
 import pytest
 
 import optzoo
+from optzoo.description.averages import EvaluatedPoint
 from optzoo.description.description import Description
 from optzoo.description.output.text import format_report
-from optzoo.description.weights import iterate_weights, nearest_form, total_weight, weights_in
+from optzoo.description.weights import (
+    Window,
+    iterate_weights,
+    nearest_form,
+    total_weight,
+    weight_from,
+    weights_in,
+    window_at,
+)
 from optzoo.recipe.recipe import parse_recipe
+
+
+def window(found: Description, point: EvaluatedPoint, t: int) -> Window:
+    assert point.weight is not None
+    return window_at(found.derivation, point.weight, t)
 
 
 def find(name: str, **options: Any) -> Description:
@@ -25,16 +39,18 @@ def find(name: str, **options: Any) -> Description:
 def test_weights_in_a_step_are_the_response(name: str) -> None:
     found = find(name, total_steps=50)
     t, lags = 40, 12
-    moves = found.run(range(t - lags, t + 1)).moves
+    moves = found.derivation.run(range(t - lags, t + 1)).moves
     wanted = [-float(moves[-1].terms[t - lag]) for lag in range(lags + 1)]
-    assert list(weights_in(found, t, t - 1)[: lags + 1]) == pytest.approx(wanted, rel=1e-9)
+    assert list(weights_in(found.derivation, t, t - 1)[: lags + 1]) == pytest.approx(
+        wanted, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ["ademamix", "gpa_adamw", "schedule_free_sgd"])
 def test_the_total_weight_is_the_sum_over_steps(name: str) -> None:
     found = find(name, total_steps=60)
-    wanted = sum(float(weights_in(found, t, t - 10)[-1]) for t in range(10, 61))
-    assert total_weight(found, 10, 60) == pytest.approx(wanted, rel=1e-12)
+    wanted = sum(float(weights_in(found.derivation, t, t - 10)[-1]) for t in range(10, 61))
+    assert total_weight(found.derivation, 10, 60) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_every_gradient_of_schedule_free_weighs_lr_in_the_end() -> None:
@@ -42,12 +58,12 @@ def test_every_gradient_of_schedule_free_weighs_lr_in_the_end() -> None:
     found = find("schedule_free_sgd", lr=0.5, total_steps=20_000)
     for s in (2, 50):
         missing = 0.9 * (s - 1) / 20_000
-        assert found.total_weight(s) == pytest.approx(0.5 * (1 - missing), rel=1e-12)
+        assert weight_from(found.derivation, s) == pytest.approx(0.5 * (1 - missing), rel=1e-12)
 
 
 def test_a_recipe_of_the_form_is_its_own_nearest() -> None:
     found = find("sgd_nesterov", lr=0.1, momentum=0.8)
-    near = nearest_form(found, 60, 50)
+    near = nearest_form(found.derivation, 60, 50)
     assert (near.beta_a, near.eta_a, near.alpha_a) == pytest.approx((0.8, 0.08, 0.1), rel=1e-6)
     assert near.error < 1e-6
 
@@ -167,9 +183,9 @@ def test_schedule_free_evaluates_the_last_tenth() -> None:
     found = find("schedule_free_adamw")
     (point,) = found.points
     assert point.kind == "average"
-    window = found.window(point, 10_000)
-    assert window.steps / 10_000 == pytest.approx(0.1, rel=0.01)
-    assert window.newest == pytest.approx(1 / (1 + 0.1 * 9999), rel=1e-12)
+    reach = window(found, point, 10_000)
+    assert reach.steps / 10_000 == pytest.approx(0.1, rel=0.01)
+    assert reach.newest == pytest.approx(1 / (1 + 0.1 * 9999), rel=1e-12)
     text = format_report(find("schedule_free_adamw", at=(10_000,)))
     assert "share the buffer b" in text
     assert "remembers 9,999 steps" in text
@@ -178,7 +194,7 @@ def test_schedule_free_evaluates_the_last_tenth() -> None:
 def test_tailed_averaging_covers_delta_of_the_run() -> None:
     found = find("adamw_averaged", delta=0.2)
     (point,) = found.points
-    assert found.window(point, 5000).steps == pytest.approx(1000, rel=1e-12)
+    assert window(found, point, 5000).steps == pytest.approx(1000, rel=1e-12)
     assert "share the buffer" not in format_report(found)
 
 
@@ -186,11 +202,11 @@ def test_weights_of_iterates_are_a_mean() -> None:
     found = find("gpa_adamw", mu_x=0.9, mu_y=0.5)
     (point,) = found.points
     assert point.weight is not None
-    weights = iterate_weights(found, point.weight, 30)
+    weights = iterate_weights(found.derivation, point.weight, 30)
     w = 0.1 / (1 - 0.9 * 0.5)  # optimizers.md 15e
     wanted = [(1 - w) ** 30] + [w * (1 - w) ** (30 - t) for t in range(1, 31)]
     assert list(weights) == pytest.approx(wanted, rel=1e-12)
-    assert found.window(point, 30).effective == pytest.approx(1 / sum(x * x for x in wanted))
+    assert window(found, point, 30).effective == pytest.approx(1 / sum(x * x for x in wanted))
 
 
 @pytest.mark.parametrize("name", ["agnes", "asgd_jain", "mass", "nesterov_vaswani"])
@@ -203,7 +219,7 @@ def test_observers_are_described() -> None:
     found = find("adamw", observers=["tail:0.1", "ema:0.99", "uniform"])
     plain, tail, ema, uniform = found.points
     assert plain.kind == "parameters"
-    assert [found.window(p, 2000).steps for p in (tail, ema, uniform)] == pytest.approx(
+    assert [window(found, p, 2000).steps for p in (tail, ema, uniform)] == pytest.approx(
         [200, 100, 2000], rel=1e-8
     )
 

@@ -13,12 +13,18 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.description.description import decide
-from optzoo.equivalence.compare import Conditions
+from optzoo.description.response import decide
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
 from optzoo.equivalence.momentum import ConversionError
-from optzoo.equivalence.nearest import impulse_response, nearest_simplified
+from optzoo.equivalence.nearest import (
+    MomentumKnobs,
+    NearestSettings,
+    impulse_response,
+    momentum_knobs,
+    nearest_settings,
+)
 from optzoo.equivalence.rewrite import to_accelerated
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.terms import terms_of
@@ -40,6 +46,13 @@ REFUSED = {
     "sgd": "no past gradient",
 }
 SHORT = Conditions(long_steps=0)
+
+
+def nearest(original: optzoo.Recipe, **options: Any) -> NearestSettings:
+    """Return the nearest Simplified-AdEMAMix in step 1,000."""
+    knobs = momentum_knobs(recipe("simplified_ademamix"), 1000)
+    assert knobs == MomentumKnobs("beta1", "alpha")
+    return nearest_settings(original, knobs, 1000, **options)
 
 
 def recipe(name: str, **settings: Any) -> optzoo.Recipe:
@@ -126,13 +139,13 @@ def test_adamw_is_near_to_theory_style_momentum() -> None:
 
 
 def test_weight_decay_keeps_its_product_with_lr() -> None:
-    near = nearest_simplified(recipe("adamw", weight_decay=0.01), 1000)
+    near = nearest(recipe("adamw", weight_decay=0.01))
     assert near.values["lr"] * near.values["weight_decay"] == pytest.approx(1e-3 * 0.01, rel=1e-9)
 
 
 def test_ademamix_at_its_final_values_has_the_known_translation() -> None:
     """experiments.md 1.5: alpha 8, beta3 .999, lr 1e-3 become alpha 125 and lr 8e-6."""
-    near = nearest_simplified(recipe("ademamix", beta1=0, beta3=0.999, alpha=8), 1000)
+    near = nearest(recipe("ademamix", beta1=0, beta3=0.999, alpha=8))
     assert near.values["alpha"] == pytest.approx(125, rel=1e-8)
     assert near.values["lr"] == pytest.approx(8e-6, rel=1e-8)
     assert near.values["beta1"] == pytest.approx(0.999, rel=1e-12)
@@ -141,7 +154,7 @@ def test_ademamix_at_its_final_values_has_the_known_translation() -> None:
 
 def test_two_momenta_keep_the_slow_one_and_the_total_weight() -> None:
     original = recipe("ademamix", beta3=0.999, warmup=1)
-    near = nearest_simplified(original, 1000)
+    near = nearest(original)
     weights = impulse_response(original.trained_program(), 1000, 12_000)
     lr, alpha, beta = (near.values[n] for n in ("lr", "alpha", "beta1"))
     assert lr * (1 / (1 - beta) + alpha) == pytest.approx(sum(weights), rel=1e-4)
@@ -149,8 +162,33 @@ def test_two_momenta_keep_the_slow_one_and_the_total_weight() -> None:
     assert 0.1 < near.error < 1
 
 
+MOMENTUM_SUM = """
+name: renamed
+version: 1
+summary: a momentum sum and a weight of the current gradient, under names of its own
+reference: none
+hyperparameters:
+  lr: {default: 0.1, in: "[0, inf)", doc: learning rate}
+  mu: {default: 0.9, in: "[0, 1)", doc: decay}
+  boost: {default: 1, in: "[0, inf)", doc: weight}
+signals: {d: {input: grad, clip_norm: 1}}
+buffers: {m: {input: d, decay: mu, gain: 1}}
+update: {mix: {m: 1, d: boost}}
+"""
+
+
+def test_the_nearest_is_found_for_any_recipe_with_a_momentum_sum_and_a_weight() -> None:
+    found = convert_to_recipe(
+        recipe("adamw", weight_decay=0), optzoo.parse_recipe(MOMENTUM_SUM), total_steps=1000
+    )
+    values = {n: h.default for n, h in found.recipe.hyperparameters.items()}
+    assert values == pytest.approx({"lr": 1e-4, "mu": 0.9, "boost": 0}, rel=1e-9, abs=1e-9)
+    for name in ("adamw", "lion", "agnes", "simplified_ademamix_debiased"):
+        assert momentum_knobs(recipe(name), 1000) is None
+
+
 def test_the_rules_of_the_authors_at_a_batch_size() -> None:
-    near = nearest_simplified(recipe("ademamix"), 1000, batch_tokens=65_536)
+    near = nearest(recipe("ademamix"), batch_tokens=65_536)
     assert near.values["alpha"] == 50
     beta, start = near.values["beta1"], near.values["beta_start"]
     assert near.values["lr"] == pytest.approx(1e-3 * ((1 - beta) * (1 - start)) ** 0.5)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
-from optzoo.equivalence.compare import Conditions, Side, compare
 from optzoo.equivalence.search import find_substitution
+from optzoo.equivalence.sides import Conditions, Side, compare
 from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.reference import ReferenceDomain

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import optzoo
-from optzoo.equivalence.compare import Conditions
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import Verdict, equivalence, format_verdict
 
 SHORT = Conditions(long_steps=0)

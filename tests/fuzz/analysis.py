@@ -16,11 +16,12 @@ from reference_run import ReferenceRun
 from twins import perturbed, rewritten
 
 import optzoo
-from optzoo.description.description import Description, NoValueError, describe
+from optzoo.description.derivation import NoValueError
+from optzoo.description.description import Description, describe
 from optzoo.description.output.page import format_latex_page, format_markdown
 from optzoo.description.output.text import format_report
-from optzoo.equivalence.compare import Conditions
 from optzoo.equivalence.conversion import convert_to_accelerated
+from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
 from optzoo.program.arithmetic import FloatDomain
@@ -82,7 +83,7 @@ def check_coefficients(recipe: optzoo.Recipe, *, warmup: bool) -> bool:
     _check_printed(found)
     if "parameter" in (found.left_out or ""):
         return False
-    actual = responses(found.undecayed, factors)
+    actual = responses(found.derivation.undecayed, factors)
     if found.form:
         said = _by_coefficients(found)
     elif found.formulas is not None and found.formulas.inner is None:
@@ -108,11 +109,13 @@ def _check_printed(found: Description) -> None:
 def _printed_value(found: Description, text: str, t: int) -> float:
     """Return the value of a printed formula, read again from its text; NaN where it is 0/0."""
 
+    scalars = found.derivation.scalars
+
     def at(match: re.Match[str]) -> str:
-        return f"({float(found.scalars.value(Name(match[1]), t + int(match[2] or 0)))!r})"
+        return f"({float(scalars.value(Name(match[1]), t + int(match[2] or 0)))!r})"
 
     plain = parse_expression(re.sub(r"\b([A-Za-z_]\w*)\(t([+-]\d+)?\)", at, text))
-    values = {name: float(found.scalars.value(name, t)) for name in names_in(plain)}
+    values = {name: float(scalars.value(name, t)) for name in names_in(plain)}
     try:
         return evaluate(plain, FloatDomain(), values)
     except ZeroDivisionError:

@@ -19,10 +19,21 @@ from optzoo.cli.app import app
 from optzoo.description.description import describe
 from optzoo.description.output.page import coefficient_equations, format_latex_page
 from optzoo.errors import InputError
-from optzoo.interpreters.equations import Printer, equations, format_equations, formula, printer_for
+from optzoo.interpreters.equations import Printer, equations, format_equations, printer_for
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Call, Expr, Name, Num, parse_expression
+from optzoo.program.expressions import (
+    Call,
+    Expr,
+    Name,
+    NameAt,
+    Num,
+    div,
+    format_expression,
+    mul,
+    one_minus,
+    parse_expression,
+)
 
 NAMES = {Name("a"): 0.7, Name("b"): 1.3, Name("c"): 2.1}
 PLAIN = Printer("text", moving=frozenset())
@@ -85,8 +96,49 @@ def test_an_averaged_point_is_an_equation_too() -> None:
 
 def test_closed_forms_are_printed_with_their_steps() -> None:
     program = optzoo.load_recipe("ademamix").program()
-    text = formula("lr*beta3(t-1)/(1 - beta3(t))", printer_for(program, "latex"))
+    before, now = NameAt("beta3_t", offset=-1), NameAt("beta3_t")
+    formula = div(mul(Name("lr"), before), one_minus(now))
+    text = printer_for(program, "latex").expression(formula)
     assert text == r"\frac{\eta \, \beta_{3,t-1}}{1 - \beta_{3,t}}"
+    assert format_expression(formula) == "lr*beta3(t-1)/(1 - beta3(t))"
+
+
+STEPS = """
+name: steps
+version: 1
+summary: factors that depend on the step
+reference: none
+hyperparameters:
+  lr: {default: 1, in: "[0, inf)", doc: lr}
+scalars:
+  late: "positive(t - 2)"
+  mean: "min(late, 1/(1 - (1/3)**t))"
+buffers:
+  m: {input: grad, decay: "1/3", gain: mean}
+update: "m*(1 - (1/3)**t)"
+"""
+
+
+def test_a_formula_shows_the_arguments_of_its_functions_and_powers_of_fractions() -> None:
+    found = describe(optzoo.parse_recipe(STEPS), at=(1, 5))
+    assert found.closed_form is not None
+    assert found.closed_form["eta_a"].endswith("(1 - (1/3)**t)")
+    assert found.momentum_values(5)[0][1] == pytest.approx(1 - 3**-5, rel=1e-12)
+    shown = {e.left: e.right for e in coefficient_equations(found)}
+    assert r"\left[t - 2 > 0\right]" in " ".join(shown.values())
+
+
+def test_a_formula_may_be_longer_than_what_a_recipe_can_say() -> None:
+    hypers = "".join(f'  b{i}: {{default: 0.01, in: "(0, 1)", doc: b}}\n' for i in range(45))
+    sums = "".join(
+        f'  s{k}: "{" + ".join(f"b{i}*t**{i % 9}" for i in range(15 * k, 15 * k + 15))}"\n'
+        for k in range(3)
+    )
+    rest = "buffers:\n  m: {input: grad, decay: 0.5, gain: s0 + s1 + s2}\nupdate: m\n"
+    text = STEPS.split("scalars:")[0] + hypers + "scalars:\n" + sums + rest
+    found = describe(optzoo.parse_recipe(text), at=(1, 5))
+    assert "b_{44}" in format_latex_page(found)
+    assert "b44" in (found.closed_form or {})["eta_a"]
 
 
 def test_lr_and_eta_do_not_share_a_letter() -> None:

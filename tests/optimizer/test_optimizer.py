@@ -324,7 +324,7 @@ class TestRefused:
         ]
         newer = copy.deepcopy(before)
         newer["optzoo"]["version"] = 99
-        foreign.append((newer, "install a newer optzoo"))
+        foreign.append((newer, "upgrade optzoo"))
         misshapen = copy.deepcopy(before)
         misshapen["state"][0]["m"] = torch.zeros(7)
         foreign.append((misshapen, "`m` of parameter 0 has shape \\(7,\\)"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT, TINY, Done, command, environment, optzoo
+from tiny_runs import ROOT, Done, command, environment, optzoo, tiny_options
 
 
 @pytest.fixture
@@ -15,9 +15,8 @@ def tiny(tmp_path: Path) -> Callable[..., Done]:
     """Train a tiny model in `tmp_path / NAME`."""
 
     def train(name: str, *arguments: str, recipe: str = "ademamix") -> Done:
-        return optzoo(
-            "train", recipe, "--run-dir", str(tmp_path / name), "--quiet", *TINY, *arguments
-        )
+        options = tiny_options(*arguments)
+        return optzoo("train", recipe, "--run-dir", str(tmp_path / name), "--quiet", *options)
 
     return train
 

@@ -19,20 +19,20 @@ def steps(path: Path) -> list[int]:
 def test_resuming_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsLog(path) as log:
-        log.write("step", {"step": 1})
-        size = log.sync()
-        log.write("step", {"step": 2})
+        log.write("step", {"step": 1, "loss": 1.0})
+        mark = log.sync()
+        log.write("step", {"step": 2, "loss": 1.0})
     assert steps(path) == [1, 2]
-    with MetricsLog(path, size) as log:
+    with MetricsLog(path, mark) as log:
         log.write("evaluation", {"step": 1})
-        log.write("step", {"step": 2})
+        log.write("step", {"step": 2, "loss": 1.0})
     assert steps(path) == [1, 2]
     assert len(path.read_text().splitlines()) == 3
 
 
 def test_a_line_cut_short_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"kind": "step", "step": 1}\n{"kind": "st')
+    path.write_text('{"kind": "step", "step": 1, "loss": 1.0}\n{"kind": "st')
     assert steps(path) == [1]
 
 

@@ -15,7 +15,7 @@ from tiny_runs import Done
 from torch import nn
 
 from optzoo.errors import InputError, RunError
-from optzoo.train.runs.metrics import MetricsLog
+from optzoo.train.runs.metrics import Mark, MetricsLog
 from optzoo.train.runs.trackers import Tracking, check_trackers
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.schema import load_setup
@@ -110,7 +110,7 @@ def track(path: Path, names: list[str], warnings: list[str]) -> None:
     tracking = Tracking(
         names, path=path, config={"recipe": "lion"}, step=0, every=2, warn=warnings.append
     )
-    with MetricsLog(path / "metrics.jsonl", 0, tracking) as log:
+    with MetricsLog(path / "metrics.jsonl", Mark(), tracking) as log:
         for step in (1, 2, 3, 4):
             log.write("step", {"step": step, "tokens": 8 * step, "loss": 1.0 / step})
             if step == 2:

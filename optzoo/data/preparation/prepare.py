@@ -10,56 +10,37 @@ from the last shard, and what comes out is what an undisturbed one writes, byte 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
-from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, read_manifest
+from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, Split, data_folder, read_manifest
+from optzoo.data.preparation.passes import (
+    END_OF_TEXT,
+    HELD_OUT,
+    OFFICIAL_SPLIT,
+    OWN_SOURCE,
+    Work,
+    read_progress,
+)
 from optzoo.data.preparation.readers import Reading
-from optzoo.data.preparation.source_file import SourceFile
-from optzoo.data.preparation.sources import find_files, load_tokenizer
-from optzoo.data.preparation.split_pass import Bar, Limits, PassState, SplitPass
+from optzoo.data.preparation.request import Request, check_request
+from optzoo.data.preparation.source_file import STANDARD_INPUT, ChangedSourceError, SourceFile
+from optzoo.data.preparation.source_identity import Entry, is_same
+from optzoo.data.preparation.sources import find_files, load_tokenizer, read_tokenizer
+from optzoo.data.preparation.split_pass import PassState
+from optzoo.data.stream_hash import hash_stream
 from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import FILES, Tokenizer
-from optzoo.errors import Diagnostic, InputError, RunError
-from optzoo.files.atomic import to_json, write_durably
+from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
+from optzoo.files.atomic import write_durably
 from optzoo.files.lock import locked
 
 OFFICIAL = "validation"
-SHARD_TOKENS = 1 << 26
-VALIDATION_TOKENS = 10_000_000
-HOLD_OUT = 100
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for: everything that the result is a function of, beside the sources' content.
-
-    `validation` empty: the hub's own validation split, and for other sources one document in
-    `hold_out` by a hash of its text.
-    """
-
-    sources: tuple[str, ...]
-    tokenizer: str = "bytes"
-    split: str = "train"
-    validation: tuple[str, ...] = ()
-    text_field: str = "text"
-    lines: bool = False
-    max_tokens: int | None = None
-    max_documents: int | None = None
-    max_validation_tokens: int = VALIDATION_TOKENS
-    hold_out: int = HOLD_OUT
-    skip_bad: bool = False
-    end_of_document: str | None = None
-    shuffle_files: int | None = None
-    shard_tokens: int = SHARD_TOKENS
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON gives it back."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return data
+COPY = ".standard-input.partial"
 
 
 @dataclass(frozen=True)
@@ -73,70 +54,49 @@ class Prepared:
 def prepare(request: Request, out: Path, *, quiet: bool = False) -> Prepared:
     """Make the prepared directory `out`, or finish one that was begun with the same request.
 
-    Raises InputError for bad sources, tokenizers and documents, and for a directory that holds
-    something else; RunError when a host stops answering or the disk does not take the files.
+    Raises InputError for bad sources, tokenizers and documents, for sources that changed since, and
+    for a directory that holds something else; RunError when a host stops answering or the disk does
+    not take the files.
     """
-    if (out / MANIFEST).exists():
-        manifest = read_manifest(out)
-        _check_same(out, dict(manifest.request), request)
-        return Prepared(manifest, already=True)
+    out = data_folder(out)
     try:
+        if (out / MANIFEST).exists():
+            manifest = read_manifest(out)
+            skipped = [split.skipped for split in (manifest.train, manifest.validation)]
+            check_request(out, manifest.request, request, skipped=any(skipped))
+            check_complete(out, request, manifest)
+            with contextlib.suppress(OSError):  # left where the last step was broken off
+                (out / PROGRESS).unlink()
+            return Prepared(manifest, already=True)
         _check_usable(out)
         out.mkdir(parents=True, exist_ok=True)
         taken = Diagnostic("data-in-use", f"another process is preparing data in `{out}`")
         with locked(out, taken):
             return Prepared(_prepare(request, out, quiet=quiet), already=False)
     except OSError as error:
-        problem = f"{out} could not be written: {error.strerror or error}"
+        problem = f"{error.filename or out} could not be written: {error.strerror or error}"
         raise RunError(Diagnostic("unwritable", problem)) from None
 
 
 def _prepare(request: Request, out: Path, *, quiet: bool) -> Manifest:
-    begun = _read_progress(out)
+    begun = read_progress(out)
     if begun is not None:
-        _check_same(out, begun["request"], request)
+        check_request(out, begun.request, request, skipped=begun.has_skipped)
     tokenizer = load_tokenizer(request.tokenizer, request.end_of_document)
-    train_files = find_files(request.sources, request.split, shuffle=request.shuffle_files)
-    validation_files, origin = _find_validation(request, train_files)
-    inputs = {
-        "tokenizer": asdict(tokenizer.identity),
-        "train": [asdict(file) for file in train_files],
-        "validation": [asdict(file) for file in validation_files],
-    }
-    if begun is not None and begun["inputs"] != inputs:
-        raise _changed_inputs(out, begun["inputs"], inputs)
-    states = {
-        name: PassState.from_json(begun["splits"].get(name) if begun else None)
-        for name in ("train", "validation")
-    }
-
-    def save() -> None:
-        splits = {name: state.to_json() for name, state in states.items()}
-        progress = {"request": request.to_json(), "inputs": inputs, "splits": splits}
-        write_durably(out / PROGRESS, to_json(progress))
-
-    save()
-    held_out = request.hold_out if origin == "held out" else None
-    reading = Reading(request.text_field, request.lines)
-    limits = {
-        "train": Limits(request.max_tokens, request.max_documents),
-        "validation": Limits(request.max_validation_tokens, None),
-    }
-    for name, files in (("train", train_files), ("validation", validation_files)):
-        share = None if held_out is None else (held_out, name == "validation")
-        with Bar(name, files, limits[name].tokens, states[name], quiet=quiet) as bar:
-            SplitPass(
-                out,
-                name,
-                tokenizer,
-                files,
-                reading,
-                limits[name],
-                share,
-                skip_bad=request.skip_bad,
-                shard_tokens=request.shard_tokens,
-            ).run(states[name], save, bar)
-    return _finish(request, out, tokenizer, states, origin)
+    copy = out / COPY
+    copy.unlink(missing_ok=True)
+    try:
+        train_files = find_files(
+            request.sources, request.split, shuffle=request.shuffle_files, copy=copy
+        )
+        validation_files, origin = _find_validation(request, train_files, copy)
+        work = Work(request, out, tokenizer, train_files, validation_files, origin)
+        if begun is not None:
+            work.go_on(begun)
+        work.run(quiet=quiet)
+    finally:
+        copy.unlink(missing_ok=True)
+    return _finish(request, out, tokenizer, work.states, origin)
 
 
 def _finish(
@@ -147,55 +107,101 @@ def _finish(
     origin: str,
 ) -> Manifest:
     """Write what makes the directory complete, and remove what is left of the work."""
+    dtype = dtype_for(tokenizer.identity.vocabulary)
     splits = {
-        name: Split(tuple(state.shards), tuple(state.files), dict(state.skipped))
+        name: Split(
+            tuple(state.shards),
+            tuple(state.files),
+            dict(state.skipped),
+            hash_stream(out, state.shards, dtype, request.shard_tokens),
+        )
         for name, state in states.items()
+        if state.shards
     }
-    for name, split in splits.items():
-        if not split.documents:
+    for name in states:
+        if name not in splits:
             for path in (out / PROGRESS, *out.glob("*-*.tokens"), *out.glob("*-*.index")):
                 path.unlink()  # nothing can come of them: other options may be tried
-            raise _no_documents(name, request, origin)
+            raise _no_documents(name, request, origin, is_empty=not splits)
     manifest = Manifest(
         request=request.to_json(),
         tokenizer=tokenizer.identity,
-        dtype=dtype_for(tokenizer.identity.vocabulary),
+        dtype=dtype,
         train=splits["train"],
         validation=splits["validation"],
         validation_from=origin,
     )
     if tokenizer.content is not None:
         write_durably(out / FILES[tokenizer.identity.kind], tokenizer.content)
-    for partial in out.glob(".*.partial"):
-        partial.unlink()
+    made = {shard.name for split in splits.values() for shard in split.shards}
+    for path in (*out.glob(".*.partial"), *out.glob("*-*.tokens"), *out.glob("*-*.index")):
+        if path.stem not in made:  # of an earlier attempt that went further
+            path.unlink()
     manifest.save(out)
     (out / PROGRESS).unlink()
     return manifest
 
 
+def check_complete(out: Path, request: Request, manifest: Manifest) -> None:
+    """Raise ChangedSourceError where the sources of a complete directory hold something else now.
+
+    Sources that are gone, on the hub, or not to be reached are left alone: there is nothing to do.
+    """
+    tokenizer = None if request.tokenizer == "bytes" else read_tokenizer(request.tokenizer)[1]
+    if tokenizer and hashlib.sha256(tokenizer).hexdigest() != manifest.tokenizer.sha256:
+        raise ChangedSourceError(request.tokenizer, f"`{out}` was made")
+    held_out = manifest.validation_from in (HELD_OUT, END_OF_TEXT)
+    reading = Reading(request.text_field, request.lines)
+    unreachable: set[str] = set()
+    for split, sources in (
+        (manifest.train, request.sources),
+        (manifest.validation, request.sources if held_out else request.validation),
+    ):
+        entries = {entry["name"]: entry for entry in split.files}
+        is_cut = any("records" in entry for entry in split.files)
+        for file in _find_again(sources):
+            entry = entries.get(file.name)
+            if entry is None and not is_cut:
+                raise ChangedSourceError(file.name, f"`{out}` was made", "was added")
+            if entry is not None and not _is_still(file, entry, reading, unreachable):
+                raise ChangedSourceError(file.name, f"`{out}` was made")
+
+
+def _find_again(sources: Sequence[str]) -> Iterator[SourceFile]:
+    for source in sources:
+        if source in STANDARD_INPUT or source.startswith("hub:"):
+            continue
+        with contextlib.suppress(InputError):  # it is gone, or is something else now
+            yield from find_files([source], OFFICIAL)
+
+
+def _is_still(file: SourceFile, entry: Entry, reading: Reading, unreachable: set[str]) -> bool:
+    """Say whether a file is what it was, as far as can be known; a dead host is asked once."""
+    host = urlsplit(file.location).netloc if file.origin == "http" else ""
+    if host in unreachable:
+        return True
+    try:
+        return is_same(file, entry, reading)
+    except OptzooError as error:
+        if host and isinstance(error, RunError):
+            unreachable.add(host)
+        return bool(host)
+
+
 def _find_validation(
-    request: Request, train_files: list[SourceFile]
+    request: Request, train_files: list[SourceFile], copy: Path
 ) -> tuple[list[SourceFile], str]:
     """Return the files to validate on and where they are from."""
     if request.validation:
-        return find_files(request.validation, OFFICIAL), "its own source"
+        return find_files(request.validation, OFFICIAL, copy=copy), OWN_SOURCE
     if request.split == "train" and all(s.startswith("hub:") for s in request.sources):
         from optzoo.data.preparation.hub import list_hub_splits
 
         official = [s for s in request.sources if OFFICIAL in list_hub_splits(s)]
         if len(official) == len(request.sources):
-            return find_files(request.sources, OFFICIAL), "official split"
-    return train_files, "held out"
-
-
-def _read_progress(out: Path) -> dict[str, Any] | None:
-    """Return what was noted when a shard was finished; None before the first."""
-    try:
-        data: dict[str, Any] = json.loads((out / PROGRESS).read_bytes())
-        is_begun = any(split["shards"] for split in data["splits"].values())
-        return data if is_begun and {"request", "inputs"} <= data.keys() else None
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        return None
+            return find_files(request.sources, OFFICIAL), OFFICIAL_SPLIT
+    is_one_text = [file.format for file in train_files] == ["text"] and not request.lines
+    return train_files, END_OF_TEXT if is_one_text else HELD_OUT
 
 
 def _check_usable(out: Path) -> None:
@@ -215,39 +221,18 @@ def _check_usable(out: Path) -> None:
         )
 
 
-def _check_same(out: Path, begun: Mapping[str, Any], request: Request) -> None:
-    asked = request.to_json()
-    other = [key for key in asked if begun.get(key) != asked[key]]
-    if other:
-        lines = [f"{key}: {begun.get(key)} there, {asked[key]} now" for key in other]
-        raise InputError(
-            Diagnostic(
-                "other-request",
-                f"`{out}` was made with other options ({'; '.join(lines)})",
-                hint="give the options it was made with, or another `--out`",
-            )
-        )
-
-
-def _changed_inputs(out: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> InputError:
-    what = "the tokenizer" if begun["tokenizer"] != now["tokenizer"] else "the source files"
+def _no_documents(split: str, request: Request, origin: str, *, is_empty: bool) -> InputError:
+    if is_empty or origin not in (HELD_OUT, END_OF_TEXT):
+        return InputError(Diagnostic("no-documents", f"there are no documents for `{split}`"))
+    if split == "validation":
+        problem = f"nothing is held out: one document in {request.hold_out} would be"
+    else:
+        problem = "there are no documents to train on; what there is is held out"
     return InputError(
         Diagnostic(
-            "changed-source",
-            f"{what} changed since `{out}` was begun",
-            hint="put them back as they were, or begin again with another `--out`",
+            "no-validation" if split == "validation" else "no-documents",
+            problem,
+            hint="name documents to validate on with `--validation SOURCE`, take each line of a "
+            ".txt for a document with `--lines`, or change `--hold-out`",
         )
     )
-
-
-def _no_documents(split: str, request: Request, origin: str) -> InputError:
-    if split == "validation" and origin == "held out":
-        return InputError(
-            Diagnostic(
-                "no-validation",
-                f"none of the documents is held out: one in {request.hold_out} would be",
-                hint="name documents to validate on with `--validation SOURCE`, or lower "
-                "`--hold-out`",
-            )
-        )
-    return InputError(Diagnostic("no-documents", f"there are no documents for `{split}`"))

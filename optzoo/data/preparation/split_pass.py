@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-from tqdm import tqdm
+from typing import Any
 
 from optzoo.data.manifest import Shard
-from optzoo.data.preparation.readers import Meter, Reading, Record, read_records
-from optzoo.data.preparation.source_file import LINES, SourceFile
+from optzoo.data.preparation.bar import Bar
+from optzoo.data.preparation.lines import Record
+from optzoo.data.preparation.readers import Meter, Reading, read_records
+from optzoo.data.preparation.source_file import ChangedSourceError, SourceFile
+from optzoo.data.preparation.source_identity import (
+    NO_RECORDS,
+    Entry,
+    describe_opened,
+    describe_read,
+    hash_record,
+)
 from optzoo.data.token_files import Row, ShardWriter, dtype_for
 from optzoo.data.tokenizer import Tokenizer
 from optzoo.errors import Diagnostic, InputError
@@ -31,27 +37,80 @@ class Limits:
     documents: int | None
 
 
-@dataclass
-class PassState:
-    """How far a pass has come: `file` and `record` are the place after the last finished shard."""
+@dataclass(frozen=True)
+class Share:
+    """The part of the documents that a pass takes: held out or kept, one in `one_in`.
 
-    shards: list[Shard] = field(default_factory=list)
-    files: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, int] = field(default_factory=dict)
+    Documents are chosen by a hash of their text; `inside` one document, its end is held out.
+    """
+
+    one_in: int
+    held_out: bool
+    inside: bool = False
+
+    def take(self, text: str) -> str | None:
+        """Return what this share has of a document, None for nothing."""
+        if not self.inside:
+            return text if is_held_out(text, self.one_in) == self.held_out else None
+        size = len(text) // self.one_in
+        cut = len(text) - size
+        cut = text.rfind("\n", cut - size, cut) + 1 or cut  # after a line, where one ends there
+        return (text[cut:] if self.held_out else text[:cut]) or None
+
+
+@dataclass(frozen=True)
+class ShardEnd:
+    """Where a shard ends: after record `record` of file number `file`.
+
+    `texts` is the hash over the file's records up to there, empty where an older optzoo noted none;
+    `opened` what was known of the file, `skipped` what was left out before.
+    """
+
     file: int = 0
     record: int = 0
+    texts: str = NO_RECORDS
+    opened: Mapping[str, Any] | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class PassState:
+    """How far a pass has come: its shards and where each ends, and the files that were read."""
+
+    shards: list[Shard] = field(default_factory=list)
+    ends: list[ShardEnd] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
     done: bool = False
 
     @classmethod
-    def from_json(cls, data: dict[str, Any] | None) -> PassState:
+    def from_json(cls, data: Mapping[str, Any] | None) -> PassState:
         """Return a saved state, or the one at the start."""
         if data is None:
             return cls()
-        return cls(**{**data, "shards": [Shard(**shard) for shard in data["shards"]]})
+        shards = [Shard.from_json(shard) for shard in data["shards"]]
+        if "ends" in data:
+            ends = [ShardEnd(**end) for end in data["ends"]]
+        else:  # of an older optzoo, which noted the last place alone
+            last = ShardEnd(data["file"], data["record"], "", None, data["skipped"])
+            ends = [last] * len(shards)
+        files = [dict(file) for file in data["files"]]
+        return cls(shards, ends, files, dict(data["skipped"]), data["done"])
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return asdict(self)
+        shards, ends = map(vars, self.shards), map(vars, self.ends)
+        return {**vars(self), "shards": list(shards), "ends": list(ends)}
+
+    @property
+    def place(self) -> ShardEnd:
+        """Where the last finished shard ends."""
+        return self.ends[-1] if self.ends else ShardEnd()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the pass ended before its files did."""
+        return bool(self.files) and "records" in self.files[-1]
 
     @property
     def tokens(self) -> int:
@@ -63,18 +122,52 @@ class PassState:
         """Documents in finished shards."""
         return sum(shard.documents for shard in self.shards)
 
+    def add(self, shard: Shard, place: ShardEnd) -> None:
+        """Note a finished shard."""
+        self.shards.append(shard)
+        self.ends.append(replace(place, skipped=dict(self.skipped)))
+
+    def _keep(self, shards: int) -> None:
+        """Go back to where this many shards are finished."""
+        del self.shards[shards:], self.ends[shards:]
+        del self.files[self.place.file :]
+        self.skipped, self.done = dict(self.place.skipped), False
+
+    def keep_first(self, shards: int) -> None:
+        """Go back to where the first shards are finished, where there are more."""
+        if shards < len(self.shards):
+            self._keep(shards)
+
+    def forget(self, file: int) -> None:
+        """Go back to before the first shard that holds text of this file."""
+        kept = sum((end.file, end.record) <= (file, 0) for end in self.ends)
+        if kept < len(self.shards) or file < len(self.files):
+            self._keep(kept)
+
 
 @dataclass(frozen=True)
 class _Read:
-    """A record and the file it is in; a record of None is the end of that file."""
+    """A record, the hash over the records up to it, and the file it is in.
+
+    A record of None is the end of that file.
+    """
 
     file: int
     record: Record | None
+    texts: str
+    opened: Entry
+
+    def place(self) -> ShardEnd:
+        assert self.record is not None
+        return ShardEnd(self.file, self.record.number, self.texts, self.opened)
 
 
 @dataclass
 class SplitPass:
-    """Everything a pass is a function of. `share` is (one in, held out or kept) by text hash."""
+    """Everything a pass is a function of.
+
+    `before` is what another pass read of the same files: this one must read the same.
+    """
 
     out: Path
     name: str
@@ -82,7 +175,8 @@ class SplitPass:
     files: list[SourceFile]
     reading: Reading
     limits: Limits
-    share: tuple[int, bool] | None
+    share: Share | None
+    before: Sequence[Entry]
     skip_bad: bool
     shard_tokens: int
 
@@ -91,32 +185,32 @@ class SplitPass:
         if state.done:
             return
         writer: ShardWriter | None = None
-        here = _copy(state)
+        here, last = _copy(state), state.place
         try:
             for item, ids in self._tokenised(state, bar):
                 if item.record is None:
-                    here.files.append(self._describe(item.file))
-                    here.file, here.record = item.file + 1, 0
+                    here.files.append(self._describe(item))
+                    last = ShardEnd(item.file + 1)
                     continue
-                here.file, here.record = item.file, item.record.number
-                if ids is None or item.record.text is None:
+                last = item.place()
+                if ids is None:
                     self._pass_over(item, here)
                     continue
                 writer = writer or self._open_shard(len(here.shards))
-                writer.add(ids, len(item.record.text.encode()))
+                writer.add(ids, len((item.record.text or "").encode()))
                 bar.wrote(len(ids) + 1)
                 full = self._is_reached(here, writer)
                 if full or writer.tokens >= self.shard_tokens:
-                    here.shards.append(writer.close())
+                    here.add(writer.close(), last)
                     writer = None
                     if not full:
                         _assign(state, here)
                         save()
                 if full:
-                    here.files.append({**self._describe(item.file), "records": here.record})
+                    here.files.append({**self._describe(item), "records": last.record})
                     break
             if writer is not None:
-                here.shards.append(writer.close())
+                here.add(writer.close(), last)
                 writer = None
         finally:
             if writer is not None:
@@ -126,9 +220,9 @@ class SplitPass:
         save()
 
     def _is_reached(self, here: PassState, writer: ShardWriter) -> bool:
-        tokens, documents = here.tokens + writer.tokens, here.documents + writer.documents
-        return (self.limits.tokens is not None and tokens >= self.limits.tokens) or (
-            self.limits.documents is not None and documents >= self.limits.documents
+        tokens, documents = self.limits.tokens, self.limits.documents
+        return (tokens is not None and here.tokens + writer.tokens >= tokens) or (
+            documents is not None and here.documents + writer.documents >= documents
         )
 
     def _open_shard(self, number: int) -> ShardWriter:
@@ -145,7 +239,7 @@ class SplitPass:
         """Yield what is read, in order, with its tokens where it is a document."""
         batch: list[_Read] = []
         characters = 0
-        for item in self._read(state, bar):
+        for item in self._read(state.place, bar):
             batch.append(item)
             if item.record is not None and item.record.text is not None:
                 characters += len(item.record.text)
@@ -159,65 +253,75 @@ class SplitPass:
     def _encode(self, batch: list[_Read]) -> Iterator[tuple[_Read, Row | None]]:
         texts = [item.record.text for item in batch if item.record and item.record.text]
         found = iter(self.tokenizer.encode(texts))
-        end = self.tokenizer.identity.end_of_document
         for item in batch:
-            if item.record is None or not item.record.text:
-                yield item, None
-                continue
-            ids = next(found)
-            if np.any(ids == end):
-                raise InputError(
-                    Diagnostic(
-                        "bad-tokenizer",
-                        f"`{self.files[item.file].name}`, record {item.record.number:,}: the "
-                        f"tokenizer writes the end of a document (token {end}) inside one",
-                        hint="name another token with `--end-of-document TOKEN`",
-                    )
-                )
-            yield item, ids
+            yield item, next(found) if item.record and item.record.text else None
 
-    def _read(self, state: PassState, bar: Bar) -> Iterator[_Read]:
-        skip = state.record
-        for number in range(state.file, len(self.files)):
+    def _read(self, start: ShardEnd, bar: Bar) -> Iterator[_Read]:
+        for number in range(start.file, len(self.files)):
             source = self.files[number]
             bar.open(number)
-            for record in read_records(source, self.reading, skip=skip, meter=bar.meter):
-                bar.moved()
-                if record.text is None or self._is_ours(record.text):
-                    yield _Read(number, record)
-            skip = 0
-            yield _Read(number, None)
+            begun = start if number == start.file else ShardEnd(number)
+            due = self._due(begun)
+            texts, opened = NO_RECORDS, None
+            with closing(read_records(source, self.reading, bar.meter)) as records:
+                for record in records:
+                    bar.moved()
+                    opened = opened or self._opened(begun, bar.meter)
+                    texts = hash_record(texts, record)
+                    if due.pop(record.number, texts) != texts:
+                        raise ChangedSourceError(source.name, "a part of it was read")
+                    taken = self._take(record) if record.number > begun.record else None
+                    if taken is not None:
+                        yield _Read(number, taken, texts, opened)
+            if due.pop(None, texts) != texts or due:
+                raise ChangedSourceError(source.name, "a part of it was read")
+            yield _Read(number, None, texts, opened or self._opened(begun, bar.meter))
 
-    def _is_ours(self, text: str) -> bool:
-        if self.share is None:
-            return True
-        one_in, held_out = self.share
-        return is_held_out(text, one_in) == held_out
+    def _take(self, record: Record) -> Record | None:
+        """Return what this pass has of a record, None for nothing."""
+        if record.text is None or self.share is None:
+            return record
+        text = self.share.take(record.text)
+        return None if text is None else replace(record, text=text)
+
+    def _due(self, begun: ShardEnd) -> dict[int | None, str]:
+        """Return the hashes that the records of a file must have up to some, None for all."""
+        due: dict[int | None, str] = {}
+        if begun.record and begun.texts:
+            due[begun.record] = begun.texts
+        if begun.file < len(self.before):
+            entry = self.before[begun.file]
+            due |= {entry.get("records"): entry["texts"]} if "texts" in entry else {}
+        return due
+
+    def _opened(self, begun: ShardEnd, meter: Meter) -> Entry:
+        """Return what is known of a file that was opened; its host must know it still."""
+        source = self.files[begun.file]
+        opened = describe_opened(source, meter)
+        earlier = [*self.before[begun.file : begun.file + 1], *filter(None, [begun.opened])]
+        if source.origin != "local" and any(
+            entry["identity"] not in (None, opened["identity"]) for entry in earlier
+        ):
+            raise ChangedSourceError(source.name, "a part of it was read")
+        return opened
 
     def _pass_over(self, item: _Read, here: PassState) -> None:
         """Count a record that is no document, or raise InputError for it."""
         assert item.record is not None
         problem = item.record.problem or "no text"
         if not self.skip_bad:
-            source = self.files[item.file]
-            unit = "line" if source.format in LINES else "row"
+            source, record = self.files[item.file], item.record
             raise InputError(
                 Diagnostic(
                     "bad-document",
-                    f"`{source.name}`, {unit} {item.record.number:,}: {problem}",
+                    f"`{source.name}`, {record.unit} {record.number:,}: {problem}",
                     hint="mend it, or count and leave out such documents with `--skip-bad`",
                 )
             )
         here.skipped[problem] = here.skipped.get(problem, 0) + 1
 
-    def _describe(self, number: int) -> dict[str, Any]:
-        """Return what the manifest says of a file that was read."""
-        source = self.files[number]
-        found = {"name": source.name, "bytes": source.size, "identity": source.identity}
-        if source.origin == "local":
-            with Path(source.location).open("rb") as file:
-                found["identity"] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        return found
+    def _describe(self, item: _Read) -> dict[str, Any]:
+        return describe_read(self.files[item.file], item.opened, item.texts)
 
 
 def is_held_out(text: str, one_in: int) -> bool:
@@ -227,71 +331,11 @@ def is_held_out(text: str, one_in: int) -> bool:
 
 
 def _copy(state: PassState) -> PassState:
-    return PassState.from_json(state.to_json())
+    """Return a copy that can go on by itself; shards and places never change."""
+    files = [dict(file) for file in state.files]
+    return PassState([*state.shards], [*state.ends], files, dict(state.skipped), state.done)
 
 
 def _assign(state: PassState, other: PassState) -> None:
     """Make `state` a copy of `other`, in place."""
     state.__dict__.update(_copy(other).__dict__)
-
-
-EVERY = 0.2  # seconds between looks at the file's position
-
-
-class Bar:
-    """Shows how far a pass is and how long it will take."""
-
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[SourceFile],
-        max_tokens: int | None,
-        state: PassState,
-        *,
-        quiet: bool,
-    ) -> None:
-        self.meter = Meter()
-        self._files = files
-        self._by_tokens = max_tokens is not None and name == "train"
-        sizes = [file.size for file in files]
-        known = [size for size in sizes if size is not None]
-        total = max_tokens if self._by_tokens else sum(known) if len(known) == len(sizes) else None
-        self._behind = [sum(size or 0 for size in sizes[:i]) for i in range(len(sizes))]
-        self._file = 0
-        self._looked = 0.0
-        self._bar: Any = tqdm(
-            total=total,
-            initial=min(state.tokens, total or 0) if self._by_tokens else 0,
-            desc=name,
-            unit="token" if self._by_tokens else "B",
-            unit_scale=True,
-            disable=quiet,
-            leave=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and self._bar.total is not None:
-            self._bar.update(self._bar.total - self._bar.n)
-        self._bar.close()
-
-    def open(self, number: int) -> None:
-        """Say which file is read next."""
-        self._file = number
-        if len(self._files) > 1:
-            self._bar.set_postfix_str(f"file {number + 1} of {len(self._files)}", refresh=False)
-
-    def wrote(self, tokens: int) -> None:
-        """Count tokens that were written."""
-        if self._by_tokens:
-            self._bar.update(min(tokens, max(0, self._bar.total - self._bar.n)))
-
-    def moved(self) -> None:
-        """Look at the position in the sources, not too often."""
-        now = time.monotonic()
-        if not self._by_tokens and not self._bar.disable and now - self._looked > EVERY:
-            self._looked = now
-            position = self._behind[self._file] + self.meter.position()
-            self._bar.update(max(0, position - self._bar.n))

@@ -9,14 +9,12 @@ import numpy as np
 
 from optzoo.description.weights import iterate_weights, levels, weights_in
 from optzoo.errors import Diagnostic, InputError
+from optzoo.files.drawing import COLOURS, STYLES, check_suffix, save_figure
 
 if TYPE_CHECKING:
     from optzoo.description.description import Description
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-"""Okabe and Ito's palette, told apart by colour-blind readers."""
 MAX_LAGS = 20_000
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def draw(description: Description, path: Path) -> None:
@@ -25,10 +23,7 @@ def draw(description: Description, path: Path) -> None:
     Raises InputError for another suffix, a recipe without closed forms, or a path that cannot be
     written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        hint = f"choose one of {', '.join(SUFFIXES)}"
-        message = f"`{path}`: figures are not written as `{path.suffix}`"
-        raise InputError(Diagnostic("bad-value", message, hint=hint))
+    check_suffix(path)
     if description.formulas is None:
         message = f"{description.recipe.name} has no closed form, and no figure is drawn without"
         raise InputError(Diagnostic("no-form", message))
@@ -56,11 +51,7 @@ def _draw(description: Description, path: Path) -> None:
         _averages(axes[2], description, steps)
     spec = description.recipe.spec
     figure.suptitle(f"{spec.name}: {spec.summary}", fontsize=11)
-    try:
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None
+    save_figure(figure, path)
 
 
 def _past_gradients(axis: Any, description: Description, steps: list[int]) -> None:
@@ -71,7 +62,7 @@ def _past_gradients(axis: Any, description: Description, steps: list[int]) -> No
         lags = min(t - first, MAX_LAGS)
         if lags < 1:
             continue
-        weights = weights_in(description, t, lags)
+        weights = weights_in(description.derivation, t, lags)
         has_negative = has_negative or bool((weights < 0).any())
         shown = np.abs(weights)
         lowest = min(lowest, float(shown[shown > 0].min(initial=np.inf)))
@@ -87,14 +78,14 @@ def _past_gradients(axis: Any, description: Description, steps: list[int]) -> No
 
 def _coefficients(axis: Any, description: Description, last: int) -> None:
     names = ("beta_a", "eta_a", "alpha_a") if description.form else ("beta", "eta", "alpha")
-    level = levels(description, 1, min(last, MAX_LAGS))[0]
+    level = levels(description.derivation, 1, min(last, MAX_LAGS))[0]
     steps = np.arange(1, len(level.alpha) + 1)
 
     def label(name: str, i: int) -> str:
         return name if description.form else f"{name}({_buffer(description, i)})"
 
     for i, (beta, eta) in enumerate(zip(level.betas, level.etas, strict=True)):
-        style = ("-", "--", ":", "-.")[i % 4]
+        style = STYLES[i % 4]
         if len(steps) > 1:
             axis.plot(steps[1:], 1 - beta[1:], color=COLOURS[0], ls=style,
                       label=f"1 - {label(names[0], i)}")  # fmt: skip
@@ -115,11 +106,11 @@ def _buffer(description: Description, i: int) -> str:
 def _averages(axis: Any, description: Description, steps: list[int]) -> None:
     for i, point in enumerate(p for p in description.points if p.weight is not None):
         assert point.weight is not None
-        style = ("-", "--", ":", "-.")[i % 4]
+        style = STYLES[i % 4]
         for colour, t in zip(COLOURS, steps, strict=False):
             if t > MAX_LAGS:
                 continue
-            weights = iterate_weights(description, point.weight, t)[1:]
+            weights = iterate_weights(description.derivation, point.weight, t)[1:]
             name = f"after step {t:,}" + ("" if point.view == "eval" else f", {point.view}")
             axis.plot(np.arange(1, t + 1) / t, weights * t, color=colour, ls=style, label=name)
     axis.set(xlabel="iterate, as a share of the run so far")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from optzoo.description.description import Description
+from optzoo.description.forms.formulas import coefficient_formulas
 from optzoo.description.output.text import report_sections, statement
 from optzoo.interpreters.equations import (
     Equation,
-    Printer,
     equations,
     format_latex,
-    formula,
     printer_for,
 )
 
@@ -43,24 +42,21 @@ def _escaped(text: str) -> str:
 def coefficient_equations(description: Description) -> list[Equation]:
     """Return the closed forms of the coefficients, then what their names stand for."""
     printer = printer_for(description.program, "latex")
-    closed = description.closed_form
-    if closed is None or description.formulas is None:
+    formulas = description.formulas
+    if formulas is None:
         return []
     found = []
     if not description.form:
-        for i, m in enumerate(description.momenta, start=1):
-            found.append(Equation(rf"\beta_{{{i}}}(t)", formula(m.beta, printer)))
-            found.append(Equation(rf"\eta_{{{i}}}(t)", formula(m.eta, printer)))
+        momenta = [m for level in formulas.levels for m in level.momenta]
+        for i, m in enumerate(momenta, start=1):
+            for symbol, ratio in ((r"\beta", m.beta), (r"\eta", m.eta)):
+                text = printer.expression(formulas.spelled(ratio))
+                found.append(Equation(rf"{symbol}_{{{i}}}(t)", text))
+    closed = coefficient_formulas(formulas, description.decision)
     shown = [k for k in closed if description.order or k == "alpha_a"]
-    found += [Equation(SYMBOLS[key], formula(closed[key], printer)) for key in shown]
-    return found + _where(description, printer)
-
-
-def _where(description: Description, printer: Printer) -> list[Equation]:
-    assert description.formulas is not None
-    return [
-        Equation(formula(name, printer), formula(text, printer))
-        for name, text in description.formulas.where.items()
+    found += [Equation(SYMBOLS[key], printer.expression(closed[key])) for key in shown]
+    return found + [
+        Equation(printer.name(d.name), printer.expression(d.value)) for d in formulas.where
     ]
 
 

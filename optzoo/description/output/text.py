@@ -1,16 +1,22 @@
-"""A description as text: every number with its meaning. A pure function of the description."""
+"""A description as text: every number with its meaning."""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from optzoo.description.averages import EvaluatedPoint
-from optzoo.description.description import Coefficients, Description, NoValueError
-from optzoo.description.formulas import definitions
+from optzoo.description.derivation import Coefficients
+from optzoo.description.description import Description
+from optzoo.description.forms.spelling import Definition, definitions
 from optzoo.interpreters.equations import format_equations
-from optzoo.program.expressions import format_number
+from optzoo.program.expressions import format_expression, format_number
 from optzoo.tables import align, format_short
+
+if TYPE_CHECKING:
+    from optzoo.description.weights import Window
 
 _COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")
 
@@ -99,11 +105,11 @@ def _formulas(description: Description) -> list[str]:
     return lines + _where(found.where)
 
 
-def _where(names: dict[str, str]) -> list[str]:
-    width = max(map(len, names), default=0)
+def _where(found: Sequence[Definition]) -> list[str]:
+    width = max((len(str(d.name)) for d in found), default=0)
     return [
-        f"  {'where' if i == 0 else '     '} {name:<{width}} = {text}"
-        for i, (name, text) in enumerate(names.items())
+        f"  {'where' if i == 0 else '     '} {d.name!s:<{width}} = {format_expression(d.value)}"
+        for i, d in enumerate(found)
     ]
 
 
@@ -137,13 +143,15 @@ def _listed(description: Description, moved: str) -> list[str]:
 
 def _table(description: Description) -> list[str]:
     rows, found = [], []
-    for t in description.at:
-        c = _coefficients(description, t)
+    for row in description.steps:
+        c = row.coefficients
         if c is None:
-            rows.append([f"{t}", *"-----"])
+            rows.append([f"{row.t}", *"-----"])
             continue
         found.append(c)
-        rows.append([f"{t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)])
+        rows.append(
+            [f"{row.t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)]
+        )
     if description.order == 0:
         return align([("t", "alpha_a"), *((row[0], row[3]) for row in rows)], ">")
     lines = align([("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), *rows], ">")
@@ -160,14 +168,6 @@ def _table(description: Description) -> list[str]:
     return lines
 
 
-def _coefficients(description: Description, t: int) -> Coefficients | None:
-    """Return the coefficients of a step, None where they have no value."""
-    try:
-        return description.coefficients(t)
-    except NoValueError:
-        return None
-
-
 def _settled(c: Coefficients) -> tuple[str, str]:
     """Return the memory of the momentum and the weight of a gradient, were nothing to change."""
     if c.beta_a >= 1:
@@ -178,8 +178,7 @@ def _settled(c: Coefficients) -> tuple[str, str]:
 
 def _whole_run(description: Description) -> list[str]:
     """Say what a gradient in the middle of the run weighs by its end, where that is not settled."""
-    half, end = description.total_steps // 2, description.total_steps
-    total = description.total_weight(half) if description.ends and half else None
+    half, end, total = description.total_steps // 2, description.total_steps, description.whole_run
     if total is None:
         return []
     return [
@@ -199,12 +198,11 @@ def _momenta_table(description: Description) -> list[str]:
     if found.inner is not None:
         heads.append(f"alpha in {found.outer.source}")
     rows = []
-    for t in description.at:
-        pairs = [x for pair in description.momentum_values(t) for x in pair]
-        numbers = (*pairs, *description.gradient_weights(t))
-        rows.append([f"{t}", *(f"{x:.8g}" for x in numbers)])
+    for row in description.steps:
+        numbers = (*(x for pair in row.momenta for x in pair), *row.gradient_weights)
+        rows.append([f"{row.t}", *(f"{x:.8g}" for x in numbers)])
     lines = [*align([heads, *rows], ">"), *_whole_run(description)]
-    if any(alpha < 0 for t in description.at for alpha in description.gradient_weights(t)):
+    if any(alpha < 0 for row in description.steps for alpha in row.gradient_weights):
         lines.append("  alpha is negative: the current gradient counts for less than a past one")
     return lines
 
@@ -228,7 +226,7 @@ def _reductions(description: Description) -> list[str]:
         lines.append(f"Eq. (1) without momentum at: {'; '.join(trivial)}")
     if not lines:
         lines.append("no single hyperparameter at 0, at 1 or equal to another gives Eq. (1)")
-    near = description.nearest(description.at[-1])
+    near = description.nearest_form
     if near is not None:
         lines.append(f"the nearest Eq. (1) optimizer at step {near.t}:")
         lines.append(
@@ -255,14 +253,14 @@ def _nonlinear(description: Description) -> list[str]:
 
 def _evaluation(description: Description) -> list[str]:
     lines: list[str] = []
-    for point in description.points:
+    for point, windows in zip(description.points, description.windows, strict=True):
         if lines:
             lines.append("")
-        lines += _point(description, point)
+        lines += _point(description, point, windows)
     return lines
 
 
-def _point(description: Description, point: EvaluatedPoint) -> list[str]:
+def _point(description: Description, point: EvaluatedPoint, windows: Sequence[Window]) -> list[str]:
     name = "evaluated" if point.view == "eval" else f"observer {point.view},"
     if point.kind == "parameters":
         return [f"{name} at the parameters themselves"]
@@ -275,35 +273,40 @@ def _point(description: Description, point: EvaluatedPoint) -> list[str]:
     lines.append(f"  weight of the newest, w(t) = {description.formulas.text(point.weight)}")
     names = definitions(description.formulas.symbols, [point.weight])
     said = description.formulas.where
-    lines += _where({name: text for name, text in names.items() if name not in said})
+    lines += _where([d for d in names if d not in said])
     rows = []
-    for t in description.at:
-        window = description.window(point, t)
-        share = min(1.0, window.steps / t)
+    for window in windows:
+        share = min(1.0, window.steps / window.t)
         rows.append(
-            [f"{t}", format_short(window.newest), format_short(window.steps), f"{100 * share:.3g}%",
-             format_short(window.effective)]
-        )  # fmt: skip
+            [
+                f"{window.t}",
+                format_short(window.newest),
+                format_short(window.steps),
+                f"{100 * share:.3g}%",
+                format_short(window.effective),
+            ]
+        )
     lines += align([("t", "w", "steps", "of the run", "effective"), *rows], ">")
     lines.append(
         "  steps: 1/w, about the last so many iterates; effective: 1/sum of squared weights"
     )
-    return lines + _coupling(description, point)
+    return lines + _coupling(description, point, windows)
 
 
-def _coupling(description: Description, point: EvaluatedPoint) -> list[str]:
+def _coupling(
+    description: Description, point: EvaluatedPoint, windows: Sequence[Window]
+) -> list[str]:
     shared = [m for m in description.momenta if m.moves == "param" and m.buffers in point.buffers]
-    if point.view != "eval" or not shared:
+    if point.view != "eval" or not shared or not windows:
         return []
-    t = description.at[-1]
-    i = list(description.momenta).index(shared[0])
-    beta = description.momentum_values(t)[i][0]
-    window = description.window(point, t).steps
+    last = description.steps[-1]
+    beta = last.momenta[description.momenta.index(shared[0])][0]
+    window = windows[-1].steps
     if beta >= 1 or not math.isfinite(window):
         return []
     return [
-        f"  momentum and averaging share the buffer {shared[0].buffers}: at step {t} the momentum "
-        f"remembers {format_short(1 / (1 - beta))} steps",
+        f"  momentum and averaging share the buffer {shared[0].buffers}: at step {last.t} the "
+        f"momentum remembers {format_short(1 / (1 - beta))} steps",
         f"  and the average covers {format_short(window)}. Both follow from the same "
         "coefficients, where large batches want",
         "  them apart (Connections paper, section 5.1, on Schedule-Free)",

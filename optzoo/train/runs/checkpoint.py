@@ -9,7 +9,6 @@ error. The first checkpoint of a process is read back and compared. What a folde
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,28 +23,31 @@ from torch import Tensor
 from optzoo.distributed.sharding import is_sharded
 from optzoo.distributed.signals import StopRequestedError
 from optzoo.errors import Diagnostic, InputError, OptzooError
-from optzoo.files.atomic import sync_folder, to_json
+from optzoo.files.atomic import replacing, to_json
 from optzoo.train.runs.checkpoint_folder import (
-    SHARDED_VERSION,
+    MANIFEST,
     STATE,
     BadCheckpointError,
     Checkpoint,
     CheckpointSaver,
     Keep,
     Layout,
-    list_checkpoints,
+    is_leftover,
+    list_candidates,
     read_checked_manifest,
     read_json,
     step_of,
 )
 
 Warn = Callable[[str], None]
+MAX_LOOKS = 1000
+"""Times that a folder is looked at which another process keeps changing."""
 
 
 class PlainSaver(CheckpointSaver):
     """Writes whole tensors, one file per group."""
 
-    version = 1
+    is_sharded = False
 
     def write_tensors(self, folder: Path, checkpoint: Checkpoint) -> None:
         """Write a file per group."""
@@ -69,48 +71,80 @@ def save_checkpoint(
 def load_newest(folder: Path, *, warn: Warn, layout: Layout | None = None) -> Checkpoint | None:
     """Return the newest checkpoint that is whole, or None when there has never been one.
 
-    A damaged one is passed over with a warning. Raises InputError when all are damaged, or when
+    A damaged one is passed over with a warning. What a run that goes on takes away while it is read
+    is not damaged: the folder is looked at again. Raises InputError when all are damaged, or when
     one was written by a newer optzoo.
     """
-    found = list_checkpoints(folder)
-    reasons = []
-    for path in found:
-        try:
-            return load_checkpoint(path, layout)
-        except BadCheckpointError as error:
-            reasons.append(f"{path}: {error}")
-            if path is not found[-1]:
-                warn(f"{path} is damaged ({error}); trying the one before it")
-    if reasons:
-        raise InputError(
-            Diagnostic(
-                "no-good-checkpoint",
-                "no checkpoint can be read:\n  " + "\n  ".join(reasons),
-                hint=f"copy a good checkpoint into {folder}, or delete the damaged ones and "
-                "resume from step 0",
-            )
-        )
-    return None
+    return _load_first(folder, list_candidates, warn, layout)
 
 
 def load_step(folder: Path, step: int) -> Checkpoint:
     """Return the checkpoint of a step. Raises InputError when there is none, or it is damaged."""
-    found = {step_of(path): path for path in reversed(list_checkpoints(folder))}
-    if step not in found:
-        known = ", ".join(str(number) for number in found) or "none"
+    known: list[int] = []
+
+    def of_step(folder: Path) -> list[Path]:
+        found = list_candidates(folder)
+        known[:] = dict.fromkeys(step_of(path) for path in reversed(found))
+        return [path for path in found if step_of(path) == step]
+
+    checkpoint = _load_first(folder, of_step, lambda _: None)
+    if checkpoint is None:
         raise InputError(
             Diagnostic(
                 "no-checkpoint",
                 f"{folder} has no checkpoint of step {step}",
-                hint=f"steps that have one: {known}",
+                hint=f"steps that have one: {', '.join(map(str, known)) or 'none'}",
             )
         )
+    return checkpoint
+
+
+def _load_first(
+    folder: Path,
+    candidates: Callable[[Path], list[Path]],
+    warn: Warn,
+    layout: Layout | None = None,
+) -> Checkpoint | None:
+    """Return the first of the candidates that is whole, or None when there are none."""
+    reasons: dict[str, str] = {}
+    for _ in range(MAX_LOOKS):
+        reasons = {}
+        found = candidates(folder)
+        for path in found:
+            stamp = _stamp(path)
+            try:
+                checkpoint = load_checkpoint(path, layout)
+            except BadCheckpointError as error:
+                if _stamp(path) != stamp:
+                    break  # taken away or replaced meanwhile: look again
+                if not is_leftover(path):
+                    reasons[f"{path} is damaged"] = str(error)
+                continue
+            for damaged, why in reasons.items():
+                warn(f"{damaged} ({why}); trying the one before it")
+            return checkpoint
+        else:
+            break
+    if not reasons:
+        return None
+    listed = "\n  ".join(f"{damaged}: {why}" for damaged, why in reasons.items())
+    raise InputError(
+        Diagnostic(
+            "no-good-checkpoint",
+            f"no checkpoint can be read:\n  {listed}",
+            hint=f"copy a good checkpoint into {folder}, or delete the damaged ones and "
+            "resume from step 0",
+        )
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what is another when a folder is replaced, None where there is none."""
     try:
-        return load_checkpoint(found[step])
-    except BadCheckpointError as error:
-        raise InputError(
-            Diagnostic("damaged-checkpoint", f"{found[step]} is damaged: {error}")
-        ) from None
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def load_checkpoint(path: Path, layout: Layout | None = None) -> Checkpoint:
@@ -124,31 +158,26 @@ def load_checkpoint(path: Path, layout: Layout | None = None) -> Checkpoint:
     manifest = read_checked_manifest(path)
     files = [path / name for name in manifest["files"] if name.endswith(".safetensors")]
     try:
-        if manifest["format_version"] == SHARDED_VERSION:
+        if manifest["sharded"]:
             from optzoo.train.runs.checkpoint_sharded import load_sharded
 
+            for stranger in set(path.glob("*.safetensors")) - set(files):
+                raise BadCheckpointError(f"{MANIFEST} does not list {stranger.name}")
             tensors = load_sharded(path, layout or {})
         else:
             tensors = {file.stem: load_file(file) for file in files}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise BadCheckpointError(f"not readable as safetensors: {error}") from None
-    loss = manifest.get("loss")
-    return Checkpoint(int(manifest["step"]), tensors, read_json(path / STATE), loss)
+    return Checkpoint(manifest["step"], tensors, read_json(path / STATE), manifest.get("loss"))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Replace a safetensors file in one step: written beside, flushed to the disk, renamed."""
-    beside = path.with_name(f".{path.name}.partial")
     try:
-        save_file(dict(tensors), beside, metadata=dict(metadata))
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        with replacing(path) as beside:
+            save_file(dict(tensors), beside, metadata=dict(metadata))
     except SafetensorError as error:  # how safetensors says that the disk did not take it
         raise OSError(str(error)) from None
-    finally:
-        beside.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 Save = Callable[[Checkpoint, bool], None]

@@ -4,14 +4,15 @@
         model.safetensors      one file per group of tensors, any number of groups
         optimizer.safetensors
         state.json             what is not a tensor
-        manifest.json          format version, step, held-out loss, size and sha256 of the others
+        manifest.json          format version, step, held-out loss, size and sha256 of the others,
+                               and the sha256 of all this
 
-Format 2 is the same with the tensors in files per process; see
-`optzoo.train.runs.checkpoint_sharded`.
+The tensors may also be in files per process; see `optzoo.train.runs.checkpoint_sharded`.
 
 A checkpoint is written under another name, flushed to the disk and renamed; a process killed at
-any moment leaves the older ones as they were. Nothing is ever unpickled. This module does not know
-what the tensors mean, nor how they are written.
+any moment leaves the older ones as they were. One that is saved again steps aside first: killed in
+between, it is found under that name, as is one that is complete and has no name yet. Nothing is
+ever unpickled. This module does not know what the tensors mean, nor how they are written.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -33,15 +33,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from optzoo.distributed.sharding import host_copy, local
-from optzoo.errors import Diagnostic, RunError, check_version
+from optzoo.errors import Diagnostic, InputError, RunError, check_version
 from optzoo.files.atomic import sync_folder, to_json
+from optzoo.files.sealed import DamagedFileError, read_object, seal, unseal
 
-FORMAT_VERSION = 2
-"""The newest format that this module reads: 1 is above, 2 has sharded tensor files."""
-SHARDED_VERSION = 2
+FORMAT_VERSION = 3
+"""The format of the above. 1 and 2 have no hash of the manifest; 2 is what 1 is, sharded."""
 MANIFEST = "manifest.json"
 STATE = "state.json"
-_NAME = re.compile(r"step-(\d{8,})$")
+PARTIAL, ASIDE, DROPPED = ".partial-", ".aside-", ".dropped-"
+"""What a folder's name begins with that is being written, stands aside, is being deleted."""
+LEFTOVERS = (PARTIAL, ASIDE, ".old-")
+"""Names under which a whole one may be found; `.old-` is what versions before format 3 wrote."""
+_NAME = re.compile(r"(?:\.[a-z]+-)?step-(\d{8,18})$")
 
 Layout = Mapping[str, Mapping[str, Tensor]]
 """Tensors by group and name, as a checkpoint has them: for the way they are spread."""
@@ -121,7 +125,7 @@ class CheckpointSaver(abc.ABC):
     Several processes may save together: each writes tensors, the first one the rest.
     """
 
-    version: ClassVar[int]
+    is_sharded: ClassVar[bool]
     is_first = True
 
     @abc.abstractmethod
@@ -145,18 +149,18 @@ class CheckpointSaver(abc.ABC):
         if not self.agree(bad is None):
             raise _not_finite(checkpoint, bad or "a shard of another process")
         step = checkpoint.step
-        partial = folder / f".partial-step-{step:08d}"
+        partial = folder / f"{PARTIAL}step-{step:08d}"
 
         def begin() -> None:
             if self.is_first:
-                folder.mkdir(parents=True, exist_ok=True)
-                remove_leftovers(folder)
+                folder.mkdir(exist_ok=True)
+                adopt_leftovers(folder)
                 partial.mkdir()
 
         def write() -> None:
             self.write_tensors(partial, checkpoint)
             if self.is_first:
-                _seal(partial, checkpoint, self.version)
+                _seal(partial, checkpoint, is_sharded=self.is_sharded)
                 if check is not None:
                     check(partial, checkpoint)
                 _put_in_place(folder, partial, step)
@@ -179,26 +183,59 @@ class CheckpointSaver(abc.ABC):
 
 
 def read_checked_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a checkpoint whose files are as it says.
+    """Return the manifest of a checkpoint whose files are as it says; `sharded` is always there.
 
     Raises BadCheckpointError when it is not whole, InputError when its format is a newer one.
     """
     manifest = read_json(path / MANIFEST)
-    version = manifest.get("format_version")
-    if not isinstance(version, int) or not isinstance(manifest.get("files"), dict):
+    version, files = manifest.get("format_version"), manifest.get("files")
+    if not isinstance(version, int) or not isinstance(files, dict):
         raise BadCheckpointError(f"{MANIFEST} is not that of an optzoo checkpoint")
     check_version(f"{path} has checkpoint format", version, FORMAT_VERSION)
-    for name, expected in manifest["files"].items():
-        _check_file(path / name, expected)
-    return manifest
+    try:
+        manifest = unseal(manifest, MANIFEST, always=version >= 3)
+    except DamagedFileError as error:
+        raise BadCheckpointError(str(error)) from None
+    step = manifest.get("step")
+    if type(step) is not int or (_NAME.match(path.name) and step != step_of(path)):
+        raise BadCheckpointError(f"{MANIFEST} says step {step}, and the folder is {path.name}")
+    if STATE not in files:
+        raise BadCheckpointError(f"{MANIFEST} does not list {STATE}")
+    for name, expected in files.items():
+        _check_file(path, name, expected)
+    return {**manifest, "sharded": manifest.get("sharded", version == 2)}
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoint folders, newest first, good or not."""
-    if not folder.is_dir():
+    return _folders(folder, ("",))
+
+
+def list_candidates(folder: Path) -> list[Path]:
+    """Return the folders that a checkpoint may be in, newest first; leftovers after named ones.
+
+    A leftover without a manifest is none: its writing did not get so far.
+    """
+    leftovers = [path for path in _folders(folder, LEFTOVERS) if (path / MANIFEST).exists()]
+    return sorted([*list_checkpoints(folder), *leftovers], key=step_of, reverse=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a folder has not, or no longer, the name of a checkpoint."""
+    return path.name.startswith(LEFTOVERS)
+
+
+def _folders(folder: Path, prefixes: tuple[str, ...]) -> list[Path]:
+    try:
+        found = list(folder.iterdir())
+    except FileNotFoundError:
         return []
-    named = [path for path in folder.iterdir() if path.is_dir() and _NAME.match(path.name)]
-    return sorted(named, key=step_of, reverse=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(Diagnostic("unreadable", f"{folder} cannot be read: {reason}")) from None
+    named = [path for path in found if _NAME.match(path.name) and path.is_dir()]
+    chosen = [path for path in named if path.name[: path.name.index("step-")] in prefixes]
+    return sorted(chosen, key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
@@ -208,11 +245,33 @@ def step_of(path: Path) -> int:
     return int(match[1])
 
 
+def adopt_leftovers(folder: Path) -> None:
+    """Give a whole checkpoint its name that a killed process left without it; delete the rest."""
+    for path in _folders(folder, LEFTOVERS):
+        target = folder / f"step-{step_of(path):08d}"
+        if _is_whole(path) and not _is_whole(target):
+            if target.exists():
+                target.rename(folder / f"{DROPPED}{target.name}")
+            path.rename(target)
+    remove_leftovers(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left half-written or half-deleted."""
-    for pattern in (".partial-*", ".old-*"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+    for path in folder.iterdir():
+        if path.name.startswith((*LEFTOVERS, DROPPED)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_checked_manifest(path)
+    except (BadCheckpointError, InputError):
+        return False
+    return True
 
 
 def _not_finite(checkpoint: Checkpoint, what: str) -> RunError:
@@ -232,7 +291,7 @@ def _reporting_failure(folder: Path, step: int) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, BadCheckpointError) as error:
-        shutil.rmtree(folder / f".partial-step-{step:08d}", ignore_errors=True)
+        shutil.rmtree(folder / f"{PARTIAL}step-{step:08d}", ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
         raise RunError(
             Diagnostic(
@@ -243,17 +302,18 @@ def _reporting_failure(folder: Path, step: int) -> Iterator[None]:
         ) from None
 
 
-def _seal(folder: Path, checkpoint: Checkpoint, version: int) -> None:
+def _seal(folder: Path, checkpoint: Checkpoint, *, is_sharded: bool) -> None:
     """Write what is not a tensor and the manifest, and flush everything to the disk."""
     (folder / STATE).write_bytes(to_json(checkpoint.state))
     files = {path.name: _describe_file(path) for path in sorted(folder.iterdir())}
     manifest = {
-        "format_version": version,
+        "format_version": FORMAT_VERSION,
+        "sharded": is_sharded,
         "step": checkpoint.step,
         "loss": checkpoint.loss,
         "files": files,
     }
-    (folder / MANIFEST).write_bytes(to_json(manifest))
+    (folder / MANIFEST).write_bytes(seal(manifest))
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -263,7 +323,7 @@ def _seal(folder: Path, checkpoint: Checkpoint, version: int) -> None:
 def _put_in_place(folder: Path, partial: Path, step: int) -> None:
     target = folder / f"step-{step:08d}"
     if target.exists():  # a damaged one of the same step, from before a resume
-        target.rename(folder / f".old-{target.name}")
+        target.rename(folder / f"{ASIDE}{target.name}")
     partial.rename(target)
     sync_folder(folder)
 
@@ -273,7 +333,7 @@ def _drop_old(folder: Path, newest: int, keep: Keep) -> None:
     stays = keep.stays({step: _loss(path) for step, path in found.items()}, newest)
     for step, path in found.items():
         if step not in stays:
-            path.rename(folder / f".old-{path.name}")
+            path.rename(folder / f"{DROPPED}{path.name}")
     remove_leftovers(folder)
 
 
@@ -292,16 +352,18 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 
-def _check_file(path: Path, expected: Any) -> None:
-    if not isinstance(expected, dict) or path.parent / path.name != path:
-        raise BadCheckpointError(f"{MANIFEST} is not that of an optzoo checkpoint")
+def _check_file(folder: Path, name: str, expected: Any) -> None:
+    """Raise BadCheckpointError unless a file of the folder is as its manifest says."""
+    path = folder / name
+    if not isinstance(expected, dict) or name in ("", ".", "..") or Path(name).name != name:
+        raise BadCheckpointError(f"{MANIFEST} names `{name}`, which is no file of a checkpoint")
     try:
         found = _describe_file(path)
     except OSError as error:
         raise BadCheckpointError(f"{path.name} cannot be read: {error.strerror or error}") from None
     if found["bytes"] != expected.get("bytes"):
         raise BadCheckpointError(
-            f"{path.name} has {found['bytes']:,} bytes instead of {expected.get('bytes'):,}"
+            f"{path.name} has {found['bytes']:,} bytes instead of {expected.get('bytes')}"
         )
     if found["sha256"] != expected.get("sha256"):
         raise BadCheckpointError(f"{path.name} does not have the sha256 that {MANIFEST} gives")
@@ -310,11 +372,8 @@ def _check_file(path: Path, expected: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises BadCheckpointError where there is none."""
     try:
-        value = json.loads(path.read_bytes())
+        return read_object(path)
     except OSError as error:
         raise BadCheckpointError(f"{path.name} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        raise BadCheckpointError(f"{path.name} is not JSON") from None
-    if not isinstance(value, dict):
-        raise BadCheckpointError(f"{path.name} is not a JSON object")
-    return value
+    except DamagedFileError as error:
+        raise BadCheckpointError(str(error)) from None

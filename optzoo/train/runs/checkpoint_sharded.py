@@ -25,7 +25,6 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from optzoo.distributed.sharding import empty_host_copy, is_sharded
 from optzoo.train.runs.checkpoint_folder import (
-    SHARDED_VERSION,
     BadCheckpointError,
     Checkpoint,
     CheckpointSaver,
@@ -40,7 +39,7 @@ class ShardedSaver(CheckpointSaver):
     that it may work in a thread beside the training.
     """
 
-    version = SHARDED_VERSION
+    is_sharded = True
 
     def __init__(self) -> None:
         self._group: Any = dist.new_group(backend="gloo")

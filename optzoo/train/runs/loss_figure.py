@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from optzoo.errors import printable
 from optzoo.train.runs.metrics import read_metrics
 
 _SMOOTHING = 50  # the training curve is a mean over a fiftieth of the run
 _COLOURS = ("#c1440e", "#1b6ca8", "#3a7d44", "#8a4fbf", "#b58900")
 
 
-def draw_losses(metrics: Path, *, title: str, subtitle: str) -> bytes:
+TITLE, SUBTITLE = 80, 130
+"""Characters that fit in a line above a figure, large and small."""
+
+
+def draw_losses(
+    metrics: Path, *, title: str, subtitle: str, warn: Callable[[str], None] = lambda _: None
+) -> bytes:
     """Return a PNG: training loss and the held-out loss of every view against the step.
 
-    Views whose losses agree throughout share a line.
+    Views whose losses agree throughout share a line. Lines of the metrics that cannot be read are
+    left out, and `warn` is told. Raises OSError where there are no metrics.
     """
-    steps = list(read_metrics(metrics, "step"))
+    steps = list(read_metrics(metrics, "step", warn=warn))
     evaluations = list(read_metrics(metrics, "evaluation"))
     figure = Figure(figsize=(8.0, 5.0), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,22 +58,37 @@ def draw_losses(metrics: Path, *, title: str, subtitle: str) -> bytes:
         axes.set_ylim(low - 0.05 * (high - low) - 1e-3, high + 0.05 * (high - low) + 1e-3)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
-    axes.set_title(title, loc="left", fontweight="bold", pad=18)
+    axes.set_title(plain(title, TITLE), loc="left", fontweight="bold", pad=18, parse_math=False)
     axes.annotate(
-        subtitle,
+        plain(subtitle, SUBTITLE),
         (0, 1.0),
         xycoords="axes fraction",
         xytext=(0, 5),
         textcoords="offset points",
         fontsize=8,
         color="0.35",
+        parse_math=False,
     )
     axes.grid(color="0.93")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    for text in axes.legend(frameon=False).get_texts():
+        text.set_parse_math(False)
+    return as_png(figure)
+
+
+def plain(text: str, length: int) -> str:
+    """Return a text as one line of at most so many characters."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= length else f"{line[: length - 3]}..."
+
+
+def as_png(figure: Figure) -> bytes:
+    """Return a figure as PNG; characters that no font has are drawn as boxes, without a word."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

@@ -7,7 +7,6 @@ it. Trackers are told of every `metrics.every`-th step, of speeds and of every e
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.train.runs.directory import run_id
 
 PROJECT = "optzoo"
 
@@ -172,6 +172,4 @@ def flatten(kind: str, values: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _identity(path: Path) -> str:
     """Return a name that this run keeps when it is resumed, and no other run has."""
-    known = path.resolve() / "run.json"
-    digest = hashlib.sha256(str(known).encode() + known.read_bytes()).hexdigest()
-    return f"{path.name}-{digest[:8]}"
+    return f"{path.name}-{run_id(path)[:8]}"

@@ -44,7 +44,7 @@ def override_setup(setup: Setup, changes: Mapping[str, str]) -> Setup:
     Raises one InputError for all that is wrong, naming each by its path.
     """
     data = setup.model_dump()
-    problems: list[Diagnostic] = []
+    problems = _contradictions(changes)
     for path, text in changes.items():
         value = parse_document(text, f"--set {path}").data if text.strip() else None
         diagnostic = _assign(data, path, value)
@@ -57,6 +57,26 @@ def override_setup(setup: Setup, changes: Mapping[str, str]) -> Setup:
         return Setup.model_validate(data)
     except ValidationError as error:
         raise InputError(*(_explain(item, changes) for item in error.errors())) from None
+
+
+def _contradictions(changes: Mapping[str, str]) -> list[Diagnostic]:
+    """Return what is wrong with changes that cannot all be made."""
+    rivals = {
+        f"{path}.{field}": [f"{path}.{rival}" for rival in others]
+        for path, section in Setup.model_fields.items()
+        for (model, field), others in RIVALS.items()
+        if section.annotation is model
+    }
+    null = [path for path, text in changes.items() if text.strip().lower() in ("null", "~", "")]
+    found = []
+    given = [path for path in changes if path not in null]
+    for i, path in enumerate(given):
+        for other in given[:i]:
+            inside = path.startswith(f"{other}.") or other.startswith(f"{path}.")
+            if inside or other in rivals.get(path, ()) or path in rivals.get(other, ()):
+                message = f"`--set {other}` and `--set {path}` cannot both be given"
+                found.append(Diagnostic("given-twice", message, hint="leave one of them out"))
+    return found
 
 
 def _assign(data: dict[str, Any], path: str, value: Any) -> Diagnostic | None:

@@ -77,9 +77,10 @@ def make_plan(
 def describe_data(setup: Setup) -> dict[str, Any]:
     """Return the vocabulary of a setup's corpus, whether it is there, and how to get it."""
     from optzoo.data.corpus import VOCABULARY
+    from optzoo.data.manifest import data_folder
 
     if setup.data.path is not None:
-        return _describe_prepared(setup, Path(setup.data.path))
+        return _describe_prepared(setup, data_folder(setup.data.path))
     return {
         "corpus": setup.data.corpus,
         "vocabulary": VOCABULARY,

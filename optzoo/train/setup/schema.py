@@ -9,6 +9,7 @@ number it used: threads decide the order of sums, and so the last bits of a resu
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,9 +31,10 @@ from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
 from optzoo.recipe.schedules import LR_KINDS, LrMultiplier, make_lr_factor
 from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.values import MAX_STEPS
 from optzoo.train.setup.provenance import Sources, check_sources
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 DECAY = 0.2  # of a run, in `wsd`
 SEEN = 1000
@@ -396,7 +398,8 @@ class Setup(SetupSection):
         """Return the setup with the place of prepared data independent of the working folder."""
         if self.data.path is None:
             return self
-        data = self.data.model_copy(update={"path": str(Path(self.data.path).absolute())})
+        path = Path(os.path.expanduser(self.data.path)).absolute()
+        data = self.data.model_copy(update={"path": str(path)})
         return self.model_copy(update={"data": data})
 
     def to_yaml(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from optzoo.description.symbols import Symbols
+from optzoo.description.forms.symbols import Symbols
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.interpreters.rational import ONE, SymbolDomain
 from optzoo.program.domain import evaluate

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from optzoo.description.closed_forms import Closed
+from optzoo.description.forms.closed_forms import Closed
 from optzoo.interpreters.linear import Form, LinearDomain, run_linear
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars

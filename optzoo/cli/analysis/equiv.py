@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
+from optzoo.cli.output import write_new
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def equiv(
     Different ones are told apart by the first weight that differs, and hyperparameters of B that
     make it A are looked for.
     """
-    from optzoo.equivalence.compare import LONG_STEPS, Conditions
+    from optzoo.equivalence.sides import LONG_STEPS, Conditions
     from optzoo.equivalence.verdict import equivalence, format_verdict
     from optzoo.recipe.recipe import load_recipe
 
@@ -168,8 +169,9 @@ def convert(
     """Write a recipe in another form that trains identically, and prove it.
 
     `--to accelerated` writes one momentum sum, as Eq. (1) has it. `--to RECIPE` finds the settings
-    of another recipe; for simplified_ademamix the nearest ones where none are the same. `--set`
-    overrides the original's hyperparameters.
+    of another recipe; the nearest ones where none are the same and that recipe has a momentum sum
+    and a weight for the current gradient, as simplified_ademamix. `--set` overrides the original's
+    hyperparameters.
     """
     from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
     from optzoo.equivalence.verdict import format_verdict
@@ -181,10 +183,10 @@ def convert(
     original = load_recipe(source or recipe).with_overrides(read_settings(settings))
     target = recipe if source is not None else to
     assert target is not None
-    if batch_tokens is not None and target != "simplified_ademamix":
-        message = "`--batch-tokens` goes with `--to simplified_ademamix`"
-        raise InputError(Diagnostic("bad-value", message))
     if target == "accelerated":
+        if batch_tokens is not None:
+            message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
+            raise InputError(Diagnostic("bad-value", message))
         found = convert_to_accelerated(original, drop_clips=drop_clips)
     else:
         found = convert_to_recipe(
@@ -194,20 +196,8 @@ def convert(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        _write(output, text)
+        write_new(output, text)
         typer.echo(f"wrote {output}", err=True)
     typer.echo(format_verdict(found.verdict, []), err=True)
     for remark in found.remarks:
         typer.echo(f"  {remark}", err=True)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        message = f"`{path}` exists already"
-        raise InputError(Diagnostic("exists", message, hint="choose another --output")) from None
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None

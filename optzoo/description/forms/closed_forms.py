@@ -1,10 +1,10 @@
 """Closed forms: a program's momenta as formulas in a recipe's hyperparameters.
 
-The recurrences of `optzoo.description.symbolic_step` are brought to diagonal form: each buffer,
+The recurrences of `symbolic_step`, beside this file, are brought to diagonal form: each buffer,
 less a combination of the others and of the present gradient, decays by itself and is fed by the
 present gradient alone. With b := d b.prev + k g that is m = b/k of Eq. (1), beta = d k.prev/k; a
 buffer that is read before its update is read as (b - k g)/d. What comes out is shown only after
-`optzoo.description.verify` has compared it with the exact response.
+`verify` has compared it with the exact response.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from optzoo.description.symbolic_step import NoClosedFormError, System, is_known
+from optzoo.description.forms.symbolic_step import NoClosedFormError, System, is_known
 from optzoo.interpreters.linear import Form
 from optzoo.interpreters.rational import ONE, ZERO
 from optzoo.program.expressions import Name

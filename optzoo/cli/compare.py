@@ -1,0 +1,125 @@
+"""Commands that put runs and sweeps side by side: compare, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optzoo.cli.options import JsonOption
+from optzoo.errors import Diagnostic, InputError, printable
+from optzoo.tables import align_records
+
+if TYPE_CHECKING:
+    from optzoo.comparison.ranking import Ranking
+
+COMPARE_EPILOG = """Examples:
+
+  optzoo compare runs/adamw-quick-s0 runs/ademamix-quick-s0 --plot losses.png
+
+  optzoo compare sweeps/mine --baseline adamw --format latex
+
+  optzoo compare sweeps/mine --plot sensitivity.svg --against lr
+"""
+ComparedArgument = Annotated[
+    list[Path], typer.Argument(metavar="RUN|SWEEP...", help="run directories, folders of sweeps")
+]
+BaselineOption = Annotated[
+    str | None, typer.Option(metavar="METHOD", help="whom others are compared with")
+]
+
+
+class TableFormat(StrEnum):
+    """What a table is written as."""
+
+    text = "text"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+def compare(
+    runs: ComparedArgument,
+    baseline: BaselineOption = None,
+    form: Annotated[TableFormat, typer.Option("--format", help="what to print")] = TableFormat.text,
+    as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw the losses: .png, .svg or .pdf")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="--plot: final loss against a hyperparameter, as lr"),
+    ] = None,
+) -> None:
+    """Put runs and sweeps side by side, best held-out loss first.
+
+    Methods of a sweep are compared at their best settings, with standard errors over seeds and a
+    test of each difference.
+    """
+    from optzoo.comparison.ranking import rank
+    from optzoo.comparison.records import gather
+    from optzoo.sweeps.folder import is_sweep_folder
+
+    if against is not None and plot is None:
+        hint = f"for example `--plot sensitivity.png --against {against}`"
+        raise InputError(Diagnostic("bad-value", "`--against` belongs to `--plot`", hint=hint))
+    form = TableFormat.json if as_json else form
+    has_sweep = any(is_sweep_folder(path) for path in runs)
+    if has_sweep or form in (TableFormat.csv, TableFormat.latex) or baseline or against:
+        ranking = rank(gather(runs), baseline)
+        if plot is not None:
+            _draw(ranking, plot, against)
+        _say(ranking.warnings)
+        typer.echo(printable(_printer(form)(ranking)))
+        return
+    _compare_runs(runs, plot, as_json=form is TableFormat.json)
+
+
+def _compare_runs(runs: Sequence[Path], plot: Path | None, *, as_json: bool) -> None:
+    """Print a row for every run and view; below it the means, where there are several seeds."""
+    from optzoo.comparison.ranking import rank
+    from optzoo.comparison.records import gather
+    from optzoo.comparison.table import format_ranking
+    from optzoo.train.runs.comparison import compare_runs
+
+    rows, warnings = compare_runs(runs)
+    ranking = rank(gather(runs))
+    if plot is not None:
+        _draw(ranking, plot, None)
+    _say(warnings)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    typer.echo(printable("\n".join(align_records(rows))))
+    if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
+        typer.echo("\n" + printable(format_ranking(ranking)))
+
+
+def _draw(ranking: Ranking, plot: Path, against: str | None) -> None:
+    from optzoo.comparison.figures import draw_losses, draw_sensitivity
+
+    if against is None:
+        draw_losses(ranking, plot)
+    else:
+        draw_sensitivity(ranking, against, plot)
+    typer.echo(printable(f"wrote {plot}"), err=True)
+
+
+def _printer(form: TableFormat) -> Callable[[Ranking], str]:
+    from optzoo.comparison import table
+
+    return {
+        TableFormat.text: table.format_ranking,
+        TableFormat.csv: lambda ranking: table.ranking_csv(ranking).rstrip("\n"),
+        TableFormat.latex: table.ranking_latex,
+        TableFormat.json: lambda ranking: json.dumps(table.ranking_json(ranking), indent=2),
+    }[form]
+
+
+def _say(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        typer.echo(printable(f"warning: {warning}"), err=True)

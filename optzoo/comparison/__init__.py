@@ -1,0 +1,1 @@
+"""Runs and sweeps compared: records, statistics, tables, figures, a page."""

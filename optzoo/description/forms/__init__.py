@@ -1,0 +1,1 @@
+"""Closed forms: momenta as formulas, found, verified, spelled."""

@@ -1,0 +1,1 @@
+"""Sweeps: many runs of methods over grids and seeds, kept as folders."""

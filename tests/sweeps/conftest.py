@@ -1,0 +1,41 @@
+"""A sweep of runs that take a second each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SETUP = """
+name: tiny
+model: {width: 16, layers: 1, heads: 1, hidden: 32}
+data: {corpus: stdlib}
+batch: {sequences: 2, sequence_length: 16}
+budget: {steps: 40}
+schedule: {kind: auto, warmup_steps: 2}
+evaluation: {every: 10, sequences: 8}
+checkpoint: {every: 5, keep_last: 2}
+metrics: {every: 5}
+execution: {threads: 1}
+sample: {bytes: 0}
+"""
+SWEEP = """
+name: mine
+summary: a trial
+setup: SETUP
+methods:
+  - recipe: adamw
+    grid: {lr: [1e-3, 1e-2]}
+  - recipe: adamw_averaged
+    set: {lr: 1e-2}
+    grid: {delta: [0.1, 0.5]}
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(SETUP)
+    path = tmp_path / "mine.yaml"
+    path.write_text(SWEEP.replace("SETUP", str(tmp_path / "tiny.yaml")))
+    return path
