@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.risk.regression.input_streams import Stream, make_stream, split_stream
 from optzoo.risk.regression.spectra import Rows, Vector, make_rows
-from optzoo.risk.regression.streams import Stream, make_stream, split_stream
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Problem:
     """A regression problem. Raises InputError for a value that is none.
 
     `spectrum` and `target` are numbers, or texts of `optzoo.risk.regression.spectra`; `stream` is
-    one of `optzoo.risk.regression.streams`, of which `features` brings a spectrum and a target of
+    one of `optzoo.risk.regression.input_streams`, of which `features` brings a spectrum and a target of
     its own. `dim` may be infinite, and so may `batch`: then gradients are exact. `noise` is the
     variance E xi^2. `seed` draws random features.
     """
