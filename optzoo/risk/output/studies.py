@@ -36,7 +36,7 @@ class StudyPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ProblemSpec(StudyPart):
+class StudyProblem(StudyPart):
     """A problem without its batch."""
 
     spectrum: str = "power:1.5"
@@ -50,7 +50,7 @@ class ProblemSpec(StudyPart):
         return Problem(self.spectrum, self.dim, self.target, self.stream, self.noise, batch)
 
 
-class MethodSpec(StudyPart):
+class StudyMethod(StudyPart):
     """A recipe, what is set, and what is tuned; `theory` is the exponent that theory says."""
 
     recipe: str
@@ -75,8 +75,8 @@ class StudySpec(StudyPart):
     name: str
     claim: str
     figure: Kind
-    problems: dict[str, ProblemSpec]
-    methods: dict[str, MethodSpec]
+    problems: dict[str, StudyProblem]
+    methods: dict[str, StudyMethod]
     steps: tuple[Whole, ...]
     batches: tuple[float, ...] = (1,)
     to_risk: float | None = None
@@ -96,7 +96,7 @@ class StudySpec(StudyPart):
 
 
 @dataclass(frozen=True)
-class Curve:
+class StudyCurve:
     """What one method does on one problem: `ys` at `xs`, with the settings there."""
 
     xs: Sequence[float]
@@ -105,12 +105,12 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class StudyPanel:
     """The curves of one problem, by method."""
 
     problem: str
-    curves: dict[str, Curve]
-    gains: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    curves: dict[str, StudyCurve]
+    gains: dict[str, dict[str, StudyCurve]] = field(default_factory=dict)
 
 
 def load_study(name_or_path: str) -> StudySpec:
@@ -119,7 +119,7 @@ def load_study(name_or_path: str) -> StudySpec:
     return load_document(path, StudySpec, what="study")[0]
 
 
-def run_study(study: StudySpec) -> list[Panel]:
+def run_study(study: StudySpec) -> list[StudyPanel]:
     """Return the curves of a study, problem by problem."""
     panels = []
     for label, spec in study.problems.items():
@@ -128,16 +128,18 @@ def run_study(study: StudySpec) -> list[Panel]:
             for name, method in study.methods.items()
             if not method.only or label in method.only
         }
-        panels.append(Panel(label, curves, _gains(study, curves)))
+        panels.append(StudyPanel(label, curves, _gains(study, curves)))
     return panels
 
 
-def _curve(study: StudySpec, method: MethodSpec, spec: ProblemSpec) -> Curve:
+def _curve(study: StudySpec, method: StudyMethod, spec: StudyProblem) -> StudyCurve:
     if study.figure == "exponents":
         return _exponents(study, method, spec)
     if study.figure == "risk":
         found = [_tuned(method, spec, {study.batches[0]: steps})[0] for steps in study.steps]
-        return Curve(study.steps, [each.risk for each in found], [_said(each) for each in found])
+        return StudyCurve(
+            study.steps, [each.risk for each in found], [_said(each) for each in found]
+        )
     last = study.steps[-1]
     if study.figure == "target":
         assert study.to_risk is not None
@@ -146,17 +148,17 @@ def _curve(study: StudySpec, method: MethodSpec, spec: ProblemSpec) -> Curve:
             method.view, study.to_risk, method.lr_schedule,
         )  # fmt: skip
         steps = [float(each.steps) if reached else math.nan for each, reached in pairs]
-        return Curve(study.batches, steps, [_said(each) for each, _ in pairs])
+        return StudyCurve(study.batches, steps, [_said(each) for each, _ in pairs])
     found = _tuned(method, spec, dict.fromkeys(study.batches, last))
     if study.figure == "ratio":
         assert study.ratio is not None
         above, below = study.ratio
         ratios = [each.values[above] / each.values[below] for each in found]
-        return Curve(study.batches, ratios, [_said(each) for each in found])
-    return Curve(study.batches, [each.risk for each in found], [_said(each) for each in found])
+        return StudyCurve(study.batches, ratios, [_said(each) for each in found])
+    return StudyCurve(study.batches, [each.risk for each in found], [_said(each) for each in found])
 
 
-def _tuned(method: MethodSpec, spec: ProblemSpec, lengths: dict[float, int]) -> list[Tuned]:
+def _tuned(method: StudyMethod, spec: StudyProblem, lengths: dict[float, int]) -> list[Tuned]:
     return tune_curve(
         method.ready(), spec.problem(), lengths, method.tune, method.view, method.lr_schedule,
         certify=False,
@@ -167,7 +169,7 @@ def _said(tuned: Tuned) -> str:
     return ", ".join(f"{name}={value:.3g}" for name, value in tuned.values.items())
 
 
-def _exponents(study: StudySpec, method: MethodSpec, spec: ProblemSpec) -> Curve:
+def _exponents(study: StudySpec, method: StudyMethod, spec: StudyProblem) -> StudyCurve:
     """Return the slope of log risk in log steps between steps and the ones before them."""
     problem = spec.problem(study.batches[0])
     seen = LinearRecipe.of(method.ready(), method.view, lr_schedule=method.lr_schedule)
@@ -177,23 +179,23 @@ def _exponents(study: StudySpec, method: MethodSpec, spec: ProblemSpec) -> Curve
         math.log(risks[i] / risks[i - 1]) / math.log(steps[i] / steps[i - 1])
         for i in range(1, len(steps))
     ]
-    return Curve(steps[1:], slopes)
+    return StudyCurve(steps[1:], slopes)
 
 
-def _gains(study: StudySpec, curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
+def _gains(study: StudySpec, curves: dict[str, StudyCurve]) -> dict[str, dict[str, StudyCurve]]:
     """Return the least risk of the references over that of each method, by reference."""
-    gains: dict[str, dict[str, Curve]] = {}
+    gains: dict[str, dict[str, StudyCurve]] = {}
     for label, names in study.over.items():
         least = [min(risks) for risks in zip(*(curves[name].ys for name in names), strict=True)]
         gains[label] = {
-            name: Curve(curve.xs, [best / y for best, y in zip(least, curve.ys, strict=True)])
+            name: StudyCurve(curve.xs, [best / y for best, y in zip(least, curve.ys, strict=True)])
             for name, curve in curves.items()
             if name not in names
         }
     return gains
 
 
-def draw_study(study: StudySpec, panels: Sequence[Panel], path: Path) -> None:
+def draw_study(study: StudySpec, panels: Sequence[StudyPanel], path: Path) -> None:
     """Draw the figure of a study: a panel for each problem, for gains one for each reference."""
     from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
 
@@ -230,7 +232,7 @@ def draw_study(study: StudySpec, panels: Sequence[Panel], path: Path) -> None:
     save(figure, path)
 
 
-def format_study(study: StudySpec, panels: Sequence[Panel]) -> str:
+def format_study(study: StudySpec, panels: Sequence[StudyPanel]) -> str:
     """Return a study as tables: the claim, then the numbers problem by problem."""
     from optzoo.tables import align
 

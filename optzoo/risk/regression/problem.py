@@ -24,9 +24,9 @@ class Problem:
     """A regression problem. Raises InputError for a value that is none.
 
     `spectrum` and `target` are numbers, or texts of `optzoo.risk.regression.spectra`; `stream` is
-    one of `optzoo.risk.regression.input_streams`, of which `features` brings a spectrum and a target of
-    its own. `dim` may be infinite, and so may `batch`: then gradients are exact. `noise` is the
-    variance E xi^2. `seed` draws random features.
+    one of `optzoo.risk.regression.input_streams`, of which `features` brings a spectrum and a
+    target of its own. `dim` may be infinite, and so may `batch`: then gradients are exact. `noise`
+    is the variance E xi^2. `seed` draws random features.
     """
 
     spectrum: str | Sequence[float] = "power:1.5"
