@@ -226,13 +226,13 @@ def expected_risk(
     >>> round(optzoo.expected_risk("sgd", {"dim": 1}, steps=1, lr=0.5), 12)
     0.375
     """
-    wanted = [steps] if isinstance(steps, int) else list(steps)
+    wanted = [int(t) for t in np.atleast_1d(steps)]
     checked_steps(wanted)
     total = max(*wanted, 1) if total_steps is None else total_steps
     check_total_steps(total)
     found = LinearRecipe.of(recipe, view, lr_schedule=lr_schedule, **hyperparameters)
     risks = found.risks(Problem.of(problem), wanted, total)
-    return risks[0] if isinstance(steps, int) else risks
+    return risks[0] if np.ndim(steps) == 0 else risks
 
 
 MOST_STEPS = 1_000_000_000

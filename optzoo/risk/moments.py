@@ -66,7 +66,9 @@ class Recursion:
         if not self.is_finite:
             return math.inf
         weights = [(1 if i == j else 2) * view[i] * view[j] for i, j in self.pairs]
-        return float(self.along[1] @ (np.array(weights) @ self.moments)) / 2
+        with np.errstate(all="ignore"):
+            risk = float(self.along[1] @ (np.array(weights) @ self.moments)) / 2
+        return risk if math.isfinite(risk) else math.inf
 
     def advance(self, steps: StepTable, limit: float) -> None:
         """Take the steps, until sum lam q is above `limit` or no number."""

@@ -30,7 +30,7 @@ from optzoo.interpreters.linear import (
     Opaque,
     linear_step,
 )
-from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
+from optzoo.interpreters.random_point import DENOMINATOR, DrawnDomain, DrawnInputs
 from optzoo.program.domain import Domain, evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name
 from optzoo.program.ir import GRAD, PARAM, Program, State
@@ -40,7 +40,7 @@ Table = npt.NDArray[np.float64]
 CHUNK = 1 << 14
 """Steps whose coefficients are held at once: some MiB."""
 DRAWN_STEPS = 6
-"""Steps at a random point that decide what depends on w*."""
+"""Steps at random points that decide what depends on w*."""
 GRADIENT = "gradient"
 """The source that stands for the gradient of the step."""
 
@@ -56,7 +56,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class StepTable:
-    """StepTable of consecutive steps: `step` holds A (row by row) and then b, `view` r.
+    """Coefficients of consecutive steps: `step` holds A (row by row) and then b, `view` r.
 
     One row is a step; a single row stands for all `count` steps.
     """
@@ -84,7 +84,10 @@ class Transition:
     # ---------------------------------------------------------------- reading a step
 
     def _decided(self) -> tuple[frozenset[str], list[Readings]]:
-        """Return the linear buffers, and the first steps at a random point, exactly."""
+        """Return the linear buffers, and some steps at random points, exactly.
+
+        Every scalar is a number of its own there: a gate that opens later is open.
+        """
         linear = frozenset(s.name for s in self.program.tensor_states)
         while True:
             rng = random.Random(0)
@@ -95,12 +98,19 @@ class Transition:
             for t in range(1, DRAWN_STEPS + 1):
                 scalars = run_scalars(self.program, domain, inputs(t), memory)
                 memory = kept_memory(self.program, scalars)
+                scalars |= {name: _drawn(rng) for name in self._computed}
                 found.append(self._read(domain, scalars, linear, first=t == 1))
             still = frozenset(name.id for each in found for name in each.rows) - {PARAM.id}
             still = frozenset(n for n in still if all(Name(n) in each.rows for each in found))
             if still == linear:
                 return linear, found
             linear = still  # a buffer fed by what is not linear is not linear in the next step
+
+    @property
+    def _computed(self) -> list[Name]:
+        """The scalars that a step computes or remembers, and its clock."""
+        states = [Name(s.name, "prev") for s in self.program.scalar_states]
+        return [*(line.target for line in self.program.scalars), *states, Name("t")]
 
     def _read(
         self,
@@ -233,6 +243,10 @@ class Transition:
         cells += gradients + [0.0] * self.pulls
         view = [found.view.terms.get(name, 0.0) for name in self.states] + leftover[-1:]
         return StepTable(count, _table(cells, count), _table(view, count))
+
+
+def _drawn(rng: random.Random) -> Fraction:
+    return Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR)
 
 
 def _table(cells: Sequence[Any], count: int) -> Table:

@@ -17,9 +17,12 @@ from full_covariance import (
     schedule_free,
 )
 
+from optzoo.files.shipped import shipped
+from optzoo.recipe.recipe import load_recipe, parse_recipe
 from optzoo.risk import moments, moments_kernel, transition
 from optzoo.risk.expected import LinearRecipe, expected_risk
 from optzoo.risk.regression.problem import Problem
+from optzoo.risk.simulation import simulate
 
 LAM = np.array([1.1, 0.45, 0.02])
 TARGET = np.array([0.4, -1.3, 2.0])
@@ -163,3 +166,91 @@ def test_steps_to_a_risk_are_the_first() -> None:
     assert seen.steps_to(problem, float(curve[0]), 500, 500) == 0
     assert seen.steps_to(problem, 1e-9, 500, 500) is None
     assert curve[[0, 7]] == pytest.approx(seen.risks(problem, [0, 7], 500), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_a_step_moves_with_the_target_unless_weights_decay(name: str) -> None:
+    """A start = start where all positions are shifted alike; weight decay pulls to 0."""
+    recipe = load_recipe(name)
+    knobs = [knob for knob in recipe.hyperparameters if knob.startswith("weight_decay")]
+    still = LinearRecipe.of(recipe, "tail:0.2", **dict.fromkeys(knobs, 0.0))
+    assert not still.transition.pulls
+    start, _ = still.transition.start
+    size = still.transition.size
+    (table,) = still.coefficients(9, 9)
+    for row in table.step:
+        moved = row[: size * size].reshape(size, size) @ start
+        np.testing.assert_allclose(moved, start, atol=1e-14)
+    np.testing.assert_allclose(table.view @ start, 1, atol=1e-14)
+    if "weight_decay" in knobs:
+        assert LinearRecipe.of(recipe, weight_decay=0.1).transition.pulls
+
+
+def test_large_numbers_are_no_crash() -> None:
+    problem = Problem(dim=5, noise=0.1)
+    for lr in 10.0 ** np.arange(-2, 12):
+        for name, view in [("sgd", "eval"), ("sgd_momentum", "tail:0.5"), ("adan", "eval")]:
+            risks = expected_risk(name, problem, steps=range(0, 120, 7), view=view, lr=float(lr))
+            assert not any(map(math.isnan, risks))
+            for t in (13, 50, 104):
+                risk = expected_risk(name, problem, steps=np.int64(t), view=view, lr=float(lr))
+                assert risk > 0
+
+
+LATE = """
+name: late
+version: 1
+summary: SGD whose weight decay begins at step 40
+reference: a test
+hyperparameters:
+  lr: {default: 0.05, in: "[0, inf)", doc: learning rate}
+scalars:
+  gate: positive(t - 39)
+weight_decay: {amount: 0.3*gate, kind: coupled}
+update: grad
+"""
+
+
+def test_a_decay_that_begins_late() -> None:
+    def maps(t: int) -> Any:
+        decay = 0.3 * (t >= 40)
+        A = np.array([[1 - 0.05 * decay, -0.05 * decay], [0, 1.0]])
+        at = np.array([1.0, 0])
+        return A, np.array([0.05, 0]), at, at
+
+    problem = Problem(LAM, 3, TARGET, noise=0.1)
+    found = expected_risk(parse_recipe(LATE), problem, steps=STEPS)
+    method = Method(np.array([1.0, -1.0]), maps)
+    assert found == pytest.approx(brute(method, "gaussian", 0.1, 1), rel=1e-11)
+
+
+POSITIONS = """
+name: positions
+version: 1
+summary: a slow copy of the parameter pulls it back, and a push from outside fades
+reference: a test
+hyperparameters:
+  lr: {default: 0.05, in: "[0, inf)", doc: learning rate}
+buffers:
+  x: {input: param, decay: 0.9, gain: 0.1, init: param}
+  c: {input: grad, decay: 0.5, gain: 1, init: 3}
+update: grad + 0.1*c + 0.2*(param - x.prev)
+evaluate: param
+"""
+
+
+def test_buffers_that_start_at_the_parameter_or_at_a_number() -> None:
+    """Run by hand with exact gradients: x follows the parameter it is told of, c starts at 3."""
+    w, x, c = np.zeros(3), np.zeros(3), np.full(3, 3.0)
+    for _ in range(30):
+        g = LAM * (w - TARGET)
+        x_old, x = x, 0.9 * x + 0.1 * w
+        c = 0.5 * c + g
+        w = w - 0.05 * (g + 0.1 * c + 0.2 * (w - x_old))
+    problem = Problem(LAM, 3, TARGET, batch=math.inf)
+    found = expected_risk(parse_recipe(POSITIONS), problem, steps=30)
+    assert found == pytest.approx(float(LAM @ (w - TARGET) ** 2) / 2, rel=1e-12)
+    sampled = simulate(
+        LinearRecipe.of(parse_recipe(POSITIONS)), Problem(LAM, 3, TARGET), 9, 9, 5000
+    )
+    assert abs(sampled.z) < 4

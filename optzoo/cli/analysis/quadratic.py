@@ -128,6 +128,8 @@ def quadratic(
         _study(study, plot)
         return
     assert recipes
+    if stream.startswith("features") and (spectrum, target) != ("power:1.5", "ones"):
+        typer.echo("random features have a spectrum and a target of their own", err=True)
     question = Question(
         with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
         Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
@@ -157,7 +159,7 @@ def _study(name: str, plot: Path | None) -> None:
 
 def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | None) -> None:
     from optzoo.risk.gain import compare
-    from optzoo.risk.output.risk_table import format_answers
+    from optzoo.risk.output.risk_table import format_answers, held_fixed
     from optzoo.risk.question import answers
 
     found = answers(question)
@@ -167,6 +169,8 @@ def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | 
         draw_answers(question, found, plot)
         typer.echo(f"wrote {plot}", err=True)
     if as_json:
+        for text in held_fixed(found):
+            typer.echo(f"held fixed, taken as 1: {text}", err=True)
         text = json.dumps([answer.to_json() for answer in found], indent=2)
         typer.echo(text.replace(": Infinity", ": 1e999"))  # JSON has no other infinity
         return

@@ -20,12 +20,17 @@ def format_answers(
     `compared` are the baselines for each of the steps asked for, or None.
     """
     parts = [format_problem(question), "", *_table(question, found, compared)]
-    held = {f"{a.recipe}: {text}": None for a in found for text in a.seen.held_fixed}
+    held = held_fixed(found)
     if held:
         parts += ["", "held fixed, taken as 1:", *(f"  {text}" for text in held)]
     if question.tune:
         parts += ["", *_certificates(found)]
     return "\n".join(parts)
+
+
+def held_fixed(found: Sequence[Answer]) -> list[str]:
+    """Return what was taken as 1, each place of each recipe once."""
+    return list(dict.fromkeys(f"{a.recipe}: {text}" for a in found for text in a.seen.held_fixed))
 
 
 def _table(
