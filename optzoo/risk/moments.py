@@ -113,7 +113,7 @@ class Recursion:
     def _run_in_numpy(
         self, table: Table, views: Table, count: int, limit: float, risks: Table | None
     ) -> int:
-        """Do what the kernel does where nothing can be compiled: slower, some ten times."""
+        """Do what the kernel does where nothing can be compiled: slower, up to 200 times."""
         size = self.size
         lam, weight, own, shared = self.along
         first, second = np.array(self.pairs).T
