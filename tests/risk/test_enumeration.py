@@ -80,11 +80,9 @@ def test_streams(stream: str) -> None:
             )
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", [name for name in LINEAR if "lr" in ORACLES[name].lively])
 def test_a_moving_learning_rate(name: str) -> None:
     settings = lively(name)
-    if "lr" not in settings:
-        pytest.skip("its oracle has no learning rate to move")
     lrs = [settings["lr"] * t / 4 for t in (1, 2, 3)]
     brute = enumerated_risk(
         name, LAM, TARGET, "onehot", noise=0.2, batch=1, steps=3, view="eval", lrs=lrs, **settings

@@ -25,6 +25,7 @@ from optzoo.program.intervals import Interval
 from optzoo.recipe.recipe import Recipe
 from optzoo.risk.expected import LinearRecipe
 from optzoo.risk.regression.problem import Problem
+from optzoo.risk.search.minimise import PRIMES
 
 Role = Literal["rate", "decay", "share", "size"]
 SMALLEST_RATE, LARGEST_RATE = 1e-8, 1e5
@@ -36,6 +37,7 @@ LONGEST_MEMORY = 100.0
 ODDS = 1e7
 """Bound of the odds of a share."""
 PROBE_STEPS = 12
+MOST_KNOBS = len(PRIMES)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ def find_knobs(
         if idle:
             message = f"the risk of {recipe.name} does not depend on `{sorted(idle)[0]}`"
             raise InputError(Diagnostic("idle-knob", message))
+    if not 1 <= len(wanted) <= MOST_KNOBS:
+        message = f"{len(wanted)} hyperparameters to tune: from 1 to {MOST_KNOBS} are"
+        raise InputError(Diagnostic("bad-value", message, hint="name the ones that matter"))
     return [_knob(name, known[name].interval, name in rates, problem, steps) for name in wanted]
 
 
