@@ -6,7 +6,7 @@
     SPLIT-NNNNN.tokens, SPLIT-NNNNN.index     see `optzoo.data.token_files`
 
 The fingerprint is a hash of what training sees: tokens, document boundaries, bytes, vocabulary,
-separator and tokenizer. Where the text came from, and when, is not part of it; the checksum of the
+separator and tokenizer. Where the text came from, and when, is not part of it; the seal of the
 manifest covers that too, and all numbers.
 """
 
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.errors import Diagnostic, InputError, check_version, printable
-from optzoo.files.atomic import to_json, write_durably
+from optzoo.files.atomic import write_durably
+from optzoo.files.sealed import SEAL, DamagedFileError, read_object, seal, unseal
 
 FORMAT_VERSION = 2
 _FINGERPRINT_VERSION = 1  # part of every fingerprint: a change is another name for the same text
@@ -146,33 +147,16 @@ class Manifest:
             name: {"tokens": split.tokens, "documents": split.documents, "bytes": split.bytes}
             for name, split in (("train", self.train), ("validation", self.validation))
         }
-        return add_checksum(
-            {
-                "format_version": FORMAT_VERSION,
-                "fingerprint": self.fingerprint,
-                **asdict(self),
-                "totals": totals,
-            }
-        )
+        return {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            **asdict(self),
+            "totals": totals,
+        }
 
     def save(self, folder: Path) -> None:
         """Write the manifest: from here on the directory is complete."""
-        write_durably(folder / MANIFEST, to_json(self.to_json()))
-
-
-def add_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return JSON values with a hash of all of them."""
-    return {**data, "checksum": _hash_values(data)}
-
-
-def has_checksum(data: Mapping[str, Any]) -> bool:
-    """Say whether JSON values are those that `add_checksum` hashed."""
-    rest = {key: value for key, value in data.items() if key != "checksum"}
-    return data.get("checksum") == _hash_values(rest)
-
-
-def _hash_values(data: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+        write_durably(folder / MANIFEST, seal(self.to_json()))
 
 
 def data_folder(path: str | Path) -> Path:
@@ -193,23 +177,24 @@ def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a prepared directory.
 
     Raises InputError when there is none, when it is newer than this program, or when it was
-    changed: its checksum and its fingerprint must be those of what it lists.
+    changed: its seal and its fingerprint must be those of what it lists.
     """
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_bytes())
+        data = read_object(path)
         version = int(data["format_version"])
         check_version(f"{path} has format", version, FORMAT_VERSION)
+        if version > 1 or SEAL in data:  # the first version had none
+            data = unseal(data, MANIFEST)
         manifest = _parse(data)
-        is_whole = has_checksum(data) or (version == 1 and "checksum" not in data)
-        unchanged = is_whole and manifest.fingerprint == data["fingerprint"]
+        unchanged = manifest.fingerprint == data["fingerprint"]
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(folder) from None
     except OSError as error:
         raise InputError(
             Diagnostic("unreadable", f"{path} cannot be read: {error.strerror or error}")
         ) from None
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         unchanged = False

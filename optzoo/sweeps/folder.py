@@ -1,7 +1,7 @@
 """The folder of a sweep, which is its database: nothing else knows what is done.
 
     sweep.yaml              the sweep, with its seeds, and files by their whole path
-    jobs.json               the keys of its jobs, in order
+    jobs.json               the keys of its jobs, in order, and the command that wrote them
     tasks/KEY/recipe.yaml   what one job trains, complete
     tasks/KEY/setup.yaml
     tasks/KEY/task.json     the points that it measures, each at a view
@@ -18,6 +18,8 @@ the worker dies, so that controllers and workers may end at any time, and others
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +29,7 @@ from typing import Any
 
 import yaml
 
+import optzoo
 from optzoo.errors import Diagnostic, InputError, check_version
 from optzoo.files.atomic import to_json, write_durably
 from optzoo.files.lock import is_locked
@@ -148,7 +151,7 @@ class SweepFolder:
 
 
 def write_sweep(path: Path, spec: SweepSpec, jobs: Sequence[Job]) -> SweepFolder:
-    """Write what is to be done; tasks that are there already are left as they are.
+    """Write what is to be done; what was done of it already counts.
 
     Raises InputError when the folder cannot be written or belongs to another sweep.
     """
@@ -158,10 +161,14 @@ def write_sweep(path: Path, spec: SweepSpec, jobs: Sequence[Job]) -> SweepFolder
         _refuse_other(path, spec)
         tasks = tuple(Task(path, job.key) for job in jobs)
         for task, job in zip(tasks, jobs, strict=True):
-            if not (task.path / "task.json").exists():
-                _write_task(task, job)
-        keys = {"format_version": TASK_FORMAT_VERSION, "jobs": [task.key for task in tasks]}
-        write_durably(path / "jobs.json", to_json(keys))
+            _write_task(task, job)
+        about = {
+            "format_version": TASK_FORMAT_VERSION,
+            "command": shlex.join(["optzoo", *sys.argv[1:]]),
+            "optzoo": optzoo.__version__,
+            "jobs": [task.key for task in tasks],
+        }
+        write_durably(path / "jobs.json", to_json(about))
         write_durably(path / "sweep.yaml", _text(spec).encode())
     except OSError as error:
         message = f"the sweep folder {path} cannot be written: {error.strerror or error}"

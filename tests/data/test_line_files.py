@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import json
 import lzma
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hub_server import c4_lines
 from test_prepare import run, texts_of
 
 import optzoo
-from optzoo.data.preparation import lines
+from optzoo.data.preparation import hub, lines
 from optzoo.data.preparation.compression import recognise
 from optzoo.data.preparation.readers import Reading, read_records
 from optzoo.data.preparation.source_file import describe_file
@@ -219,3 +220,19 @@ def test_formats_follow_from_names() -> None:
     for name, expected in names.items():
         found = describe_file(name, name, "local", name)
         assert (found.format, found.compression) == expected
+
+
+@pytest.mark.parametrize("kind", ["", *COMPRESSIONS])
+def test_a_file_of_the_hub_has_the_length_that_the_hub_gives(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines end anywhere: of plain ones nothing else says that some are missing."""
+    data = COMPRESSIONS[kind](LINES) if kind else LINES
+    monkeypatch.setattr(hub, "open_hub_file", lambda *_, **__: io.BytesIO(data))
+    for missing in (0, 100):
+        source = describe_file("a", "a", "hub", f"a.jsonl{kind}", size=len(data) + missing)
+        if missing:
+            with pytest.raises(optzoo.RunError, match=r"the hub sent [\d,]+ of [\d,]+ bytes"):
+                list(read_records(source, Reading()))
+        else:
+            assert [record.text for record in read_records(source, Reading())] == TEXTS

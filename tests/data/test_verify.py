@@ -117,7 +117,7 @@ def to_first_version(folder: Path) -> None:
     """Make of a manifest what an older optzoo wrote."""
     path = folder / "manifest.json"
     data = json.loads(path.read_text())
-    del data["checksum"]
+    del data["sha256"]
     data["format_version"] = 1
     for name in ("train", "validation"):
         del data[name]["stream"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from optzoo.data.manifest import PROGRESS, add_checksum, has_checksum
+from optzoo.data.manifest import PROGRESS
 from optzoo.data.preparation.bar import Bar
 from optzoo.data.preparation.readers import Reading
 from optzoo.data.preparation.request import Request
@@ -23,7 +22,8 @@ from optzoo.data.preparation.split_pass import Limits, PassState, Share, SplitPa
 from optzoo.data.token_files import dtype_for
 from optzoo.data.tokenizer import Tokenizer
 from optzoo.errors import Diagnostic, InputError
-from optzoo.files.atomic import to_json, write_durably
+from optzoo.files.atomic import write_durably
+from optzoo.files.sealed import DamagedFileError, read_object, seal, unseal
 
 OWN_SOURCE = "its own source"
 OFFICIAL_SPLIT = "official split"
@@ -57,16 +57,16 @@ def read_progress(out: Path) -> Begun | None:
     """
     path = out / PROGRESS
     try:
-        data: dict[str, Any] = json.loads(path.read_bytes())
-        if "inputs" not in data and not has_checksum(data):
-            raise ValueError
+        data = read_object(path)
+        if "inputs" not in data:  # those of an older optzoo had no seal
+            data = unseal(data, PROGRESS)
         states = {name: PassState.from_json(split) for name, split in data["splits"].items()}
         inputs = data.get("inputs", {})
         tokenizer = inputs["tokenizer"] if inputs else data["tokenizer"]
         begun = Begun(data["request"], tokenizer, data.get("origin"), states, inputs)
     except FileNotFoundError:
         return None
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+    except (DamagedFileError, ValueError, AttributeError, KeyError, TypeError):
         raise InputError(
             Diagnostic(
                 "damaged-data",
@@ -173,4 +173,4 @@ class Work:
             "origin": self.origin,
             "splits": {name: state.to_json() for name, state in self.states.items()},
         }
-        write_durably(self.out / PROGRESS, to_json(add_checksum(data)))
+        write_durably(self.out / PROGRESS, seal(data))
