@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -254,3 +256,22 @@ def test_buffers_that_start_at_the_parameter_or_at_a_number() -> None:
         LinearRecipe.of(parse_recipe(POSITIONS)), Problem(LAM, 3, TARGET), 9, 9, 5000
     )
     assert abs(sampled.z) < 4
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_searches_compute_the_same_in_float64(name: str) -> None:
+    seen = LinearRecipe.of(name, "tail:0.2", lr_schedule="cosine:10")
+    (precise,) = seen.coefficients(300, 300)
+    (quick,) = seen.coefficients(300, 300, quick=True)
+    np.testing.assert_allclose(quick.step, precise.step, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(quick.view, precise.view, rtol=1e-9, atol=1e-14)
+
+
+def test_a_risk_needs_no_torch() -> None:
+    code = (
+        "import sys, optzoo\n"
+        "assert optzoo.expected_risk('ademamix', {'dim': 3}, steps=9) > 0\n"
+        "assert not {'torch', 'sympy', 'matplotlib', 'datasets'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
