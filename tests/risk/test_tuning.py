@@ -70,6 +70,16 @@ def test_families_hold_those_within_them() -> None:
     )
 
 
+def test_one_family_in_three_parametrisations_has_one_optimum() -> None:
+    """AGNES, ASGD and MaSS are Eq. (1) with constants, read off at x, with other knobs."""
+    problem = Problem("power:1.5", 20, "power:0.5", "onehot-scaled", 0.01)
+    least = [
+        tune(name, problem, knobs=["all"], steps=100, certify=False)[0].risk
+        for name in ("agnes", "asgd_jain", "mass")
+    ]
+    assert least == pytest.approx([least[0]] * 3, rel=1e-5)
+
+
 def test_the_optimum_does_not_depend_on_the_unit_of_the_problem() -> None:
     one = tune("sgd_momentum", Problem((1, 0.1), 2, noise=0.1), knobs=["all"], steps=50)[0]
     scaled = Problem((1e6, 1e5), 2, noise=0.1e6)

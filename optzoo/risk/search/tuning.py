@@ -148,8 +148,11 @@ class _Family:
         return best if agreed or not points else self.look_around(best)
 
     def polish(self, found: Minimum) -> Minimum:
-        """Return the bottom of where a descent has ended."""
-        return self.descend(found.point, FINELY, 0.004)
+        """Return the bottom of where a descent has ended, by two simplices of other sizes.
+
+        In a narrow valley one may contract to a point that is none.
+        """
+        return self.descend(self.descend(found.point, FINELY, 0.004).point, FINELY, 0.02)
 
     def look_around(self, optimum: Minimum) -> Minimum:
         """Return the best of the bottoms near an optimum, from there again while that helps.
