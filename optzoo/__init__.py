@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optzoo.files.moved import keep_old_names
+
 if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
@@ -51,6 +53,9 @@ _HOMES = {
     "parse_recipe": "optzoo.recipe.recipe",
     "tune": "optzoo.risk.search.tuning",
 }
+
+
+keep_old_names()
 
 
 def __getattr__(name: str) -> Any:
