@@ -21,28 +21,37 @@ if TYPE_CHECKING:
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
+    from optzoo.risk.expected import expected_risk
+    from optzoo.risk.regression.problem import Problem
+    from optzoo.risk.search.tuning import tune
 
 __all__ = [
     "InputError",
     "OptzooError",
+    "Problem",
     "Recipe",
     "RecipeOptimizer",
     "RunError",
     "__version__",
     "describe",
+    "expected_risk",
     "load_recipe",
     "parse_recipe",
+    "tune",
 ]
 
 _HOMES = {
     "InputError": "optzoo.errors",
     "OptzooError": "optzoo.errors",
+    "Problem": "optzoo.risk.regression.problem",
     "Recipe": "optzoo.recipe.recipe",
     "RecipeOptimizer": "optzoo.optimizer",
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.description",
+    "expected_risk": "optzoo.risk.expected",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
+    "tune": "optzoo.risk.search.tuning",
 }
 
 

@@ -226,6 +226,8 @@ def test_exceptions_are_named_errors() -> None:
 
 
 FOR_ONE_RECIPE = {
+    # gains are measured against SGD, heavy ball and Nesterov
+    "risk/gain.py": {"sgd", "sgd_momentum", "sgd_nesterov"},
     # defaults: what `new` starts from, and whom the end of a run proposes to compare with
     "cli/recipes.py": {"adamw"},
     "train/session.py": {"adamw", "ademamix"},
