@@ -13,35 +13,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optzoo.files.moved import keep_old_names
+
 if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
+    from optzoo.risk.expected import expected_risk
+    from optzoo.risk.regression.problem import Problem
+    from optzoo.risk.search.tuning import tune
 
 __all__ = [
     "InputError",
     "OptzooError",
+    "Problem",
     "Recipe",
     "RecipeOptimizer",
     "RunError",
     "__version__",
     "describe",
+    "expected_risk",
     "load_recipe",
     "parse_recipe",
+    "tune",
 ]
 
 _HOMES = {
     "InputError": "optzoo.errors",
     "OptzooError": "optzoo.errors",
+    "Problem": "optzoo.risk.regression.problem",
     "Recipe": "optzoo.recipe.recipe",
     "RecipeOptimizer": "optzoo.optimizer",
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.description",
+    "expected_risk": "optzoo.risk.expected",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
+    "tune": "optzoo.risk.search.tuning",
 }
+
+
+keep_old_names()
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ EXACT = 1e-12
 def recipe_paths() -> list[Path]:
     """Return every shipped recipe, wherever it lies under recipes/."""
     root = recipes_dir()
-    other = {"reproduce", "setups", "sweeps"}
+    other = {"reproduce", "setups", "studies", "sweeps"}
     paths = root.rglob("*.yaml")
     return sorted(p for p in paths if not other & set(p.relative_to(root).parts[:-1]))
 

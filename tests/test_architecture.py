@@ -228,9 +228,10 @@ def test_exceptions_are_named_errors() -> None:
 
 
 FOR_ONE_RECIPE = {
-    "optimizer/group_options.py": {
-        "amsgrad"
-    },  # an option of torch's Adam, which is no recipe there
+    # an option of torch's Adam, which is no recipe there
+    "optimizer/group_options.py": {"amsgrad"},
+    # gains are measured against SGD, heavy ball and Nesterov
+    "risk/gain.py": {"sgd", "sgd_momentum", "sgd_nesterov"},
     # defaults: what `new` starts from, and whom the end of a run proposes to compare with
     "cli/recipes.py": {"adamw"},
     "train/session.py": {"adamw", "ademamix"},

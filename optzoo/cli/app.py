@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
+from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
 from optzoo.cli.bench import BENCH_EPILOG, bench
-from optzoo.cli.compare import COMPARE_EPILOG, compare
+from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
-from optzoo.cli.describe import DESCRIBE_EPILOG, describe
-from optzoo.cli.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.options import OnceCommand
 from optzoo.cli.recipes import list_recipes, new, schema, show, validate
 from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
@@ -57,12 +58,14 @@ app.command("show")(show)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
+app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)
 app.command("schema")(schema)
 app.command("new")(new)
 app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("eval")(eval_)
 app.command("compare", epilog=COMPARE_EPILOG)(compare)
+app.command("report", epilog=REPORT_EPILOG)(report)
 app.command("reproduce", epilog=REPRODUCE_EPILOG)(reproduce)
 app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)

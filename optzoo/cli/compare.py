@@ -28,6 +28,12 @@ COMPARE_EPILOG = """Examples:
 ComparedArgument = Annotated[
     list[Path], typer.Argument(metavar="RUN|SWEEP...", help="run directories, folders of sweeps")
 ]
+REPORT_EPILOG = """Examples:
+
+  optzoo report sweeps/mine
+
+  optzoo report runs/adamw-quick-s0 runs/ademamix-quick-s0 --out adamw-or-ademamix.html
+"""
 BaselineOption = Annotated[
     str | None, typer.Option(metavar="METHOD", help="whom others are compared with")
 ]
@@ -77,6 +83,24 @@ def compare(
         typer.echo(printable(_printer(form)(ranking)))
         return
     _compare_runs(runs, plot, as_json=form is TableFormat.json)
+
+
+def report(
+    runs: ComparedArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="the page to write")] = Path(
+        "report.html"
+    ),
+    baseline: BaselineOption = None,
+) -> None:
+    """Write one HTML page about runs and sweeps, which opens offline.
+
+    Verdict, curves, sensitivity, coefficients over the run, all runs, what failed, and where it is
+    all from. A page that was written before is replaced.
+    """
+    from optzoo.comparison.report import write_report
+
+    _say(write_report(runs, out, baseline))
+    typer.echo(printable(f"wrote {out}"), err=True)
 
 
 def _compare_runs(runs: Sequence[Path], plot: Path | None, *, as_json: bool) -> None:

@@ -41,10 +41,11 @@ class PatientFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Write bytes, if there is anyone to read them; what a busy pipe does not take is lost."""
-        size = len(memoryview(data).cast("B"))
-        if self._is_heard:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and self._is_heard:
             try:
-                return int(self._raw.write(data) or size)
+                rest = rest[self._raw.write(rest) or size :]
             except OSError as error:
                 self._is_heard = False  # what is in buffers is not tried again
                 if not self._forgiving and not isinstance(error, BrokenPipeError):
@@ -86,8 +87,9 @@ def _prepared(stream: Any, kind: type[io.TextIOWrapper], *, patient: bool) -> An
     stream.flush()
     # what says ASCII is a locale that says nothing; click writes UTF-8 there as well
     is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+    file: Any = PatientFile(raw, forgiving=patient)
     prepared = kind(
-        io.BufferedWriter(PatientFile(raw, forgiving=patient)),
+        file if buffer is raw else io.BufferedWriter(file),
         encoding="utf-8" if is_ascii else stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

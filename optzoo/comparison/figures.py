@@ -68,16 +68,18 @@ def draw_sensitivity(ranking: Ranking, name: str, path: Path, *, title: str = ""
     values: set[float] = set()
     for i, method in enumerate(m for m in ranking.methods if _has(m, name)):
         look = line_look(i)
-        best = list(_best_at(method, name))
+        best = list(best_at(method, name))
         values |= {value for value, _ in best}
         means = [found.mean for _, found in best]
         errors = [found.error or 0.0 for _, found in best]
         axes.errorbar([v for v, _ in best], means, yerr=errors, label=method.method,
                       marker="o", ms=4, capsize=2, lw=1.6, **look)  # fmt: skip
-        dots = [(v, s.summary.mean) for v, s in _settings(method, name) if s.summary is not None]
+        dots = [
+            (v, s.summary.mean) for v, s in settings_over(method, name) if s.summary is not None
+        ]
         axes.plot(*zip(*dots, strict=True), ".", color=look["color"], alpha=0.3) if dots else None
         ends += means
-        lost = [v for v, s in _settings(method, name) if s.summary is None]
+        lost = [v for v, s in settings_over(method, name) if s.summary is None]
         axes.plot(lost, [0.98] * len(lost), "x", color=look["color"],
                   transform=axes.get_xaxis_transform())  # fmt: skip
     if not values:
@@ -92,19 +94,21 @@ def draw_sensitivity(ranking: Ranking, name: str, path: Path, *, title: str = ""
 
 
 def _has(method: MethodResult, name: str) -> bool:
-    return any(True for _ in _settings(method, name))
+    return any(True for _ in settings_over(method, name))
 
 
-def _settings(method: MethodResult, name: str) -> Iterator[tuple[float, Setting]]:
+def settings_over(method: MethodResult, name: str) -> Iterator[tuple[float, Setting]]:
+    """Yield the settings of a method that have a number for a hyperparameter, each after it."""
     for setting in method.settings:
         value = dict(setting.values).get(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield float(value), setting
 
 
-def _best_at(method: MethodResult, name: str) -> Iterator[tuple[float, Summary]]:
+def best_at(method: MethodResult, name: str) -> Iterator[tuple[float, Summary]]:
+    """Yield each value of a hyperparameter with the best that the others make of it."""
     found: dict[float, list[Summary]] = {}
-    for value, setting in _settings(method, name):
+    for value, setting in settings_over(method, name):
         if setting.summary is not None:
             found.setdefault(value, []).append(setting.summary)
     for value in sorted(found):

@@ -145,12 +145,13 @@ def _checked(claim: ClaimSpec, best: Mapping[str, Setting | None]) -> Checked:
 
 
 def _settings(records: Sequence[Measured]) -> dict[str, list[Setting]]:
-    groups: dict[tuple[str, Values], list[Measured]] = {}
+    """Return settings by method; of runs of one seed twice the first counts."""
+    groups: dict[tuple[str, Values], dict[int, Measured]] = {}
     for record in records:
-        groups.setdefault((record.method, record.values), []).append(record)
+        groups.setdefault((record.method, record.values), {}).setdefault(record.seed, record)
     by_method: dict[str, list[Setting]] = {}
     for (method, values), found in groups.items():
-        by_method.setdefault(method, []).append(Setting(method, values, tuple(found)))
+        by_method.setdefault(method, []).append(Setting(method, values, tuple(found.values())))
     return by_method
 
 
@@ -239,6 +240,12 @@ def _warnings(methods: Sequence[MethodResult], gathered: Gathered) -> list[str]:
             "the best setting of each grid was chosen by these very seeds, which flatters large "
             "grids: confirm with fresh ones, `optzoo sweep confirm DIR`"
         )
+    if len(seeds) > 1:
+        warnings.append("the best settings have different numbers of seeds")
+    counted = sum(len(s.records) for m in methods for s in m.settings)
+    if counted < len(gathered.records):
+        twice = len(gathered.records) - counted
+        warnings.append(f"{twice} runs repeat a seed of their setting, and do not count again")
     corpora = {record.tokens for record in gathered.records if record.loss is not None}
     if len(corpora) > 1:
         warnings.append("these runs have different numbers of tokens: their losses do not compare")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import bisect
-import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,17 +88,33 @@ def gather(paths: Sequence[Path]) -> Gathered:
 
 
 def _told_apart(records: Sequence[Measured]) -> list[Measured]:
-    """Return records of single runs with the hyperparameters as values in which a method differs.
+    """Return records of single runs with that as values in which runs of a method differ.
 
-    A run of another hyperparameter is another setting, not another seed.
+    A run of another hyperparameter, or of another setup in what decides a loss, is another setting,
+    not another seed.
     """
+    known = {run: _deciding_fields(run) for run in dict.fromkeys(r.run for r in records)}
+    about = [{**record.hyperparameters, **known[record.run]} for record in records]
     found = []
-    for record in records:
-        alike = [r.hyperparameters for r in records if r.method == record.method]
-        differ = [n for n, v in record.hyperparameters.items() if any(v != a.get(n) for a in alike)]
-        values = tuple((name, record.hyperparameters[name]) for name in differ)
-        found.append(replace(record, values=values))
+    for record, ours in zip(records, about, strict=True):
+        alike = [a for r, a in zip(records, about, strict=True) if r.method == record.method]
+        values = [(n, v) for n, v in ours.items() if any(v != theirs.get(n) for theirs in alike)]
+        found.append(replace(record, values=tuple(values)))
     return found
+
+
+def _deciding_fields(run: Path) -> dict[str, Any]:
+    """Return the fields of a run's setup that decide its loss; none where it cannot be read."""
+    from optzoo.train.runs.comparison import DECIDING
+    from optzoo.train.runs.directory import open_run
+    from optzoo.train.setup.identity import recorded_values
+    from optzoo.train.setup.provenance import leaf_paths
+
+    try:
+        fields = leaf_paths(recorded_values(open_run(run).recorded_setup()))
+    except InputError:
+        return {}
+    return {n: v for n, v in fields if any(f"{n}.".startswith(f"{key}.") for key in DECIDING)}
 
 
 def _records_of_sweep(sweep: SweepFolder) -> tuple[list[Measured], list[str]]:
@@ -128,14 +144,13 @@ def _records_of_task(task: Task, result: Mapping[str, Any]) -> Iterator[Measured
 def _records_of_run(path: Path) -> Iterator[Measured]:
     """Yield a record for every view of a run whose weights are not those of one before it."""
     from optzoo.train.runs.directory import open_run
+    from optzoo.train.runs.result import read_result
 
     run = open_run(path)
-    file = run.path / "result.json"
-    try:
-        result: dict[str, Any] = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        hint = f"finish it: `optzoo train --resume {path}`"
-        raise InputError(Diagnostic("unfinished", f"{path} has no result yet", hint=hint)) from None
+    result = read_result(run)
+    if result is None:
+        hint = f"finish it: `optzoo train --resume {shlex.quote(str(path))}`"
+        raise InputError(Diagnostic("unfinished", f"{path} has no result yet", hint=hint))
     knobs = {n: h.default for n, h in load_recipe(path / "recipe.yaml").hyperparameters.items()}
     seen: set[str] = set()
     for view in ("eval", *result["views"]) if result["views"] else ("eval",):
@@ -198,8 +213,10 @@ def read_curve(record: Measured) -> Curve | None:
     path = record.run / "metrics.jsonl"
     try:
         found = [line for line in read_metrics(path, "evaluation") if record.view in line["views"]]
-        steps = list(read_metrics(path, "step"))
-        speeds = list(read_metrics(path, "speed"))
+        steps = [line for line in read_metrics(path, "step") if _is_positive(line, "tokens")]
+        speeds = [
+            line for line in read_metrics(path, "speed") if _is_positive(line, "tokens_per_second")
+        ]
     except OSError:
         return None
     tokens = tuple(line["tokens"] for line in found)
@@ -214,6 +231,11 @@ def read_curve(record: Measured) -> Curve | None:
         memory_bytes=max(memory, default=None),
         noise_scale=noise_scale(steps),
     )
+
+
+def _is_positive(line: Mapping[str, Any], name: str) -> bool:
+    value = line.get(name)
+    return isinstance(value, int | float) and value > 0
 
 
 def _seconds_at(

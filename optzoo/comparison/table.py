@@ -7,6 +7,7 @@ import io
 import math
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -36,15 +37,16 @@ def format_ranking(ranking: Ranking) -> str:
     lines = align(table, sides)
     lines.append("")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
-    if any(_noise(m.best) for m in ranking.methods if m.best is not None):
+    if any(noise_text(m.best) for m in ranking.methods if m.best is not None):
         lines.append("  noise scale: tokens in a batch below which noise dominates the gradient")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
-        lines.append(f"  +-: standard error over seeds; p: two-sided, {_tests(tests)}")
+        lines.append(f"  +-: standard error over seeds; p: two-sided, {name_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
     return "\n".join([*lines, *_claims(ranking)])
 
 
-def _tests(found: set[str]) -> str:
+def name_tests(found: Collection[str]) -> str:
+    """Say in words which tests were made."""
     names = {"paired": "Student's test paired by seed", "welch": "Welch's test"}
     return " or ".join(names[test] for test in sorted(found)) or "not tested"
 
@@ -62,10 +64,11 @@ def _claims(ranking: Ranking) -> list[str]:
 
 def _apart(found: MeanDifference) -> str:
     error = "" if found.error is None else f" +- {found.error:.4f}"
-    return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {_p(found.p)}")
+    return f"{found.mean:+.4f}{error}" + ("" if found.p is None else f", p {format_p(found.p)}")
 
 
-def _p(p: float) -> str:
+def format_p(p: float) -> str:
+    """Return a p-value to four digits."""
     return "<0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
@@ -83,8 +86,8 @@ def _row(method: MethodResult, ranking: Ranking) -> list[str]:
         *_difference(method, ranking),
         _tokens(method, ranking),
         _number(_speed(best), "{:,.0f}"),
-        _memory(best),
-        _noise(best),
+        memory_text(best),
+        noise_text(best),
         f"{method.diverged}/{method.runs}" if method.diverged else "-",
     ]
 
@@ -93,7 +96,7 @@ def _difference(method: MethodResult, ranking: Ranking) -> list[str]:
     found = method.to_baseline
     if found is None or method.method == ranking.baseline:
         return ["", "", "", ""]
-    p = "" if found.p is None else _p(found.p)
+    p = "" if found.p is None else format_p(found.p)
     return [f"{found.mean:+.4f}", _number(found.error, "{:.4f}"), p, found.test if p else ""]
 
 
@@ -114,12 +117,14 @@ def _speed(setting: Setting) -> float | None:
     return math.fsum(speeds) / len(speeds) if speeds else None
 
 
-def _memory(setting: Setting) -> str:
+def memory_text(setting: Setting) -> str:
+    """Return the most memory that a run of the setting took; empty where none was measured."""
     found = [c.memory_bytes for c in setting.curves if c.memory_bytes is not None]
     return format_size(max(found)) if found else ""
 
 
-def _noise(setting: Setting) -> str:
+def noise_text(setting: Setting) -> str:
+    """Return the mean noise scale of the runs of a setting, in tokens; empty without any."""
     found = [c.noise_scale for c in setting.curves if c.noise_scale is not None]
     return format_count(round(math.fsum(found) / len(found))) if found else ""
 

@@ -24,7 +24,7 @@ from optzoo.program.expressions import format_expression
 from optzoo.program.ir import Program
 from optzoo.recipe.next_values import with_present_values
 from optzoo.recipe.recipe import Recipe
-from optzoo.recipe.schedules import check_lr_schedule, parse_lr_schedule
+from optzoo.recipe.schedules import LrMultiplier, check_lr_schedule, parse_lr_schedule
 from optzoo.recipe.values import check_total_steps
 
 if TYPE_CHECKING:
@@ -217,28 +217,28 @@ def describe(
     *,
     total_steps: int | None = None,
     at: Sequence[int] = (1, 10, 100, 1000),
-    lr_schedule: str = "constant",
+    lr_schedule: str | LrMultiplier = "constant",
     observers: Sequence[str] = (),
     **hyperparameters: float | str,
 ) -> Description:
     """Describe a recipe at these hyperparameters.
 
     `total_steps` is `T`, 10,000 if left out; `lr_schedule` one of
-    `optzoo.recipe.schedules`, `observers` averages such as `tail:0.1`. Raises InputError
-    for unknown hyperparameters, schedules and steps.
+    `optzoo.recipe.schedules`, as text or as a setup has it; `observers` are averages such as
+    `tail:0.1`. Raises InputError for unknown hyperparameters, schedules and steps.
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
     undecayed = with_present_values(chosen.trained_program(decays=False))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     check_total_steps(steps)
-    factor = parse_lr_schedule(lr_schedule, steps)
+    if isinstance(lr_schedule, str):
+        lr_schedule = LrMultiplier(lr_schedule, parse_lr_schedule(lr_schedule, steps), steps)
+    text, factor = lr_schedule.text, lr_schedule.factor
     shown = tuple(checked_step(t) for t in at)
-    check_lr_schedule(lr_schedule, factor, steps, shown)
+    check_lr_schedule(text, factor, steps, shown)
     chosen.check_steps(max(shown, default=1), total_steps=steps)
-    return _described(
-        chosen, program, Derivation(chosen, undecayed, factor, steps), shown, lr_schedule
-    )
+    return _described(chosen, program, Derivation(chosen, undecayed, factor, steps), shown, text)
 
 
 def _described(

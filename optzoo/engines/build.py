@@ -28,8 +28,11 @@ from types import ModuleType
 FLAGS = ("-std=c11", "-O3", "-fPIC", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 """Products that are added round once; NaN and infinities stay what they are."""
 
-FURTHER = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-fopenmp",), ())
+OPENMP = "-fopenmp"
+FURTHER = (("-march=native", OPENMP), ("-mcpu=native", OPENMP), (OPENMP,), ())
 """Flags that not every compiler takes, best first: without OpenMP a step takes one thread."""
+SERIAL_FURTHER = (("-march=native",), ("-mcpu=native",), ())
+"""The same for what takes one thread anyway."""
 
 TIMEOUT = 120.0
 """Seconds after which a compiler that does not come back is given up."""
@@ -39,15 +42,19 @@ class CompilationError(Exception):
     """A step could not be compiled here; the message is one line for the user."""
 
 
-def load(source: str) -> ctypes.CDLL:
-    """Return the library of a C source, built if need be. Raises CompilationError."""
-    path = _cache() / f"{_key(source)}.so"
+def load(source: str, *, threads: bool = True) -> ctypes.CDLL:
+    """Return the library of a C source, built if need be. Raises CompilationError.
+
+    Without `threads` there is no OpenMP in it, and torch, whose runtime that would be, is not
+    imported.
+    """
+    path = _cache() / f"{_key(source, threads)}.so"
     if path.exists():
         try:
             return ctypes.CDLL(str(path))
         except OSError:  # damaged, or of another machine: build it again
             pass
-    _build(source, path)
+    _build(source, path, threads)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -89,11 +96,11 @@ def compiler() -> tuple[str, ...]:
 
 
 @functools.cache
-def further_flags() -> tuple[str, ...]:
+def further_flags(threads: bool = True) -> tuple[str, ...]:
     """Return those of `FURTHER` that the compiler takes here. Raises CompilationError."""
     with tempfile.TemporaryDirectory() as folder:
         error = CompilationError("the C compiler cannot build a shared library")
-        for flags in FURTHER:
+        for flags in FURTHER if threads else SERIAL_FURTHER:
             try:
                 _compile("int answer(void) { return 42; }\n", Path(folder) / "probe.so", flags)
             except CompilationError as failure:
@@ -103,11 +110,11 @@ def further_flags() -> tuple[str, ...]:
     raise error
 
 
-def _build(source: str, path: Path) -> None:
+def _build(source: str, path: Path, threads: bool) -> None:
     handle, name = tempfile.mkstemp(suffix=".so", prefix=".building-", dir=path.parent)
     os.close(handle)
     try:
-        _compile(source, Path(name), further_flags())
+        _compile(source, Path(name), further_flags(threads))
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -115,7 +122,7 @@ def _build(source: str, path: Path) -> None:
 
 def _compile(source: str, path: Path, flags: Sequence[str]) -> None:
     command = [*compiler(), *FLAGS, *flags, "-shared", "-x", "c", "-", "-o", str(path), "-lm"]
-    if "-fopenmp" in flags and (runtime := _openmp_of_torch()) is not None:
+    if OPENMP in flags and (runtime := _openmp_of_torch()) is not None:
         # one OpenMP, and so one set of threads, in the process
         command += ["-x", "none", "-Wl,--as-needed", str(runtime)]
     try:
@@ -139,9 +146,10 @@ def _openmp_of_torch() -> Path | None:
     return found[0] if found else None
 
 
-def _key(source: str) -> str:
-    parts = [source, *FLAGS, *further_flags(), *compiler(), _version(), _processor()]
-    parts.append(str(_openmp_of_torch()))
+def _key(source: str, threads: bool = True) -> str:
+    parts = [source, *FLAGS, *further_flags(threads), *compiler(), _version(), _processor()]
+    if threads:
+        parts.append(str(_openmp_of_torch()))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

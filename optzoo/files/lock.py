@@ -9,22 +9,27 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from optzoo.errors import Diagnostic, InputError
+from optzoo.errors import Diagnostic, InputError, printable
 
 HELD = frozenset({errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK})
 NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 """What file systems answer that have no locks: Lustre by default, some of NFS and FUSE."""
 
 
+def _warn(line: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"warning: {printable(line)}\n")
+
+
 @contextlib.contextmanager
 def locked(
-    folder: Path, taken: Diagnostic, *, warn: Callable[[str], None] | None = None
+    folder: Path, taken: Diagnostic, *, warn: Callable[[str], None] = _warn
 ) -> Iterator[bool]:
     """Hold the lock of a folder, a file `.lock` in it that means nothing by itself; say whether.
 
     Raises InputError with `taken` at once where another process holds it, or this one does, and
     OSError where the folder cannot be written. Where the file system has no locks, `warn` is told
-    and the work goes on without one; where there is no `warn`, that is an OSError too.
+    and the work goes on without one.
     """
     path = folder / ".lock"
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -37,13 +42,11 @@ def locked(
         except OSError as error:
             if error.errno in HELD:
                 raise InputError(taken) from None
-            reason = f"{folder} is on a file system without locks"
             if error.errno not in NO_LOCKS:
                 error.filename = str(path)
                 raise
-            if warn is None:
-                raise OSError(reason) from None
-            warn(f"{reason}: nothing keeps a second process out of it")
+            reason = "is on a file system without locks: nothing keeps a second process out of it"
+            warn(f"{folder} {reason}")
         yield is_held
     finally:
         os.close(descriptor)

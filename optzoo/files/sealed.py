@@ -33,6 +33,8 @@ def seal(values: Mapping[str, Any]) -> bytes:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object, sealed or not. Raises DamagedFileError, and OSError as it comes."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DamagedFileError(f"{path.name} is not a regular file")
     try:
         value = json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ def recipes_dir() -> Path:
 
 
 def shipped(kind: str = ".") -> dict[str, Path]:
-    """Return the shipped files by name: recipes for `.`, or those of `setups` or `sweeps`."""
+    """Return the shipped files by name: recipes for `.`, or those of a folder such as `setups`."""
     folder = recipes_dir() / kind
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

@@ -1,4 +1,4 @@
-"""Scalars over many steps at once: numpy arrays of long doubles, one element per step.
+"""Scalars over many steps at once: numpy arrays, one element per step.
 
 Arrays cannot branch, so the rules are numpy's own and not those of `optzoo.program.arithmetic`.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from optzoo.program.arithmetic import PI
 
 Array = Any
-"""A numpy array of long doubles, one element per step of a chunk; or one long double."""
+"""A numpy array, one element per step of a chunk; or one number."""
 
 
 def long(value: Decimal) -> Array:
@@ -67,18 +67,23 @@ _RULES: dict[str, Callable[..., Array]] = {
     "max": _largest,
     "exp": np.exp,
     "log": np.log,
-    "cospi": lambda a: np.cos(long(PI) * a),
+    "cospi": lambda a: np.cos(np.asarray(long(PI), np.asarray(a).dtype)[()] * a),
     "ratio": _ratio,
-    "positive": lambda a: np.where(a > 0, np.longdouble(1), np.longdouble(0)),
+    "positive": lambda a: np.where(a > 0, np.ones_like(a), np.zeros_like(a)),
     "half_life": _half_life,
 }
 
 
 class ArrayDomain:
-    """Scalars as arrays over steps, in long double."""
+    """Scalars as arrays over steps: of long doubles, or of `kind`, which is faster."""
+
+    def __init__(self, kind: type[np.floating[Any]] = np.longdouble) -> None:
+        self.kind = kind
 
     def number(self, value: Fraction) -> Array:
-        """Return a long double, rounded once from the quotient."""
+        """Return a number, rounded once from the quotient."""
+        if self.kind is not np.longdouble:
+            return self.kind(float(value))
         return np.longdouble(str(value.numerator)) / np.longdouble(str(value.denominator))
 
     def apply(self, op: str, args: Sequence[Array]) -> Array:

@@ -25,8 +25,8 @@ def confirmation(spec: SweepSpec, ranking: Ranking, seeds: int) -> SweepSpec:
     for method in spec.methods:
         chosen = best.get(method.label)
         if chosen is not None:
-            settings = {**method.set, **dict(chosen.values)}
-            update = {"name": method.label, "set": settings, "grid": {}}
+            point = {name: [value] for name, value in chosen.values}
+            update = {"name": method.label, "grid": point}
             methods.append(MethodSpec.model_validate({**method.model_dump(), **update}))
     if not methods:
         raise InputError(Diagnostic("unfinished", f"{spec.name}: no method has a finished setting"))

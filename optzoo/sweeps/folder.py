@@ -151,7 +151,7 @@ class SweepFolder:
 
 
 def write_sweep(path: Path, spec: SweepSpec, jobs: Sequence[Job]) -> SweepFolder:
-    """Write what is to be done; tasks that are there already are left as they are.
+    """Write what is to be done; what was done of it already counts.
 
     Raises InputError when the folder cannot be written or belongs to another sweep.
     """
@@ -161,8 +161,7 @@ def write_sweep(path: Path, spec: SweepSpec, jobs: Sequence[Job]) -> SweepFolder
         _refuse_other(path, spec)
         tasks = tuple(Task(path, job.key) for job in jobs)
         for task, job in zip(tasks, jobs, strict=True):
-            if not (task.path / "task.json").exists():
-                _write_task(task, job)
+            _write_task(task, job)
         about = {
             "format_version": TASK_FORMAT_VERSION,
             "command": shlex.join(["optzoo", *sys.argv[1:]]),

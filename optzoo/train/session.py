@@ -185,7 +185,7 @@ def evaluate_run(
         warnings.append(f"{data} is not what the run held out: it was trained on other data")
     identity = run.identity.get("setup_sha256")
     restore_snapshot(experiment, checkpoint, setup_sha256=identity, is_own_corpus=is_own)
-    with experiment.autocast():
+    with enough_memory(setup), experiment.autocast():
         found = measure_views(experiment.model, experiment.optimizer, experiment.held_out, chosen)
     return {
         "run": str(path),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ def test_another_baseline_and_one_that_is_not_there(tmp_path: Path) -> None:
     assert rank(found, "C").baseline == "C"
     with pytest.raises(InputError, match="`E` is not compared here"):
         rank(found, "E")
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    found = gathered(tmp_path)
+    again = replace(found, records=(*found.records, replace(found.records[0], loss=0.1)))
+    ranking = rank(again)
+    assert ranking.methods[2].runs == 9
+    assert "1 runs repeat a seed of their setting" in " ".join(ranking.warnings)
+    fewer = rank(replace(found, records=found.records[:-4]))
+    assert "different numbers of seeds" in " ".join(fewer.warnings)
 
 
 def test_claims(tmp_path: Path) -> None:

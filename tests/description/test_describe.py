@@ -14,6 +14,7 @@ import torch
 import optzoo
 from optzoo.files.shipped import shipped
 from optzoo.program.arithmetic import half_life
+from optzoo.train.setup.schema import load_setup
 
 T = 1000
 EXACT = 1e-12
@@ -210,6 +211,23 @@ def test_a_negative_weight_is_said() -> None:
     from optzoo.description.output.text import format_report
 
     assert "alpha_a is negative" in format_report(found)
+
+
+def test_the_schedule_of_a_setup() -> None:
+    """As text and as a setup has it, with the scale that only a setup has."""
+    setup = load_setup("quick")
+    text = f"cosine:warmup={setup.warmup_steps},start=0.1,final={setup.schedule.final_fraction}"
+    as_text = optzoo.describe(
+        optzoo.load_recipe("mars"), total_steps=setup.num_steps, lr_schedule=text
+    )
+    as_it_is = optzoo.describe(
+        optzoo.load_recipe("mars"), total_steps=setup.num_steps, lr_schedule=setup.lr_schedule()
+    )
+    assert setup.schedule.scale != 1
+    for t in (1, 7, 100, setup.num_steps):
+        eta = as_text.eta_a(t) * setup.schedule.scale
+        assert as_it_is.eta_a(t) == pytest.approx(eta, rel=EXACT)
+    assert as_it_is.lr_schedule == "cosine"
 
 
 def test_the_command() -> None:

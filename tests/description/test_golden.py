@@ -20,7 +20,7 @@ from problems import RECIPES
 
 import optzoo
 from optzoo.description.description import Description, describe
-from optzoo.description.output.page import format_index, format_markdown
+from optzoo.description.output.page import format_index, format_latex_page, format_markdown
 from optzoo.description.output.text import format_report
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +76,33 @@ def test_a_report_in_full(path: Path) -> None:
 
 def test_there_are_reports_in_full() -> None:
     assert len(TEXTS) >= 11
+
+
+HOSTILE = """
+name: hostile
+version: 1
+summary: "# <script>alert(1)</script> \\\\input{/etc/passwd} | x ~ ^ %"
+reference: "<b>x</b>"
+notes: ["one\\n\\n# two", "``` three"]
+hyperparameters:
+  lr: {default: 1e-3, in: "[0, inf)", doc: "a | b <u>"}
+update: grad  # ``````
+"""
+
+
+def test_texts_of_a_recipe_are_shown_and_do_nothing() -> None:
+    description = describe(optzoo.parse_recipe(HOSTILE))
+    latex = format_latex_page(description)
+    assert r"\textbackslash{}input\{/etc/passwd\}" in latex
+    assert r"\# <script>" in latex
+    assert r"\textasciitilde{} \textasciicircum{} \%" in latex
+    page = format_markdown(description)
+    before, recipe = page.split("## Recipe")
+    assert "<script" not in before
+    assert "<u>" not in before
+    assert r"\# &lt;script>" in before
+    assert r"a \| b" in before
+    assert "\n# two" not in before
+    assert "\n- \\``` three" in before
+    assert recipe.strip().startswith("```````yaml\n")
+    assert recipe.rstrip().endswith("\n```````")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 import optzoo
 from optzoo.errors import Diagnostic
+from optzoo.files import lock
 from optzoo.files.lock import locked
 
 TAKEN = Diagnostic("in-use", "somebody is here")
@@ -53,3 +56,25 @@ def test_an_error_inside_lets_go_and_a_folder_that_is_not_there_is_an_error(tmp_
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), locked(tmp_path / "file", TAKEN):
         pass
+
+
+def test_without_locks_the_work_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    with locked(tmp_path, TAKEN) as is_held:
+        assert is_held
+    monkeypatch.setattr(lock, "_lock", no_locks)
+    with locked(tmp_path, TAKEN) as is_held:
+        assert not is_held
+    assert f"warning: {tmp_path} is on a file system without locks" in capsys.readouterr().err
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"\.lock"), locked(tmp_path, TAKEN):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

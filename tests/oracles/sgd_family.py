@@ -91,6 +91,28 @@ class AcceleratedSGD(Oracle):
         self.w = self.w - h.eta * self.m - h.alpha * g  # w_{t+1}
 
 
+class DANA(Oracle):
+    """DANA (Ferbach et al. 2025, arXiv 2505.16098), gamma1 = 1, Delta(t) = delta/(delta + t)."""
+
+    recipe = "dana"
+    defaults = {"gamma2": 1e-3, "gamma3": 1e-4, "kappa3": 0.5, "delta": 6.0}  # ours
+    lively = {"gamma2": 0.03, "gamma3": 0.02, "kappa3": 0.4, "delta": 3.0}
+    learns_at = {"gamma2": 0.2, "gamma3": 0.1}
+
+    def begin(self, w0: Array) -> None:
+        self.theta = w0
+        self.y = np.zeros_like(w0)
+
+    def update(self, g: Array, lr: float) -> None:
+        h = self.h
+        self.y = (1 - h.delta / (h.delta + self.t)) * self.y + g  # y_t
+        gamma3 = h.gamma3 * (1 + self.t) ** -h.kappa3  # gamma_3(t)
+        self.theta = self.theta - h.gamma2 * g - gamma3 * self.y
+
+    def train_point(self) -> Array:
+        return self.theta
+
+
 class AGNES(Oracle):
     """AGNES (Gupta et al. 2023; Connections paper, B.1), constant rho, v_0 = 0.
 

@@ -83,7 +83,7 @@ def test_a_sweep_from_its_file_to_its_table(tmp_path: Path, sweep_file: Path) ->
     fresh = confirmation(open_sweep(folder.path).spec, ranking, 3)
     assert fresh.seeds == [2, 3, 4]
     best = {m.method: dict(m.best.values) for m in ranking.methods if m.best is not None}
-    assert fresh.methods[0].set["lr"] == best["adamw"]["lr"]
+    assert fresh.methods[0].grid == {"lr": [best["adamw"]["lr"]]}
     assert len(jobs_of(points_of(fresh))) == 6
 
 

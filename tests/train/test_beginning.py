@@ -172,6 +172,11 @@ def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
     assert error.value.exit_code == 2
 
 
+def test_a_name_that_is_too_long_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(optzoo.InputError, match="File name too long"):
+        start(tmp_path / ("a" * 300))
+
+
 def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "run").mkdir()

@@ -9,7 +9,7 @@ import pytest
 
 from optzoo.errors import InputError
 from optzoo.recipe.recipe import load_recipe
-from optzoo.train.setup.overrides import override_setup
+from optzoo.train.setup.overrides import override_setup, resolve
 from optzoo.train.setup.provenance import annotate
 from optzoo.train.setup.schema import is_setup, load_setup
 
@@ -151,3 +151,30 @@ def test_setups_and_recipes_are_told_apart_by_their_keys(tmp_path: Path) -> None
         path = tmp_path / f"{i}.yaml"
         path.write_text(text)
         assert is_setup(str(path)) == expected, text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget.steps": "5", "budget.tokens": "100"}, "`--set budget.steps` and `--set budget.t"),
+        ({"model": "{width: 8}", "model.width": "16"}, "cannot both be given"),
+        ({"data.path": "x", "data.corpus": "stdlib"}, "cannot both be given"),
+        ({"budget.steps": "9" * 20}, "less than or equal to 9007199254740992"),
+        ({"execution.threads": "100000"}, "less than or equal to 4096"),
+    ],
+)
+def test_what_cannot_be(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match="--set") as error:
+        override_setup(load_setup("quick"), changes)
+    assert message in str(error.value)
+    assert error.value.diagnostics[0].code in ("given-twice", "bad-value")
+
+
+def test_a_null_makes_room_for_a_rival() -> None:
+    setup = override_setup(load_setup("quick"), {"budget.steps": "null", "budget.tokens": "9600"})
+    assert setup.budget.tokens == 9600
+
+
+def test_a_hyperparameter_has_one_value() -> None:
+    with pytest.raises(InputError, match=r"`lr` and `recipes\.sgd\.lr`"):
+        resolve("sgd", "quick", [("lr", "1"), ("recipes.sgd.lr", "2")])

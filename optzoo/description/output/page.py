@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from optzoo.description.description import Description
@@ -33,10 +34,36 @@ def format_latex_page(description: Description) -> str:
     return "\n".join(parts)
 
 
+LATEX = {
+    **{mark: "\\" + mark for mark in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+"""What stands for characters that LaTeX acts on."""
+
+
 def _escaped(text: str) -> str:
-    for mark in "&%$#_":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    """Return a text as a line of LaTeX that shows it and does nothing."""
+    return "".join(LATEX.get(mark, mark) for mark in " ".join(text.split()))
+
+
+def _shown(text: str) -> str:
+    """Return a text as a line of Markdown in which no HTML and no block starts."""
+    line = re.sub("<(?=[A-Za-z/!?])", "&lt;", " ".join(text.split()))
+    return "\\" + line if line.startswith(("#", ">", "- ", "+ ", "* ", "=", "```")) else line
+
+
+def _cell(text: str) -> str:
+    """Return a text as a cell of a table of Markdown."""
+    return _shown(text).replace("|", "\\|")
+
+
+def _fenced(language: str, text: str) -> str:
+    """Return a block of code; what is in it does not end it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def coefficient_equations(description: Description) -> list[Equation]:
@@ -71,8 +98,8 @@ def format_markdown(description: Description) -> str:
     _, _, _, _, table, reductions, nonlinear, evaluation, bill = report_sections(description)
     parts = [
         f"# {recipe.name}",
-        f"{spec.summary}.",
-        f"*{spec.reference}*",
+        f"{_shown(spec.summary)}.",
+        f"*{_shown(spec.reference)}*",
         _hyperparameters(description),
         "## Step",
         f"The gradient of step t is taken at w_t. {_shown_at(description)}",
@@ -92,8 +119,8 @@ def format_markdown(description: Description) -> str:
         if lines:
             parts.append("\n".join(["```text", *lines, "```"]))
     if spec.notes:
-        parts += ["## Readings", "\n".join(f"- {note.strip()}" for note in spec.notes)]
-    parts += ["## Recipe", "\n".join(["```yaml", recipe.text.rstrip(), "```"])]
+        parts += ["## Readings", "\n".join(f"- {_shown(note)}" for note in spec.notes)]
+    parts += ["## Recipe", _fenced("yaml", recipe.text.rstrip())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -116,7 +143,7 @@ def _hyperparameters(description: Description) -> str:
     rows = ["| hyperparameter | default | in | |", "|---|---|---|---|"]
     for name, knob in description.recipe.hyperparameters.items():
         value = knob.default if isinstance(knob.default, str) else f"{knob.default:g}"
-        rows.append(f"| `{name}` | {value} | {knob.interval} | {knob.doc} |")
+        rows.append(f"| `{name}` | {value} | {knob.interval} | {_cell(knob.doc)} |")
     return "\n".join(rows)
 
 
@@ -130,7 +157,7 @@ def format_index(pages: Sequence[Description]) -> str:
                 "| recipe | | Eq. (1) | momenta | state, bytes per parameter |",
                 "|---|---|---|---|---|",
                 *(
-                    f"| [{d.recipe.name}]({d.recipe.name}.md) | {d.recipe.spec.summary} "
+                    f"| [{d.recipe.name}]({d.recipe.name}.md) | {_cell(d.recipe.spec.summary)} "
                     f"| {'yes' if d.form else 'no'} | {d.order} | {d.state_bytes_per_parameter} |"
                     for d in pages
                 ),

@@ -166,7 +166,7 @@ def reporting(path: Path) -> Iterator[None]:
             hint = "make room, and give the same command again"
             raise RunError(Diagnostic("disk-full", message, hint=hint)) from None
         hint = "make it writable, or name another one with `--run-dir`"
-        if path.is_symlink() and not path.exists():
+        if os.path.islink(path) and not os.path.exists(path):
             hint = f"{path} is a link to {os.readlink(path)}, which is not there: {hint}"
         raise InputError(Diagnostic("unwritable", message, hint=hint)) from None
 

@@ -357,6 +357,8 @@ def _check_file(folder: Path, name: str, expected: Any) -> None:
     path = folder / name
     if not isinstance(expected, dict) or name in ("", ".", "..") or Path(name).name != name:
         raise BadCheckpointError(f"{MANIFEST} names `{name}`, which is no file of a checkpoint")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise BadCheckpointError(f"{name} is not a regular file")
     try:
         found = _describe_file(path)
     except OSError as error:

@@ -97,7 +97,9 @@ def draw_comparison(paths: Sequence[Path], target: Path) -> list[str]:
             metrics = path / "metrics.jsonl"
             lines = list(read_metrics(metrics, "evaluation", warn=warnings.append))
         except OSError as error:
-            warnings.append(f"{path / 'metrics.jsonl'}: {error.strerror}: its curve is left out")
+            warnings.append(
+                f"{path / 'metrics.jsonl'}: {error.strerror or error}: its curve is left out"
+            )
             continue
         losses = [line["views"]["eval"]["nats_per_token"] for line in lines]
         final = result["views"]["eval"]["nats_per_token"]

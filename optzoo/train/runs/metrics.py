@@ -51,6 +51,7 @@ class MetricsLog:
         self._tracking = tracking
         self._hash = hashlib.sha256()
         with self._reporting():
+            _refuse_pipe(path)
             self._file = path.open("r+b" if path.exists() else "w+b")
             kept = self._read_to(mark.size)
             if kept < mark.size:
@@ -136,6 +137,7 @@ def read_metrics(
     told how many. Raises OSError.
     """
     bad = 0
+    _refuse_pipe(path)
     with path.open("rb") as file:
         for line in file:
             record = _parse(line)
@@ -145,6 +147,12 @@ def read_metrics(
                 yield record
     if bad:
         warn(f"{path}: {bad:,} lines cannot be read and are left out")
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Raise OSError for what is no regular file: a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path.name} is not a regular file")
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from optzoo.files.explanations import explain
 from optzoo.files.sealed import DamagedFileError, hash_values
-from optzoo.train.setup.provenance import leaf_paths
+from optzoo.train.setup.provenance import CHANGED, leaf_paths
 from optzoo.train.setup.schema import Setup
 
 PLACE = (
@@ -98,15 +98,19 @@ def with_course_of(setup: Setup, other: Setup) -> Setup:
 
 
 def _with_fields_of(setup: Setup, other: Setup, prefixes: tuple[str, ...]) -> Setup:
+    """Return the setup with fields of another; a field that becomes another says so."""
     data = setup.model_dump()
     ours, theirs = _leaves(setup), _leaves(other)
-    for path in {**ours, **theirs}:
-        if _is_under(path, prefixes):
-            section, _, name = path.partition(".")
-            data[section].pop(name, None)
-            if path in theirs:
-                data[section][name] = theirs[path]
-    return Setup.model_validate({**data, "sources": {}})
+    paths = [path for path in {**ours, **theirs} if _is_under(path, prefixes)]
+    for path in paths:
+        section, _, name = path.partition(".")
+        data[section].pop(name, None)
+        if path in theirs:
+            data[section][name] = theirs[path]
+    changed = {path: CHANGED for path in paths if ours.get(path) != theirs.get(path)}
+    same_fields = all((path in ours) == (path in theirs) for path in paths)
+    data["sources"] = {**setup.sources, **changed} if setup.sources and same_fields else {}
+    return Setup.model_validate(data)
 
 
 def _leaves(setup: Setup) -> dict[str, Any]:

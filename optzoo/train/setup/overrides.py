@@ -191,6 +191,10 @@ def resolve(
     """
     given = load_recipe(recipe_name)
     knobs, fields = split_changes(given, changes)
+    for name in knobs:
+        if f"recipes.{given.name}.{name}" in fields:
+            message = f"`{name}` and `recipes.{given.name}.{name}` cannot both be given"
+            raise InputError(Diagnostic("given-twice", message, hint="leave one of them out"))
     recipe, setup = _gather(
         lambda: given.with_overrides(knobs).with_observers(observers),
         lambda: override_setup(load_setup(setup_name), fields),

@@ -40,6 +40,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 DECAY = 0.2  # of a run, in `wsd`
 SEEN = 1000
 """Steps at which an expression as a schedule is evaluated on loading: the first, and of all."""
+MOST_THREADS = 4096
+"""Threads beyond which OpenMP ends a process, with a crash."""
 ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 
 
@@ -235,7 +237,7 @@ class ExecutionSection(SetupSection):
     precision: Literal["float32", "bfloat16"] = "float32"
     engine: str = "auto"
     state_dtype: str | None = None
-    threads: Count | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | Literal["auto"] = "auto"
     parallel: Literal["auto", "none", "ddp", "fsdp"] = "auto"
     compile: bool = False
     activation_checkpointing: bool = False

@@ -1,0 +1,1 @@
+"""The commands that look at recipes without training: describe, equiv, convert, quadratic."""

@@ -1,0 +1,1 @@
+"""The exact expected risk of recipes on noisy linear regression: docs/quadratic.md."""

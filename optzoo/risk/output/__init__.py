@@ -1,0 +1,1 @@
+"""What `quadratic` says, as tables, figures and studies."""

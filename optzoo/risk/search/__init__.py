@@ -1,0 +1,1 @@
+"""The hyperparameters with the least expected risk, and the searches that find them."""
