@@ -29,6 +29,7 @@ FORMAT_VERSION = 2
 _FINGERPRINT_VERSION = 1  # part of every fingerprint: a change is another name for the same text
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+CHANGED = "it is not what `optzoo data prepare` wrote"
 
 
 _NAME = re.compile(r"(train|validation)-\d{5,}")
@@ -187,7 +188,7 @@ def read_manifest(folder: Path) -> Manifest:
         if version > 1 or SEAL in data:  # the first version had none
             data = unseal(data, MANIFEST)
         manifest = _parse(data)
-        unchanged = manifest.fingerprint == data["fingerprint"]
+        fault = None if manifest.fingerprint == data["fingerprint"] else CHANGED
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(folder) from None
     except OSError as error:
@@ -197,12 +198,12 @@ def read_manifest(folder: Path) -> Manifest:
     except (DamagedFileError, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        unchanged = False
-    if not unchanged:
+        fault = str(error) if isinstance(error, DamagedFileError) else CHANGED
+    if fault is not None:
         raise InputError(
             Diagnostic(
                 "bad-manifest",
-                f"{path} is damaged: it is not what `optzoo data prepare` wrote",
+                f"{path} is damaged: {fault}",
                 hint="prepare the data again in another directory",
             )
         )

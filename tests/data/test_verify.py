@@ -181,7 +181,7 @@ def test_a_manifest_that_is_none(key: str, value: object, version: int, folder: 
 def test_a_manifest_that_cannot_be_read_is_not_a_missing_one(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").mkdir()
-    with pytest.raises(optzoo.InputError, match=r"manifest\.json cannot be read: Is a directory"):
+    with pytest.raises(optzoo.InputError, match=r"manifest\.json is not a regular file"):
         read_manifest(folder)
 
 

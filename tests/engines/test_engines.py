@@ -100,9 +100,9 @@ def test_new_values_and_shapes_compile_nothing(
     built: list[str] = []
     build = builder._build
 
-    def counted(source: str, path: Path) -> None:
+    def counted(source: str, path: Path, threads: bool) -> None:
         built.append(source)
-        build(source, path)
+        build(source, path, threads)
 
     monkeypatch.setattr(builder, "_cache", lambda: tmp_path)
     monkeypatch.setattr(builder, "_build", counted)

@@ -17,7 +17,9 @@ PAPER = [name for name in SETUPS if name.startswith("c4-")]
 
 def test_all_are_there() -> None:
     sizes = {"c4-150m", "c4-300m", "c4-150m-large-batch", "c4-300m-large-batch"}
-    figures = {f"{scale}-{size}-batch" for scale in ("tiny", "small") for size in ("small", "large")}
+    figures = {
+        f"{scale}-{size}-batch" for scale in ("tiny", "small") for size in ("small", "large")
+    }
     assert set(SETUPS) == {*sizes, *figures, "quick", "one-cpu-30min", "one-gpu-10min"}
 
 
