@@ -126,10 +126,14 @@ def _compare_runs(runs: Sequence[Path], plot: Path | None, *, as_json: bool) -> 
 def _draw(ranking: Ranking, plot: Path, against: str | None) -> None:
     from optzoo.comparison.figures import draw_losses, draw_sensitivity
 
-    if against is None:
-        draw_losses(ranking, plot)
-    else:
+    if against is not None:
         draw_sensitivity(ranking, against, plot)
+    else:
+        bare = [r.run for m in ranking.methods if m.best is not None for r in m.best.without_curve]
+        _say([f"{run / 'metrics.jsonl'} has no curve: it is left out" for run in bare])
+        if len(bare) == sum(len(m.best.records) for m in ranking.methods if m.best is not None):
+            return  # a figure is an adornment of the table
+        draw_losses(ranking, plot)
     typer.echo(printable(f"wrote {plot}"), err=True)
 
 

@@ -22,7 +22,7 @@ def draw_losses(ranking: Ranking, path: Path, *, title: str = "") -> None:
     be written, or no method has a curve.
     """
     check_suffix(path)
-    drawn = [m for m in ranking.methods if m.best is not None and m.best.mean_curve[0]]
+    drawn = [m for m in ranking.methods if m.best is not None and any(m.best.mean_curve[0])]
     if not drawn:
         message = "no run has a curve: their metrics.jsonl are gone"
         raise InputError(Diagnostic("no-curves", message))

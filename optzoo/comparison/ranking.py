@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from optzoo.comparison.records import Curve, Gathered, Measured, Values, read_curve
 from optzoo.comparison.statistics import MeanDifference, Summary, difference, summarise
@@ -45,7 +45,13 @@ class Setting:
     @cached_property
     def curves(self) -> list[Curve]:
         """The curves that are there, one per seed."""
-        return [c for c in map(read_curve, self.records) if c is not None and c.tokens]
+        return [c for c in map(read_curve, self.records) if _reaches(c)]
+
+    @property
+    def without_curve(self) -> list[Measured]:
+        """The records whose curve is not there."""
+        found = map(read_curve, self.records)
+        return [r for r, c in zip(self.records, found, strict=True) if not _reaches(c)]
 
     @cached_property
     def mean_curve(self) -> tuple[list[int], list[float]]:
@@ -55,6 +61,11 @@ class Setting:
         )
         by_curve = [dict(zip(c.tokens, c.losses, strict=True)) for c in self.curves]
         return shared, [math.fsum(c[t] for c in by_curve) / len(by_curve) for t in shared]
+
+
+def _reaches(curve: Curve | None) -> TypeGuard[Curve]:
+    """Whether there is a curve beyond the start."""
+    return curve is not None and any(curve.tokens)
 
 
 @dataclass(frozen=True)

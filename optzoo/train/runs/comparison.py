@@ -12,7 +12,6 @@ from typing import Any
 from optzoo.errors import Diagnostic, InputError
 from optzoo.recipe.recipe import Recipe
 from optzoo.train.runs.directory import RunDirectory, open_run
-from optzoo.train.runs.metrics import read_metrics
 from optzoo.train.runs.result import read_result
 from optzoo.train.setup.identity import recorded_values
 from optzoo.train.setup.provenance import leaf_paths
@@ -73,54 +72,6 @@ def compare_runs(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[str]
             )
     rows.sort(key=lambda row: row["nats_per_token"])
     return rows, [*warnings, *_warnings(runs)]
-
-
-def draw_comparison(paths: Sequence[Path], target: Path) -> list[str]:
-    """Draw the held-out loss of each run's evaluation point against tokens, as PNG.
-
-    Returns warnings about curves that are left out, whole or in part. Raises InputError when
-    `target` cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from optzoo.train.runs.loss_figure import TITLE, as_png, plain
-
-    warnings: list[str] = []
-    figure = Figure(figsize=(8.0, 5.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    ends: list[float] = []
-    results = [(path, _result(open_run(path))) for path in paths]
-    for path, result in results:
-        try:
-            metrics = path / "metrics.jsonl"
-            lines = list(read_metrics(metrics, "evaluation", warn=warnings.append))
-        except OSError as error:
-            warnings.append(
-                f"{path / 'metrics.jsonl'}: {error.strerror or error}: its curve is left out"
-            )
-            continue
-        losses = [line["views"]["eval"]["nats_per_token"] for line in lines]
-        final = result["views"]["eval"]["nats_per_token"]
-        label = f"{result['recipe']}, seed {result['seed']}: {final:.4f}"
-        axes.plot([line["tokens"] for line in lines], losses, marker="o", markersize=3, label=label)
-        ends += losses[1:]
-    if ends:
-        axes.set_ylim(min(ends) - 0.05, max(ends) + 0.05)
-    axes.set_xlabel("training tokens")
-    axes.set_ylabel("held-out loss (nats per token)")
-    titles = "; ".join(sorted({str(result["corpus"]["title"]) for _, result in results}))
-    title = f"Held-out loss at the evaluation point: {titles}"
-    axes.set_title(plain(title, TITLE), loc="left", parse_math=False)
-    axes.grid(color="0.93")
-    if axes.lines:
-        axes.legend(frameon=False)
-    try:
-        target.write_bytes(as_png(figure))
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror or error}") from None
-    return warnings
 
 
 def _open(path: Path, warn: Callable[[str], None]) -> FinishedRun:
