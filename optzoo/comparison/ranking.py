@@ -43,15 +43,19 @@ class Setting:
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.values) or "as given"
 
     @cached_property
+    def _read(self) -> list[Curve | None]:
+        """What stands in the metrics of each record, read once."""
+        return [read_curve(record) for record in self.records]
+
+    @property
     def curves(self) -> list[Curve]:
         """The curves that are there, one per seed."""
-        return [c for c in map(read_curve, self.records) if _reaches(c)]
+        return [curve for curve in self._read if _reaches(curve)]
 
     @property
     def without_curve(self) -> list[Measured]:
         """The records whose curve is not there."""
-        found = map(read_curve, self.records)
-        return [r for r, c in zip(self.records, found, strict=True) if not _reaches(c)]
+        return [r for r, c in zip(self.records, self._read, strict=True) if not _reaches(c)]
 
     @cached_property
     def mean_curve(self) -> tuple[list[int], list[float]]:

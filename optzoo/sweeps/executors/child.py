@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from optzoo.sweeps.executors.executor import worker_command
 from optzoo.sweeps.executors.local import PATIENCE
 
 PARENT_DEATH = 1
@@ -25,7 +26,7 @@ def start_child(task: Path, threads: int | None = None) -> subprocess.Popen[byte
     log = task.parent.parent / "logs" / f"{task.name}.txt"
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "optzoo", "sweep", "work", str(task)],
+            worker_command(task),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

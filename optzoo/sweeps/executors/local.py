@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from optzoo.sweeps.executors.executor import Executor, worker_command
 from optzoo.sweeps.folder import Task
 
 PATIENCE = 60.0
@@ -21,33 +21,22 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """`jobs` workers at a time, each with an equal share of the cores."""
 
     def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
+        super().__init__(jobs)
         threads = str(max(1, usable_cores() // jobs))
         self.environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         if jobs > 1:  # spinning threads would take the cores from one another
             self.environment.setdefault("OMP_WAIT_POLICY", "passive")
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def free(self) -> int:
-        """How many more workers it takes now."""
-        return self.jobs - len(self.processes)
-
-    @property
-    def running(self) -> frozenset[str]:
-        """The keys of the workers that have not ended."""
-        return frozenset(self.processes)
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Start a worker for each task, in a session of its own: Ctrl-C is the controller's."""
         for task in tasks:
             with task.log.open("ab") as log:
-                self.processes[task.key] = subprocess.Popen(
-                    [sys.executable, "-m", "optzoo", "sweep", "work", str(task.path)],
+                self.started[task.key] = subprocess.Popen(
+                    worker_command(task.path),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -57,21 +46,21 @@ class LocalExecutor:
 
     def ended(self) -> Mapping[str, int]:
         """Return the workers that ended since the last call: exit codes by key."""
-        codes = {key: process.poll() for key, process in self.processes.items()}
+        codes = {key: process.poll() for key, process in self.started.items()}
         found = {key: code for key, code in codes.items() if code is not None}
         for key in found:
-            del self.processes[key]
+            del self.started[key]
         return found
 
     def stop(self) -> None:
         """Ask all workers to save and end; kill those that do not."""
-        for process in self.processes.values():
+        for process in self.started.values():
             process.terminate()
         deadline = time.monotonic() + PATIENCE
-        for process in self.processes.values():
+        for process in self.started.values():
             try:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.processes.clear()
+        self.started.clear()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optzoo.errors import Diagnostic, InputError
+from optzoo.sweeps.executors.executor import Executor
 from optzoo.sweeps.executors.resources import Resources
 from optzoo.sweeps.folder import Task
 
@@ -22,7 +23,7 @@ def train_task(task: str, threads: int) -> int:
     return wait_for(start_child(Path(task), threads))
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Submits jobs to the cluster at `address`, `auto` for the one this machine is part of.
 
     Where there is none, Ray starts one on this machine. `jobs` is how many are submitted at a time;
@@ -39,38 +40,28 @@ class RayExecutor:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
         self.resources = resources
-        self.jobs = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)) // resources.cpus)
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        super().__init__(jobs or max(1, cores // resources.cpus))
         self.remote = ray.remote(
             num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=RETRIES
         )(train_task)
-        self.submitted: dict[str, Any] = {}
-
-    @property
-    def free(self) -> int:
-        """How many more jobs it takes now."""
-        return self.jobs - len(self.submitted)
-
-    @property
-    def running(self) -> frozenset[str]:
-        """The keys of the jobs that were submitted and have not ended."""
-        return frozenset(self.submitted)
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Submit a Ray task for each."""
         for task in tasks:
             path = str(task.path.absolute())
-            self.submitted[task.key] = self.remote.remote(path, self.resources.cpus)
+            self.started[task.key] = self.remote.remote(path, self.resources.cpus)
 
     def ended(self) -> Mapping[str, int]:
         """Return the jobs that ended since the last call: exit codes by key, -1 for the dead."""
-        if not self.submitted:
+        if not self.started:
             return {}
-        by_reference = {reference: key for key, reference in self.submitted.items()}
+        by_reference = {reference: key for key, reference in self.started.items()}
         ready, _ = self.ray.wait(list(by_reference), num_returns=len(by_reference), timeout=0)
         found: dict[str, int] = {}
         for reference in ready:
             key = by_reference[reference]
-            del self.submitted[key]
+            del self.started[key]
             try:
                 found[key] = int(self.ray.get(reference))
             except self.ray.exceptions.RayError:  # its node died once too often
@@ -79,6 +70,6 @@ class RayExecutor:
 
     def stop(self) -> None:
         """Cancel what has not ended; the workers are told to save and end."""
-        for reference in self.submitted.values():
+        for reference in self.started.values():
             self.ray.cancel(reference, force=True)
-        self.submitted.clear()
+        self.started.clear()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from optzoo.errors import Diagnostic, InputError
 from optzoo.sweeps.executors.child import start_child, stop_child, wait_for
+from optzoo.sweeps.executors.executor import Executor
 from optzoo.sweeps.executors.resources import Resources
 from optzoo.sweeps.folder import Task
 
@@ -42,7 +43,7 @@ class SlurmWorker:
         return DelayedSubmission(SlurmWorker(self.task, self.threads))
 
 
-class SlurmExecutor:
+class SlurmExecutor(Executor):
     """Submits jobs as arrays, `jobs` of which run at a time (all, if None).
 
     `cluster` is `local` in tests: submitit's own processes in place of SLURM.
@@ -63,8 +64,8 @@ class SlurmExecutor:
                 Diagnostic("no-submitit", "SLURM is reached through submitit", hint=hint)
             ) from None
         logging.getLogger("submitit").setLevel(logging.ERROR)  # one warning a look without sacct
-        self.jobs, self.resources = jobs or MOST, resources
-        self.submitted: dict[str, Any] = {}
+        super().__init__(jobs or MOST)
+        self.resources = resources
         try:
             self.executor = AutoExecutor(folder=folder / "slurm", cluster=cluster)
         except RuntimeError as error:
@@ -79,16 +80,6 @@ class SlurmExecutor:
             **({} if resources.partition is None else {"slurm_partition": resources.partition}),
         )
 
-    @property
-    def free(self) -> int:
-        """How many more jobs it takes now."""
-        return self.jobs - len(self.submitted)
-
-    @property
-    def running(self) -> frozenset[str]:
-        """The keys of the jobs that were submitted and have not ended."""
-        return frozenset(self.submitted)
-
     def submit(self, tasks: Sequence[Task]) -> None:
         """Submit one array for these tasks."""
         if not tasks:
@@ -98,13 +89,13 @@ class SlurmExecutor:
                 self.executor.submit(SlurmWorker(str(task.path.absolute()), self.resources.cpus))
                 for task in tasks
             ]
-        self.submitted |= {task.key: job for task, job in zip(tasks, found, strict=True)}
+        self.started |= {task.key: job for task, job in zip(tasks, found, strict=True)}
 
     def ended(self) -> Mapping[str, int]:
         """Return the jobs that ended since the last call: exit codes by key."""
-        done = {key: job for key, job in self.submitted.items() if job.done()}
+        done = {key: job for key, job in self.started.items() if job.done()}
         for key in done:
-            del self.submitted[key]
+            del self.started[key]
         return {key: _code(job) for key, job in done.items()}
 
     def stop(self) -> None:
