@@ -34,8 +34,8 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ratios import TooLongError
-from optzoo.recipe.lower import constant_value, mix_of
-from optzoo.recipe.names import mix_name, uses_of
+from optzoo.recipe.lower import constant_value
+from optzoo.recipe.names import mix_name, mix_of, uses_of
 from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
 

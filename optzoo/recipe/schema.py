@@ -8,69 +8,32 @@ interpreter and no torch.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    PlainSerializer,
     Tag,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
-from optzoo.program.expressions import (
-    Expr,
-    ExpressionError,
-    format_expression,
-    parse_expression,
-)
 from optzoo.program.intervals import Interval, parse_interval
+from optzoo.recipe.fields import Expression, Identifier, Section, mapping_kind
 
-RECIPE_VERSION = 1
-MAX_NAME = 100
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-"""A name, by `fullmatch`; of `MAX_NAME` characters at most."""
+RECIPE_VERSION = 2
+"""The newest version that is read. What a key of `SECOND_VERSION` says, version 1 cannot say."""
+SECOND_VERSION = ("extends", "direction", "point", "parts", "routes")
+Kind = Literal["matrix", "embedding", "head", "norm", "bias"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a parameter may be to a route and to the rules of a trainer."""
+HERE = "here"
+"""What a route calls the rule of the recipe itself."""
 STARTS = ("zeros", "grad", "param")
 """What a buffer may start as, beside a number."""
-RESERVED = frozenset(
-    [
-        "t",
-        "T",
-        "lr0",
-        "grad",
-        "param",
-        "preconditioned",
-        "params",
-        "total_steps",
-        "engine",
-        "observers",
-        "self",
-        "inf",
-        "nan",
-    ]
-)
-
-
-def _parse(value: Any) -> Any:
-    if not isinstance(value, str | int | float):  # already parsed, or not an expression at all
-        if isinstance(value, Expr):
-            return value
-        kind = {"dict": "a mapping", "list": "a list", "NoneType": "nothing"}
-        name = kind.get(type(value).__name__, type(value).__name__)
-        raise bad_value(f"expected a number or an expression, not {name}")
-    try:
-        return parse_expression(value)
-    except ExpressionError as error:
-        raise bad_value(
-            error.message, hint=error.hint, offset=error.offset, width=error.width
-        ) from None
 
 
 def _parse_init(value: Any) -> Any:
@@ -86,26 +49,6 @@ def _parse_init(value: Any) -> Any:
     raise bad_value(message, hint=hint)
 
 
-Expression = Annotated[
-    Any,
-    BeforeValidator(_parse),
-    PlainSerializer(lambda expr: format_expression(expr)),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
-]
-"""A number, or the text of an expression; held as parsed nodes."""
-
-
-def _check_identifier(name: str) -> str:
-    if not IDENTIFIER.fullmatch(name):
-        shown = name[:MAX_NAME].replace("\n", "\\n")
-        raise ValueError(f"`{shown}` is not a name: use letters, digits and `_`, a letter first")
-    if len(name) > MAX_NAME:
-        raise ValueError(f"`{name[:20]}...` has {len(name):,} characters: at most {MAX_NAME}")
-    if name in RESERVED:
-        raise ValueError(f"`{name}` has a fixed meaning and cannot be redefined")
-    return name
-
-
 def _check_observer_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][\w.:-]{,99}", name) or name in ("train", "eval"):
         raise ValueError(
@@ -115,15 +58,6 @@ def _check_observer_name(name: str) -> str:
 
 
 ObserverName = Annotated[str, BeforeValidator(lambda v: _check_observer_name(str(v)))]
-Identifier = Annotated[str, BeforeValidator(lambda v: _check_identifier(str(v)))]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
 
 
 class HyperparameterSpec(Section):
@@ -230,10 +164,6 @@ ScalarSpec = Annotated[
 ]
 
 
-def _mapping_kind(value: Any) -> str:
-    return "[mapping]" if isinstance(value, dict | Section) else "[word]"
-
-
 class SignalSpec(Section):
     """A named tensor of this step, optionally clipped."""
 
@@ -282,6 +212,10 @@ class RmsSpec(Section):
     buffer: Identifier = Field(default="v", description="name of the buffer")
 
 
+PRECONDITIONERS = ("rms", "sign")
+"""The preconditioners, of which there is one."""
+
+
 class PreconditionerSpec(Section):
     """A preconditioner and, for `precondition_first`, what it is applied to."""
 
@@ -296,23 +230,28 @@ class PreconditionerSpec(Section):
 
     @model_validator(mode="after")
     def _one(self) -> PreconditionerSpec:
-        if (self.rms is None) == (self.sign is None):
-            raise ValueError("give exactly one of `rms` and `sign`")
+        if sum(getattr(self, method) is not None for method in PRECONDITIONERS) != 1:
+            raise ValueError(f"give exactly one of `{'` and `'.join(PRECONDITIONERS)}`")
         return self
 
 
-class UpdateSpec(Section):
-    """The direction of the step: a mix of buffers and gradient, times `scale`."""
+class DirectionSpec(Section):
+    """A mix of buffers and gradient, which the preconditioner acts on and clips bound."""
 
     mix: Annotated[
         Annotated[Expression, Tag("[word]")] | Annotated[dict[str, Expression], Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = Field(description="weights by name, or a sum")
+    clip_norm: Expression | None = None
+    clip_value: Expression | None = None
+
+
+class UpdateSpec(DirectionSpec):
+    """The direction of the step: a mix of buffers and gradient, times `scale`."""
+
     scale: Expression | None = Field(
         default=None, description="`lr` if left out; 1 where the mix has its own rate in it"
     )
-    clip_norm: Expression | None = None
-    clip_value: Expression | None = None
 
 
 class WeightDecaySpec(Section):
@@ -362,11 +301,48 @@ class TrainingSpec(Section):
 StateDtype = Literal["float32", "bfloat16"]
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_use(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, dict) and "name" in value):
+        return value
+    raise bad_value(
+        f"expected `{HERE}`, a part or a recipe, not {shown(value)}",
+        hint=f"`use: {HERE}`, a name under `parts`, a shipped recipe, or a path",
+    )
+
+
+class RouteSpec(Section):
+    """Which parameters take which rule; those that meet everything that is said here."""
+
+    kind: Annotated[list[Kind], BeforeValidator(_listed)] | None = Field(
+        default=None, description=f"one or more of {', '.join(KINDS)}"
+    )
+    name: Annotated[list[str], BeforeValidator(_listed)] | None = Field(
+        default=None, description="patterns of names, such as `*q_proj*`; one must fit"
+    )
+    rank: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed)] | None = Field(
+        default=None, description="numbers of axes"
+    )
+    use: Annotated[str | dict[str, Any], BeforeValidator(_check_use)] = Field(
+        description=f"`{HERE}`, a part, or a recipe"
+    )
+    set: dict[str, Expression] = Field(
+        default_factory=dict,
+        description="hyperparameters of that rule, as expressions in those of this recipe",
+    )
+
+
 class RecipeSpec(Section):
     """A whole recipe."""
 
     name: Identifier
     version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
+    extends: str | None = Field(
+        default=None, description="a recipe that this one changes: a shipped name, or a path"
+    )
     summary: str = Field(min_length=1, description="one sentence: what it is")
     family: str = Field(default="", description="for `optzoo list`")
     reference: str = Field(min_length=1, description="paper, section, equation")
@@ -379,7 +355,7 @@ class RecipeSpec(Section):
         Identifier,
         Annotated[
             Annotated[Expression, Tag("[word]")] | Annotated[SignalSpec, Tag("[mapping]")],
-            Discriminator(_mapping_kind),
+            Discriminator(mapping_kind),
         ],
     ] = Field(default_factory=dict)
     buffers: dict[Identifier, BufferSpec] = Field(default_factory=dict)
@@ -389,14 +365,27 @@ class RecipeSpec(Section):
     preconditioner: Annotated[
         Annotated[Literal["none", "sign"], Tag("[word]")]
         | Annotated[PreconditionerSpec, Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = "none"
     order: Literal["momentum_first", "precondition_first"] = "momentum_first"
+    direction: (
+        Annotated[
+            Annotated[Expression, Tag("[word]")] | Annotated[DirectionSpec, Tag("[mapping]")],
+            Discriminator(mapping_kind),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="what is preconditioned and clipped; `update` then reads `direction`",
+    )
     update: Annotated[
         Annotated[Expression, Tag("[word]")] | Annotated[UpdateSpec, Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
+    point: Expression | None = Field(
+        default=None, description="takes the place of `moved`, the point after the step"
+    )
     averaging: AveragingSpec | None = None
     observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(
@@ -406,11 +395,18 @@ class RecipeSpec(Section):
     state_dtype: Annotated[
         Annotated[StateDtype, Tag("[word]")]
         | Annotated[dict[Identifier | Literal["grad"], StateDtype], Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = Field(
         default="float32",
         description="what buffers are kept in between steps: one dtype, or a dtype by buffer; "
         "`grad` is the kept previous gradient",
+    )
+
+    parts: dict[Identifier, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to this recipe by name, for routes to use"
+    )
+    routes: list[RouteSpec] = Field(
+        default_factory=list, description="which parameters take which rule; the first that fits"
     )
 
     @field_validator("version")
@@ -418,7 +414,7 @@ class RecipeSpec(Section):
     def _readable(cls, version: int) -> int:
         if not 1 <= version <= RECIPE_VERSION:
             raise bad_value(
-                f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}",
+                f"this optzoo reads recipe versions 1 to {RECIPE_VERSION}, not {version}",
                 hint=UPGRADE if version > 0 else None,
             )
         return version
