@@ -52,6 +52,8 @@ from optzoo.recipe.values import (
 )
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from optzoo.optimizer import RecipeOptimizer
 
 MAX_CHECKED = 1_000
@@ -269,6 +271,11 @@ class Recipe:
         """SHA-256 (hex) of what the recipe does, hyperparameter values included."""
         return hashlib.sha256(self.identity(values=True).encode()).hexdigest()
 
+    @property
+    def program_digest(self) -> str:
+        """SHA-256 (hex) of what the recipe does without the values of hyperparameters."""
+        return hashlib.sha256(self.identity().encode()).hexdigest()
+
     def identity(self, *, values: bool = False) -> str:
         """Return what the recipe does as text: its program, or its routes and all their programs.
 
@@ -403,15 +410,18 @@ class Recipe:
         state_dtype: str | Mapping[str, str] | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **hyperparameters: Any,
     ) -> RecipeOptimizer:
         """Return a `torch.optim.Optimizer` that trains `params` by this recipe.
 
-        `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
-        which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
-        need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
-        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError
-        for an unknown or illegal hyperparameter, or a missing `T`.
+        `params` is a model, or what torch optimizers take: parameters, (name, parameter) pairs, or
+        groups, which may carry hyperparameters of their own. A model tells routes the kinds of its
+        parameters; `model` is the one that groups are of. `total_steps` is `T`; recipes that
+        mention it need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how
+        parameters in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises
+        InputError for an unknown or illegal hyperparameter, a missing `T`, or a parameter that no
+        route takes.
         """
         from optzoo.optimizer import RecipeOptimizer
 
@@ -428,4 +438,5 @@ class Recipe:
             lr=lr,
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
+            model=model,
         )

@@ -38,7 +38,8 @@ class Subject:
 
     def __str__(self) -> str:
         axes = "axis" if self.rank == 1 else "axes"
-        return f"`{self.name or 'a parameter'}` ({' or '.join(self.kinds)}, {self.rank} {axes})"
+        who = "a parameter without a name" if self.name is None else f"`{self.name}`"
+        return f"{who} ({' or '.join(self.kinds)}, {self.rank} {axes})"
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ def _assemble(recipe: Recipe, setup: Setup, world: World, corpus: Corpus, kind: 
         parameter_groups(model, recipe, setup),
         total_steps=setup.num_steps,
         engine=execution.engine,
+        model=model,
     )
     schedule = setup.lr_schedule(recipe.training.lr_schedule)
     return Experiment(
