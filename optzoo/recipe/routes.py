@@ -104,6 +104,16 @@ class Routing:
     routes: tuple[Route, ...] = (Route(HERE),)
     rules: Mapping[str, Rule] = field(default_factory=dict)
 
+    def table(self) -> list[dict[str, Any]]:
+        """Return the routes in order as plain values: what they take, by which rule, of whom."""
+        rows = []
+        for i, route in enumerate(self.routes, start=1):
+            rule = self.rules.get(route.rule)
+            settings = {n: format_expression(e) for n, e in rule.sets.items()} if rule else {}
+            row = {"route": i, "takes": route.asked, "rule": route.rule}
+            rows.append({**row, "of": rule.spec.name if rule else "", "set": settings})
+        return rows
+
     def rule_of(self, subject: Subject, recipe: str) -> str:
         """Return the label of the rule that a parameter takes.
 
@@ -118,6 +128,19 @@ class Routing:
             hint += "; names and kinds are known of a model: `recipe.build(model)`"
         message = f"{recipe} has no route for {subject}"
         raise InputError(Diagnostic("no-route", message, hint=hint))
+
+
+def format_routes(routing: Routing) -> list[str]:
+    """Return the routes as lines of a table."""
+    rows = [("route", "takes", "rule", "set")]
+    for row in routing.table():
+        settings = ", ".join(f"{name}={text}" for name, text in row["set"].items())
+        rows.append((str(row["route"]), row["takes"], row["rule"], settings))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def routing_of(spec: RecipeSpec, document: Document) -> Routing:

@@ -123,7 +123,8 @@ class Transformer(nn.Module):
         """Yield (name, kind, parameter): the kinds that routes and a setup's decay rule name."""
         for subject, parameter in subjects_of(self):
             kind, *others = subject.kinds
-            assert subject.name is not None and not others  # of a model, with known modules
+            assert subject.name is not None
+            assert not others  # its modules are known
             yield subject.name, cast(Kind, kind), parameter
 
     def count_parameters(self, *kinds: Kind) -> int:
