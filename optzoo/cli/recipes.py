@@ -53,19 +53,26 @@ def list_recipes(as_json: JsonOption = False) -> None:
 def _summarise(recipe: Recipe) -> dict[str, Any]:
     """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
 
-    Bytes are for float32 parameters at the recipe's default hyperparameters.
+    Bytes are for float32 parameters at the recipe's default hyperparameters; where rules differ,
+    each counts, in the order of the routes.
     """
     from optzoo.description.response import decide
     from optzoo.interpreters.cost import cost, storage_of
 
-    spec, decision = recipe.spec, decide(recipe.trained_program(decays=False))
-    bill = cost(recipe.trained_program())
+    spec = recipe.spec
+    rows = []
+    for rule in recipe.rules:
+        decision = decide(rule.trained_program(decays=False))
+        form = "yes" if decision.has_form else f"no, {decision.momenta} momenta"
+        size = cost(rule.trained_program()).state_bytes(storage_of(rule.state_dtypes))
+        rows.append((form, size))
+    forms, sizes = (list(dict.fromkeys(column)) for column in zip(*rows, strict=True))
     return {
         "name": recipe.name,
         "family": spec.family,
         "order": spec.order if spec.preconditioner != "none" else "-",
-        "eq1": "yes" if decision.has_form else f"no, {decision.momenta} momenta",
-        "bytes": bill.state_bytes(storage_of(recipe.state_dtypes)),
+        "eq1": " / ".join(forms),
+        "bytes": sizes[0] if len(sizes) == 1 else " / ".join(map(str, sizes)),
         "reference": spec.reference,
     }
 

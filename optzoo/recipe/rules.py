@@ -157,7 +157,7 @@ class _Transposed:
             self.replaced[name] = expr
             return
         if name in self.read:
-            target = Name(self.fresh(name))
+            target = Name(self.fresh(f"{name}_{self.rule.label}" if name in self.taken else name))
             loc = (*self.rule.loc, "set", name) if name in self.rule.sets else self.rule.loc
             self.lines[target] = Line(target, expr, loc, hyper.interval)
             self.replaced[name] = target
