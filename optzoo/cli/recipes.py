@@ -267,10 +267,18 @@ def new(
             )
         )
     path = output or Path(f"{name}.yaml")
-    text = load_recipe(source).text
-    text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
-    text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
-    parse_recipe(text, str(path))
+    original = load_recipe(source)
+    text = _renamed(original.text, name, path)
+    try:
+        parse_recipe(text, str(path))
+    except InputError:  # it names files that are elsewhere for the new one: they are written in
+        text = _renamed(original.to_yaml(), name, path)
+        parse_recipe(text, str(path))
     write_new(path, text)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(f"next: optzoo validate {path} && optzoo train {path}", err=True)
+
+
+def _renamed(text: str, name: str, path: Path) -> str:
+    text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    return re.sub(r"\A(#.*\n)*", f"# optzoo train {path}\n", text)

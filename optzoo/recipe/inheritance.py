@@ -111,10 +111,12 @@ class Assembly:
             path = self.find(Path(document.path).parent / name if is_path else name)
         except InputError as error:
             found = error.diagnostics[0]
-            message = found.message
-            if loc[0] == "routes" and not is_path:
+            message, hint = found.message, found.hint
+            if is_path:
+                hint = "a path is read from the folder of the file that names it"
+            elif loc[0] == "routes":
                 message = f"`{name}` is neither `{HERE}`, nor a part, nor a shipped recipe"
-            raise InputError(Diagnostic(found.code, message, where, found.hint)) from None
+            raise InputError(Diagnostic(found.code, message, where, hint)) from None
         place = path.resolve()
         if place in self.chain:
             circle = [*self.chain[self.chain.index(place) :], place]
@@ -195,6 +197,9 @@ def _laid_over(
         _lay_parts_over(found, parts)
     if filters:
         _keep_scale(found, parent)
+    faults = list(_still_read(found, parent, child))
+    if faults:
+        raise InputError(*faults)
     order = {key: i for i, key in enumerate(RecipeSpec.model_fields)}
     found.data = dict(sorted(found.data.items(), key=lambda item: order.get(item[0], len(order))))
     return found
@@ -258,6 +263,31 @@ def _vain_removals(parent: Document, child: Document, parent_name: str) -> Itera
                 hint = did_you_mean(name, there, what=f"{kind}s of {parent_name}")
                 where = child.location((section, name), key=True)
                 yield Diagnostic("unknown-name", message, where, hint)
+
+
+def _still_read(found: Document, parent: Document, child: Document) -> Iterator[Diagnostic]:
+    """Yield names that the child removes while something of the parent reads them."""
+    defined = {name for name, _, _ in _names_of(found)}
+    for section in KINDS_OF_NAMES:
+        held = child.data.get(section)
+        for name, value in held.items() if isinstance(held, dict) else ():
+            if value is not None or name in defined:
+                continue
+            reads = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w)")
+            for loc, mark in found.values.items():
+                text = value_at(found, loc)
+                is_read = loc[:1] == ("hyperparameters",) and loc[-1:] == ("default",)
+                is_read |= loc[0:1] != () and loc[0] in _WITH_EXPRESSIONS
+                if (
+                    is_read
+                    and isinstance(text, str)
+                    and reads.search(text)
+                    and loc in parent.values
+                ):
+                    message = f"`{name}` is removed here, and {mark} still reads it"
+                    where = child.location((section, name), key=True)
+                    yield Diagnostic("unknown-name", message, where)
+                    break
 
 
 # ------------------------------------------------------------------ the parent's direction

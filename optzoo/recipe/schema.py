@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -305,6 +307,10 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _one_or_list(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item}]})
+
+
 def _check_use(value: Any) -> Any:
     if isinstance(value, str) or (isinstance(value, dict) and "name" in value):
         return value
@@ -317,15 +323,20 @@ def _check_use(value: Any) -> Any:
 class RouteSpec(Section):
     """Which parameters take which rule; those that meet everything that is said here."""
 
-    kind: Annotated[list[Kind], BeforeValidator(_listed)] | None = Field(
-        default=None, description=f"one or more of {', '.join(KINDS)}"
-    )
-    name: Annotated[list[str], BeforeValidator(_listed)] | None = Field(
-        default=None, description="patterns of names, such as `*q_proj*`; one must fit"
-    )
-    rank: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed)] | None = Field(
-        default=None, description="numbers of axes"
-    )
+    kind: (
+        Annotated[list[Kind], BeforeValidator(_listed), _one_or_list({"enum": list(KINDS)})] | None
+    ) = Field(default=None, description=f"one or more of {', '.join(KINDS)}")
+    name: (
+        Annotated[list[str], BeforeValidator(_listed), _one_or_list({"type": "string"})] | None
+    ) = Field(default=None, description="patterns of names, such as `*q_proj*`; one must fit")
+    rank: (
+        Annotated[
+            list[Annotated[int, Field(ge=0)]],
+            BeforeValidator(_listed),
+            _one_or_list({"type": "integer", "minimum": 0}),
+        ]
+        | None
+    ) = Field(default=None, description="numbers of axes")
     use: Annotated[str | dict[str, Any], BeforeValidator(_check_use)] = Field(
         description=f"`{HERE}`, a part, or a recipe"
     )
@@ -335,8 +346,21 @@ class RouteSpec(Section):
     )
 
 
+def _may_extend(schema: dict[str, Any]) -> None:
+    """Let a recipe that extends another say a part of everything, and `null` to remove."""
+    whole = {"properties": schema["properties"], "required": schema["required"]}
+    known = {
+        key: {"description": value["description"]} if "description" in value else {}
+        for key, value in schema["properties"].items()
+    }
+    schema |= {"properties": known, "required": ["name", "version"]}
+    schema |= {"if": {"required": ["extends"]}, "then": {}, "else": whole}
+
+
 class RecipeSpec(Section):
     """A whole recipe."""
+
+    model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: Identifier
     version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
