@@ -93,6 +93,7 @@ class Assembly:
             own = fresh_copy(document)
             remove(own, ("extends",))
             found = _laid_over(parent, own, parent.data["name"], own_keys=_OWN)
+            found.values["extends",] = document.values["extends",]  # mistakes may be shown there
         if found.data.get("routes"):
             found = _with_recipes_used(found, lambda use, loc: self.other(use, loc, found))
         if len(found.values) > MAX_VALUES:
@@ -182,6 +183,11 @@ def _laid_over(
         raise InputError(*faults)
     for key in own_keys:
         remove(found, (key,))
+    for section in KINDS_OF_NAMES:  # what an earlier child has removed is gone already
+        held, there = child.data.get(section), parent.data.get(section) or {}
+        names = list(held) if isinstance(held, dict) else []
+        for name in (n for n in names if held[n] is None and n not in there):
+            remove(child, (section, name))
     filters = _reads_direction(child)
     if filters:
         child = _filtering(found, child)
@@ -258,11 +264,11 @@ def _vain_removals(parent: Document, child: Document, parent_name: str) -> Itera
     for section, kind in KINDS_OF_NAMES.items():
         held, there = child.data.get(section), parent.data.get(section) or {}
         for name, value in held.items() if isinstance(held, dict) else ():
-            if value is None and name not in there:
+            mark = child.location((section, name), key=True)
+            if value is None and name not in there and mark.path == child.path:
                 message = f"`{name}` is no {kind} of {parent_name}: there is nothing to remove"
                 hint = did_you_mean(name, there, what=f"{kind}s of {parent_name}")
-                where = child.location((section, name), key=True)
-                yield Diagnostic("unknown-name", message, where, hint)
+                yield Diagnostic("unknown-name", message, mark, hint)
 
 
 def _still_read(found: Document, parent: Document, child: Document) -> Iterator[Diagnostic]:

@@ -37,7 +37,7 @@ from optzoo.recipe.inheritance import Assembly
 from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
-from optzoo.recipe.routes import Routing, diagnostic_of, routing_of
+from optzoo.recipe.routes import Routing, Rule, diagnostic_of_rule, routing_of
 from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, TrainingSpec
@@ -105,11 +105,11 @@ def _checked(document: Document) -> Recipe:
     return recipe
 
 
-def _input_error(faults: Sequence[Fault], *documents: Document) -> InputError:
-    """Return the error about faults; those at `routes` are of the first document."""
-    return InputError(
-        *(diagnostic_of(f, documents[0 if f.source[:1] == ("routes",) else -1]) for f in faults)
-    )
+def _input_error(
+    faults: Sequence[Fault], document: Document, rule: Rule | None = None
+) -> InputError:
+    """Return the error about faults of a recipe, or of a rule that its routes lead to."""
+    return InputError(*(diagnostic_of_rule(fault, document, rule) for fault in faults))
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Recipe:
         faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
         faults = faults or check_values(program)
         if faults:
-            raise _input_error(faults, *self._documents)
+            raise _input_error(faults, self.document, self._rule)
         return program
 
     def check_steps(self, last: int, *, total_steps: int) -> None:
@@ -240,13 +240,11 @@ class Recipe:
         ):
             hint += f" in `{text}`"
         fault = Fault("not-real", str(error), error.line.source, hint=hint)
-        return _input_error([fault], *self._documents).diagnostics[0]
+        return _input_error([fault], self.document, self._rule).diagnostics[0]
 
     @property
-    def _documents(self) -> list[Document]:
-        """The recipe's document, and that of the rule where it is another."""
-        rule = self.routing.rules.get(self.label)
-        return [self.document, *([rule.document] if rule is not None else [])]
+    def _rule(self) -> Rule | None:
+        return self.routing.rules.get(self.label)
 
     @cached_property
     def _program(self) -> Program:
@@ -257,10 +255,10 @@ class Recipe:
             if self.label == HERE:
                 program = lower_recipe(self.spec, self.overrides, decays=decays)
             else:
-                rule = self.routing.rules[self.label]
-                program = rule_program(self.spec, rule, self.overrides, decays=decays)
+                assert self._rule is not None
+                program = rule_program(self.spec, self._rule, self.overrides, decays=decays)
         except LoweringError as error:
-            raise _input_error(error.faults, *self._documents) from None
+            raise _input_error(error.faults, self.document, self._rule) from None
         lr = self.overrides.get("lr")
         if lr is not None and "lr" not in self.spec.hyperparameters:
             program = program.with_values({"lr": constant_value(lr) or Fraction(0)})
@@ -323,9 +321,8 @@ class Recipe:
     def state_dtypes(self) -> dict[str, str]:
         """What each buffer of the program is kept in between steps, by name."""
         wish = self.spec.state_dtype
-        rule = self.routing.rules.get(self.label)
-        if wish == "float32" and rule is not None:  # nothing is asked for: as the rule has it
-            wish = rule.spec.state_dtype
+        if wish == "float32" and self._rule is not None:  # not asked for: as the rule has it
+            wish = self._rule.spec.state_dtype
         by_name = wish if isinstance(wish, dict) else {}
         rest = "float32" if isinstance(wish, dict) else wish
         return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}

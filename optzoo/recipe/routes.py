@@ -81,7 +81,7 @@ class Rule:
     """A rule of a recipe and where it comes from.
 
     `source` is the recipe that it is a rule of, `sets` gives its hyperparameters as expressions in
-    those of the recipe with the routes, and `loc` is the route that says so.
+    those of the recipe with the routes, `loc` is the route that says so, and `part` its part.
     """
 
     label: str
@@ -90,6 +90,7 @@ class Rule:
     document: Document = field(repr=False, compare=False)
     sets: Mapping[str, Expr] = field(default_factory=dict)
     loc: Loc = ()
+    part: str | None = None
 
     @property
     def settings(self) -> str:
@@ -175,11 +176,13 @@ def _rule(
     spec: RecipeSpec, document: Document, i: int, route: RouteSpec, known: Mapping[str, Rule]
 ) -> Rule:
     loc: Loc = ("routes", i)
+    part = None
     if route.use == HERE:
         source, own, found = HERE, spec, document
     else:
         if isinstance(route.use, str):
-            source, found = route.use, part_of_recipe(document, route.use)
+            source = part = route.use
+            found = part_of_recipe(document, part)
         else:
             source, found = str(route.use["name"]), part_of_document(document, (*loc, "use"))
             extra = [key for key in _NOT_IN_RULES if key in found.data]
@@ -190,7 +193,7 @@ def _rule(
     while label in known:
         number += 1
         label = f"{source}_{number}"
-    return Rule(label, own.name, own, found, dict(route.set), loc)
+    return Rule(label, own.name, own, found, dict(route.set), loc, part)
 
 
 def _refuse(document: Document, faults: Sequence[Fault]) -> None:
@@ -209,6 +212,30 @@ def diagnostic_of(fault: Fault, document: Document) -> Diagnostic:
         offset, width = 0, 0
     where = document.location(fault.source, key=fault.at_key, offset=offset, width=width)
     return Diagnostic(fault.code, fault.message, where, fault.hint)
+
+
+def diagnostic_of_rule(fault: Fault, document: Document, rule: Rule | None) -> Diagnostic:
+    """Return what is wrong with a rule of a recipe, or with the recipe itself.
+
+    Faults at `routes` stand in the recipe's document. What is inherited and no longer read is told
+    to who changed it.
+    """
+    is_route = fault.source[:1] == ("routes",)
+    found = diagnostic_of(fault, document if rule is None or is_route else rule.document)
+    if not fault.code.startswith("unused") or len(fault.source) < 2 or found.location is None:
+        return found
+    section, name = fault.source[:2]
+    if rule is not None and rule.part is not None:
+        is_own = name in (document.data["parts"][rule.part].get(section) or {})
+        heir = document.location(("parts", rule.part), key=True)
+    else:
+        is_own = found.location.path == document.path or (rule is not None and rule.label != HERE)
+        heir = document.location(("extends",))
+    if is_own:
+        return found
+    message = f"{found.message} after these changes: it is written at {found.location}"
+    hint = f"use it, or remove it: `{section}: {{{name}: null}}`"
+    return Diagnostic(found.code, message, heir, hint)
 
 
 def _unused_part(name: str) -> Fault:

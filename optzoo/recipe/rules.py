@@ -89,7 +89,6 @@ class _Transposed:
         self.ours, self.rule = ours, rule
         self.given = self.values_given(spec)
         lowered = lower_unchecked(spec, self.values_for_lowering(spec))
-        self.names: dict[str, str] = {}
         self.read = {name.id for name in lowered.names()}
         self.kept = {state.name for state in lowered.states}
         self.taken = {*ours.plain, *ours.formulas}
@@ -129,12 +128,10 @@ class _Transposed:
         return None if name.id in ("t", "T") else Name(name.id + _OURS)
 
     def rename_own(self, lowered: Program) -> None:
-        """Give names of the rule that ours have too another one."""
-        for line in lowered.lines:
-            own = line.target.id
-            if own in self.taken and own not in self.names:
-                self.names[own] = self.fresh(own)
-            self.taken.add(self.names.get(own, own))
+        """Give another name to what is called as a hyperparameter of ours."""
+        own = dict.fromkeys(line.target.id for line in lowered.lines)
+        self.names = {name: self.fresh(name) for name in own if name in self.taken}
+        self.taken |= own.keys()
 
     def fresh(self, name: str) -> str:
         while name in self.taken:
@@ -162,6 +159,11 @@ class _Transposed:
             self.lines[target] = Line(target, expr, loc, hyper.interval)
             self.replaced[name] = target
 
+    def is_spelt_out(self, target: Name) -> bool:
+        """Whether a line is the next value of a hyperparameter that is a number now."""
+        held = self.replaced.get(target.id)
+        return held is not None and not isinstance(held, Name)
+
     def transpose(self, lowered: Program) -> Program:
         def read(name: Name) -> Expr | None:
             if name.id.endswith(_OURS):
@@ -186,7 +188,7 @@ class _Transposed:
         def view(old: View) -> View:
             return replace(old, expr=substitute(old.expr, read))
 
-        scalars = [line(old) for old in lowered.scalars]
+        scalars = [line(old) for old in lowered.scalars if not self.is_spelt_out(old.target)]
         step = tuple(line(old) for old in lowered.step)
         views = tuple(view(old) for old in lowered.views)
         lines = {**self.lines, **{ln.target: ln for ln in scalars}}
