@@ -82,7 +82,7 @@ class RecipeOptimizer(Optimizer):
         model: torch.nn.Module | None = None,
     ) -> None:
         self.recipe = recipe
-        params, self._kinds = with_kinds(params, model)
+        params, self._kinds = with_kinds(params, model, recipe)
         self.precision = Precision(recipe.state_dtypes, param_rounding, rounding_seed)
         self.engine_name = engine
         if engine != "auto":

@@ -98,22 +98,18 @@ def _subjects(params: Any) -> Iterator[tuple[Subject, Tensor]]:
         return
     for each in params:
         name, param = each if isinstance(each, tuple) else (None, each)
-        yield _subject(name, param), param
+        yield subject_of(name, param), param
 
 
-def _subject(name: str | None, param: Tensor) -> Subject:
-    if is_lazy(param):
-        message = f"`{name or 'a parameter'}` has no shape yet, and routes need to know it"
-        hint = "run the model once before the optimizer is built"
-        raise InputError(Diagnostic("bad-param", message, hint=hint))
-    return subject_of(name, param)
-
-
-def with_kinds(params: Any, model: nn.Module | None) -> tuple[Any, dict[Tensor, Subject]]:
+def with_kinds(
+    params: Any, model: nn.Module | None, recipe: Recipe
+) -> tuple[Any, dict[Tensor, Subject]]:
     """Return what an optimizer is given, a model as named parameters, and what they are in it."""
     if isinstance(params, nn.Module):
         model, params = params, list(params.named_parameters())
-    return params, {} if model is None else {param: what for what, param in subjects_of(model)}
+    if model is None or not recipe.is_routed:
+        return params, {}
+    return params, {param: what for what, param in subjects_of(model)}
 
 
 def rules_for(
@@ -125,8 +121,12 @@ def rules_for(
     """
     params: list[Tensor] = group["params"]
     names: list[str | None] = list(group.get("param_names") or [None] * len(params))
-    subjects = (
-        kinds[param] if param in kinds else _subject(name, param)
-        for name, param in zip(names, params, strict=True)
-    )
-    return [recipe.routing.rule_of(subject, recipe.name) for subject in subjects]
+    labels = []
+    for name, param in zip(names, params, strict=True):
+        if is_lazy(param):
+            message = f"`{name or 'a parameter'}` has no shape yet, and routes need to know it"
+            hint = "run the model once before the optimizer is built"
+            raise InputError(Diagnostic("bad-param", message, hint=hint))
+        what = kinds[param] if param in kinds else subject_of(name, param)
+        labels.append(recipe.routing.rule_of(what, recipe.name))
+    return labels
