@@ -212,8 +212,8 @@ def new(
 
     Example: optzoo new my_adam --from adamw
     """
+    from optzoo.recipe.fields import IDENTIFIER, MAX_NAME
     from optzoo.recipe.recipe import load_recipe, parse_recipe
-    from optzoo.recipe.schema import IDENTIFIER, MAX_NAME
 
     if not IDENTIFIER.fullmatch(name) or len(name) > MAX_NAME:
         raise InputError(

@@ -28,12 +28,13 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     ExpressionError,
+    constant_value,
     format_expression,
     parse_expression,
 )
 from optzoo.program.ir import Loc, Program
 from optzoo.program.simplify import specialise
-from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
+from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schedules import parse_observer

@@ -7,13 +7,11 @@ interpreter and no torch.
 
 from __future__ import annotations
 
-import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
@@ -24,106 +22,21 @@ from pydantic import (
 )
 
 from optzoo.errors import UPGRADE
-from optzoo.files.explanations import bad_value, shown
-from optzoo.program.expressions import (
-    Expr,
-    ExpressionError,
-    format_expression,
-    parse_expression,
-)
+from optzoo.files.explanations import bad_value
 from optzoo.program.intervals import Interval, parse_interval
-
-RECIPE_VERSION = 1
-MAX_NAME = 100
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-"""A name, by `fullmatch`; of `MAX_NAME` characters at most."""
-STARTS = ("zeros", "grad", "param")
-"""What a buffer may start as, beside a number."""
-RESERVED = frozenset(
-    [
-        "t",
-        "T",
-        "lr0",
-        "grad",
-        "param",
-        "preconditioned",
-        "params",
-        "total_steps",
-        "engine",
-        "observers",
-        "self",
-        "inf",
-        "nan",
-    ]
+from optzoo.program.polar_lists import POLAR_LISTS, PolarList
+from optzoo.recipe.fields import (
+    INIT_SCHEMA,
+    Expression,
+    Identifier,
+    ObserverName,
+    Section,
+    parse_coefficients,
+    parse_init,
 )
 
-
-def _parse(value: Any) -> Any:
-    if not isinstance(value, str | int | float):  # already parsed, or not an expression at all
-        if isinstance(value, Expr):
-            return value
-        kind = {"dict": "a mapping", "list": "a list", "NoneType": "nothing"}
-        name = kind.get(type(value).__name__, type(value).__name__)
-        raise bad_value(f"expected a number or an expression, not {name}")
-    try:
-        return parse_expression(value)
-    except ExpressionError as error:
-        raise bad_value(
-            error.message, hint=error.hint, offset=error.offset, width=error.width
-        ) from None
-
-
-def _parse_init(value: Any) -> Any:
-    try:
-        return value if value in STARTS else float(value)
-    except (TypeError, ValueError):
-        pass
-    message = f"a buffer starts as `zeros`, a number, `grad` or `param`, not as {shown(value)}"
-    hint = (
-        "a first value that is computed comes in through the first step: a decay of 0 there, with "
-        "`later: min(1, t - 1)` among the scalars and `decay: later*beta`"
-    )
-    raise bad_value(message, hint=hint)
-
-
-Expression = Annotated[
-    Any,
-    BeforeValidator(_parse),
-    PlainSerializer(lambda expr: format_expression(expr)),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
-]
-"""A number, or the text of an expression; held as parsed nodes."""
-
-
-def _check_identifier(name: str) -> str:
-    if not IDENTIFIER.fullmatch(name):
-        shown = name[:MAX_NAME].replace("\n", "\\n")
-        raise ValueError(f"`{shown}` is not a name: use letters, digits and `_`, a letter first")
-    if len(name) > MAX_NAME:
-        raise ValueError(f"`{name[:20]}...` has {len(name):,} characters: at most {MAX_NAME}")
-    if name in RESERVED:
-        raise ValueError(f"`{name}` has a fixed meaning and cannot be redefined")
-    return name
-
-
-def _check_observer_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][\w.:-]{,99}", name) or name in ("train", "eval"):
-        raise ValueError(
-            f"`{name}` cannot name an observer: use letters, digits and `_.:-`, a letter first"
-        )
-    return name
-
-
-ObserverName = Annotated[str, BeforeValidator(lambda v: _check_observer_name(str(v)))]
-Identifier = Annotated[str, BeforeValidator(lambda v: _check_identifier(str(v)))]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
-    )
+RECIPE_VERSION = 2
+"""The newest version of the language; files of older ones mean what they meant."""
 
 
 class HyperparameterSpec(Section):
@@ -246,15 +159,52 @@ class SignalSpec(Section):
     )
 
 
-class BufferSpec(Section):
+class RefreshSpec(Section):
+    """What a buffer becomes at some of a parameter's steps: those where t - offset is a multiple
+    of `every`.
+    """
+
+    every: Expression = Field(description="steps between two refreshments")
+    offset: Expression | None = Field(default=None, description="0 if left out")
+    input: Expression = Field(description="what the buffer becomes")
+
+
+class StartSpec(Section):
+    """How a buffer begins, and what it becomes at some steps."""
+
+    init: Annotated[Any, BeforeValidator(parse_init), WithJsonSchema(INIT_SCHEMA)] = Field(
+        default="zeros",
+        description="the previous value at the first step: zeros, grad, param, a number, or an "
+        "expression (version 2), such as `eps*identity`",
+    )
+    first: Expression | None = Field(
+        default=None, description="the value after the first step, instead (version 2)"
+    )
+    refresh: RefreshSpec | None = Field(default=None, description="(version 2)")
+
+
+class BufferSpec(StartSpec):
     """A momentum buffer: `new = decay * prev + gain * input`."""
 
     input: Expression
     decay: Expression
     gain: Expression = Field(description="1 makes a sum, `1 - decay` makes an average")
-    init: Annotated[float | Literal["zeros", "grad", "param"], BeforeValidator(_parse_init)] = (
-        Field(default="zeros", description="the previous value at the first step")
-    )
+
+
+class RefreshedSpec(StartSpec):
+    """A buffer that keeps its value between the steps at which it is refreshed (version 2)."""
+
+    refresh: RefreshSpec
+
+
+def _buffer_kind(value: Any) -> str:
+    if isinstance(value, StartSpec):
+        return "[refreshed]" if isinstance(value, RefreshedSpec) else "[buffer]"
+    is_refreshed = isinstance(value, dict) and "refresh" in value
+    return "[refreshed]" if is_refreshed and not value.keys() & _FED else "[buffer]"
+
+
+_FED = {"input", "decay", "gain"}
 
 
 class RmsSpec(Section):
@@ -282,11 +232,45 @@ class RmsSpec(Section):
     buffer: Identifier = Field(default="v", description="name of the buffer")
 
 
+class PolarSpec(Section):
+    """Replace a matrix by its polar factor, by Newton-Schulz steps (version 2)."""
+
+    coefficients: Annotated[
+        Any,
+        BeforeValidator(parse_coefficients),
+        PlainSerializer(
+            lambda c: c if isinstance(c, str) else [[float(n) for n in step] for step in c]
+        ),
+        WithJsonSchema(
+            {"anyOf": [{"enum": [*POLAR_LISTS]}, {"type": "array", "items": {"type": "array"}}]}
+        ),
+    ] = Field(description=f"{', '.join(POLAR_LISTS)}, or a list of steps [a, b, c]")
+    eps: Expression | None = Field(
+        default=None, description="added to the norm that is divided by; the list's if left out"
+    )
+    scale: Expression | None = Field(
+        default=None, description="factor of the result; may read `rows`, `cols`, `size`"
+    )
+
+    @property
+    def numbers(self) -> tuple[Fraction, ...]:
+        """The coefficients, three a step."""
+        if isinstance(self.coefficients, str):
+            return POLAR_LISTS[self.coefficients].numbers
+        return tuple(number for step in self.coefficients for number in step)
+
+    @property
+    def guard(self) -> PolarList | None:
+        """The list that says how the norm is guarded, or None for one without a name."""
+        return POLAR_LISTS.get(self.coefficients) if isinstance(self.coefficients, str) else None
+
+
 class PreconditionerSpec(Section):
     """A preconditioner and, for `precondition_first`, what it is applied to."""
 
     rms: RmsSpec | None = None
     sign: Literal[True] | None = None
+    polar: PolarSpec | None = None
     input: Expression | None = Field(
         default=None, description="what `preconditioned` is made of; the gradient if left out"
     )
@@ -296,8 +280,8 @@ class PreconditionerSpec(Section):
 
     @model_validator(mode="after")
     def _one(self) -> PreconditionerSpec:
-        if (self.rms is None) == (self.sign is None):
-            raise ValueError("give exactly one of `rms` and `sign`")
+        if sum(each is not None for each in (self.rms, self.sign, self.polar)) != 1:
+            raise ValueError("give exactly one of `rms`, `sign` and `polar`")
         return self
 
 
@@ -366,7 +350,9 @@ class RecipeSpec(Section):
     """A whole recipe."""
 
     name: Identifier
-    version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
+    version: int = Field(
+        description="1, or 2 for rows, columns and matrices: pins what everything here means"
+    )
     summary: str = Field(min_length=1, description="one sentence: what it is")
     family: str = Field(default="", description="for `optzoo list`")
     reference: str = Field(min_length=1, description="paper, section, equation")
@@ -382,7 +368,13 @@ class RecipeSpec(Section):
             Discriminator(_mapping_kind),
         ],
     ] = Field(default_factory=dict)
-    buffers: dict[Identifier, BufferSpec] = Field(default_factory=dict)
+    buffers: dict[
+        Identifier,
+        Annotated[
+            Annotated[BufferSpec, Tag("[buffer]")] | Annotated[RefreshedSpec, Tag("[refreshed]")],
+            Discriminator(_buffer_kind),
+        ],
+    ] = Field(default_factory=dict)
     grad_prev_init: Literal["zeros", "grad"] = Field(
         default="zeros", description="what `grad.prev` is at the first step"
     )
@@ -418,7 +410,7 @@ class RecipeSpec(Section):
     def _readable(cls, version: int) -> int:
         if not 1 <= version <= RECIPE_VERSION:
             raise bad_value(
-                f"this optzoo reads recipe version {RECIPE_VERSION}, not {version}",
+                f"this optzoo reads recipe versions 1 to {RECIPE_VERSION}, not {version}",
                 hint=UPGRADE if version > 0 else None,
             )
         return version
