@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +153,7 @@ class MatrixDomain:
         """Return the nearest float64."""
         return float(value)
 
-    def apply(self, op: str, args: Sequence[Value]) -> Value:
+    def apply(self, op: str, args: Sequence[Any]) -> Value:
         """Apply an operation to numbers on the host, or to tensors and numbers."""
         if not any(isinstance(arg, Tensor) for arg in args):
             return FLOAT[op](*args)
@@ -211,7 +212,8 @@ def _identity(a: Tensor) -> Tensor:
 def _orthonormal(a: Tensor) -> Tensor:
     q, r = torch.linalg.qr(a)
     signs = torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(a.dtype)
-    return q * signs.unsqueeze(-2)
+    basis: Tensor = q * signs.unsqueeze(-2)
+    return basis
 
 
 def _eigen(a: Tensor) -> tuple[Tensor, Tensor]:

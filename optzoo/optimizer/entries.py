@@ -167,7 +167,7 @@ class Preparation:
 
 
 def filled(shape: Shape, param: Tensor, fill: float, dtype: torch.dtype) -> Tensor:
-    """Return a new buffer of a parameter: laid out and spread like it, or whole by its own sides."""
+    """Return a new buffer of a parameter: laid out and spread like it, or whole by its sides."""
     if shape == FULL:
         return torch.full_like(param, fill, dtype=dtype, memory_format=torch.preserve_format)
     sizes = buffer_shape(shape, param)

@@ -301,8 +301,9 @@ class _Parser:
         raise self.fail(
             last,
             f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
-            f"`{name}(x)` is one number, `{name}(x, row)` one for each row, `{name}(x, column)` one "
-            f"for each column, `{name}(x, block(n))` one for each of n blocks of rows",
+            f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
+            f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
+            "blocks of rows",
         )
 
     def _take(self, node: ast.Call, depth: int) -> Call:

@@ -331,7 +331,7 @@ _OF_REDUCTIONS: dict[str, Callable[..., Interval]] = {
     "smallest": _element,
 }
 
-_RULES: dict[str, Callable[..., Interval]] = {
+_SIMPLE: dict[str, Callable[..., Interval]] = {
     "add": _add,
     "sub": _sub,
     "mul": _mul,
@@ -371,4 +371,7 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "order": lambda a: Interval(0.0, _INF, False, True),
     "row_take": _element,
     "column_take": _element,
-} | {name: _OF_REDUCTIONS[op.reduces] for name, op in OPS.items() if op.reduces is not None}
+}
+_RULES = _SIMPLE | {
+    name: _OF_REDUCTIONS[op.reduces] for name, op in OPS.items() if op.reduces is not None
+}

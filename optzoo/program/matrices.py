@@ -8,7 +8,7 @@ has more. Numbers are floats, fractions or decimals: `Rules` holds their arithme
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from optzoo.program.arithmetic import NotRationalError
@@ -128,7 +128,7 @@ def row_blocks(rows: int, count: float) -> list[tuple[int, int]]:
     """
     number = max(1, min(rows, int(count)))
     edges = [k * rows // number for k in range(number + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
 
 
 def _reduced(name: str, numbers: Sequence[Any], rules: Rules) -> Any:

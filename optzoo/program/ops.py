@@ -70,15 +70,22 @@ def _reductions() -> list[Op]:
     """Return `sum`, `row_sum`, `column_sum`, `block_sum` and so on."""
     found = []
     for name, doc in REDUCTIONS.items():
-        shared = {"on_scalars": False, "since": 1 if name == "norm" else 2, "reduces": name}
-        found.append(Op(name, 1, 1, f"{doc} of one parameter tensor", scope=Scope.TENSOR, **shared))
-        shared["since"] = 2
-        for kept, of in (("row", "each row"), ("column", "each column")):
-            op = Op(f"{kept}_{name}", 1, 1, f"{doc} of {of}", scope=Scope.MATRIX, **shared)
-            found.append(replace(op, kept=kept))
-        of = "each of n blocks of rows, repeated for its rows"
-        op = Op(f"block_{name}", 2, 2, f"{doc} of {of}", scope=Scope.MATRIX, **shared)
-        found.append(replace(op, kept="block"))
+        whole = Op(
+            name,
+            1,
+            1,
+            f"{doc} of one parameter tensor",
+            on_scalars=False,
+            scope=Scope.TENSOR,
+            since=1 if name == "norm" else 2,
+            reduces=name,
+        )
+        part = replace(whole, scope=Scope.MATRIX, since=2)
+        row = replace(part, name=f"row_{name}", doc=f"{doc} of each row", kept="row")
+        column = replace(part, name=f"column_{name}", doc=f"{doc} of each column", kept="column")
+        doc = f"{doc} of each of n blocks of rows, repeated for its rows"
+        block = replace(part, name=f"block_{name}", min_args=2, max_args=2, doc=doc, kept="block")
+        found += [whole, row, column, block]
     return found
 
 

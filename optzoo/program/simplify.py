@@ -78,9 +78,9 @@ def conditions_of(program: Program) -> tuple[Expr, ...]:
     found: dict[Expr, None] = {}
     for line in program.step:
         for node in walk(line.expr):
-            if isinstance(node, Call) and node.op == "where":
-                if tensors.isdisjoint(names_in(node.args[0])):
-                    found[node.args[0]] = None
+            match node:
+                case Call("where", (condition, *_)) if tensors.isdisjoint(names_in(condition)):
+                    found[condition] = None
     return tuple(found)
 
 

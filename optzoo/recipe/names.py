@@ -26,6 +26,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import CLOCK_INPUTS, Loc
 from optzoo.program.ops import OPS
+from optzoo.recipe.fields import Section
 from optzoo.recipe.schema import (
     BufferSpec,
     PreconditionerSpec,
@@ -33,7 +34,6 @@ from optzoo.recipe.schema import (
     RefreshedSpec,
     RunningSpec,
     ScheduleSpec,
-    Section,
     SignalSpec,
     UpdateSpec,
 )
