@@ -144,7 +144,7 @@ class ForeachEngine:
         """Update the parameters and the buffers of a batch in place."""
         param = batch.params[0]
         if self.matrices is not None:
-            self.matrices.step(batch, scalars, batch.dtype)
+            self.matrices.step(batch, scalars)
         elif self.blocks is not None and param.device.type == "cpu" and type(param) in PLAIN:
             self.blocks.step(batch, scalars)
         elif batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:

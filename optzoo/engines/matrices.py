@@ -30,12 +30,13 @@ from optzoo.program.ops import OPS
 from optzoo.program.sides import Shape
 from optzoo.program.simplify import conditions_of, decided
 
-STACK = 1 << 20
+STACK = 1 << 22
 """Elements of the matrices that are worked on as one stack."""
 
 Value = float | Tensor
 
 _FLOATS = FloatDomain()
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class MatrixStep:
@@ -46,10 +47,11 @@ class MatrixStep:
         self.conditions = conditions_of(program)
         self._lines: dict[tuple[bool, ...], list[tuple[Line, list[Name]]]] = {}
 
-    def step(self, batch: Batch, scalars: Mapping[Name, float], dtype: torch.dtype) -> None:
-        """Update the parameters and the buffers of a batch in place; products are in `dtype`."""
+    def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
+        """Update the parameters and the buffers of a batch in place."""
         lines = self._lines_for(scalars)
-        domain = MatrixDomain(dtype)
+        is_double = batch.dtype == torch.float64
+        domain = MatrixDomain(batch.dtype if is_double else _DTYPES[self.program.polar_dtype])
         for members in stacks(batch.params):
             self._step_stack(batch, members, scalars, lines, domain)
 
@@ -192,11 +194,10 @@ def _block(name: str, a: Tensor, count: float) -> Tensor:
 
 def _polar(dtype: torch.dtype, a: Tensor, safety: float, eps: float, *numbers: float) -> Tensor:
     """Return the polar factor by Newton-Schulz steps, on the smaller side, in `dtype`."""
-    x = a.to(dtype)
-    is_tall = x.shape[-2] > x.shape[-1]
-    if is_tall:
-        x = x.mT
-    x = x / (safety * torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + eps)
+    is_tall = a.shape[-2] > a.shape[-1]
+    x = a.mT if is_tall else a
+    size = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
+    x = (x / (safety * size + eps)).to(dtype).contiguous()
     for k in range(0, len(numbers), 3):
         first, third, fifth = numbers[k : k + 3]
         gram = x @ x.mT

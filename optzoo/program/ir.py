@@ -102,7 +102,11 @@ class View:
 
 @dataclass(frozen=True)
 class Program:
-    """See the module docstring. `views[0]` is `train`, `views[1]` is `eval`."""
+    """See the module docstring. `views[0]` is `train`, `views[1]` is `eval`.
+
+    `polar_dtype` is what the products inside `polar` are rounded to for parameters of float32 and
+    narrower. It is a matter of engines and no part of the program's text: what it means is exact.
+    """
 
     name: str
     hypers: tuple[Hyper, ...]
@@ -110,6 +114,7 @@ class Program:
     scalars: tuple[Line, ...]
     step: tuple[Line, ...]
     views: tuple[View, ...]
+    polar_dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -459,7 +459,13 @@ class _Lowering:
             for name in names
         ]
         return Program(
-            self.spec.name, tuple(self.hypers), tuple(states), scalars, step, tuple(self.views)
+            self.spec.name,
+            tuple(self.hypers),
+            tuple(states),
+            scalars,
+            step,
+            tuple(self.views),
+            self.spec.polar_dtype,
         )
 
     def kept_shapes(self, step: Sequence[Line], names: Sequence[str]) -> dict[str, Shape]:

@@ -395,6 +395,11 @@ class RecipeSpec(Section):
         default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
+    polar_dtype: StateDtype = Field(
+        default="float32",
+        description="what the products inside `polar` are rounded to for parameters of float32 "
+        "and narrower (version 2)",
+    )
     state_dtype: Annotated[
         Annotated[StateDtype, Tag("[word]")]
         | Annotated[dict[Identifier | Literal["grad"], StateDtype], Tag("[mapping]")],
