@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.optimizer import RecipeOptimizer
+    from optzoo.optimizer.routing import routes
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
     from optzoo.risk.regression.problem import Problem
@@ -37,6 +38,7 @@ __all__ = [
     "expected_risk",
     "load_recipe",
     "parse_recipe",
+    "routes",
     "tune",
 ]
 
@@ -51,6 +53,7 @@ _HOMES = {
     "expected_risk": "optzoo.risk.expected",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
+    "routes": "optzoo.optimizer.routing",
     "tune": "optzoo.risk.search.tuning",
 }
 

@@ -13,7 +13,7 @@ from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
 from optzoo.cli.options import OnceCommand
-from optzoo.cli.recipes import list_recipes, new, schema, show, validate
+from optzoo.cli.recipes import list_recipes, new, routes, schema, show, validate
 from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
 from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, eval_, export, train
@@ -55,6 +55,7 @@ def _root(
 
 app.command("list")(list_recipes)
 app.command("show")(show)
+app.command("routes")(routes)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)

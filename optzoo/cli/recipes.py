@@ -1,4 +1,4 @@
-"""Commands about recipe files: list, show, validate, schema, new."""
+"""Commands about recipe files: list, show, routes, validate, schema, new."""
 
 from __future__ import annotations
 
@@ -53,19 +53,26 @@ def list_recipes(as_json: JsonOption = False) -> None:
 def _summarise(recipe: Recipe) -> dict[str, Any]:
     """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
 
-    Bytes are for float32 parameters at the recipe's default hyperparameters.
+    Bytes are for float32 parameters at the recipe's default hyperparameters; where rules differ,
+    each counts, in the order of the routes.
     """
     from optzoo.description.response import decide
     from optzoo.interpreters.cost import cost, storage_of
 
-    spec, decision = recipe.spec, decide(recipe.trained_program(decays=False))
-    bill = cost(recipe.trained_program())
+    spec = recipe.spec
+    rows = []
+    for rule in recipe.rules:
+        decision = decide(rule.trained_program(decays=False))
+        form = "yes" if decision.has_form else f"no, {decision.momenta} momenta"
+        size = cost(rule.trained_program()).state_bytes(storage_of(rule.state_dtypes))
+        rows.append((form, size))
+    forms, sizes = (list(dict.fromkeys(column)) for column in zip(*rows, strict=True))
     return {
         "name": recipe.name,
         "family": spec.family,
         "order": spec.order if spec.preconditioner != "none" else "-",
-        "eq1": "yes" if decision.has_form else f"no, {decision.momenta} momenta",
-        "bytes": bill.state_bytes(storage_of(recipe.state_dtypes)),
+        "eq1": " / ".join(forms),
+        "bytes": sizes[0] if len(sizes) == 1 else " / ".join(map(str, sizes)),
         "reference": spec.reference,
     }
 
@@ -104,14 +111,18 @@ def show(
         return
     from optzoo.engines.render import render
     from optzoo.recipe.recipe import load_recipe
+    from optzoo.recipe.routes import format_routes
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     loaded = loaded.with_state_dtype(state_dtype)
     if program:
-        typer.echo(loaded.trained_program().text())
+        texts = [rule.trained_program().text() for rule in loaded.rules]
+        heads = ["\n".join(format_routes(loaded.routing))] if loaded.is_routed else []
+        typer.echo("\n\n".join([*heads, *texts]))
     elif source:
-        narrow = [name for name, dtype in loaded.state_dtypes.items() if dtype == "bfloat16"]
-        typer.echo(render(loaded.trained_program(), source.value, narrow), nl=False)
+        for rule in loaded.rules:
+            narrow = [name for name, dtype in rule.state_dtypes.items() if dtype == "bfloat16"]
+            typer.echo(render(rule.trained_program(), source.value, narrow), nl=False)
     elif resolved or settings or state_dtype:
         typer.echo(loaded.to_yaml(), nl=False)
     else:
@@ -129,6 +140,34 @@ def _show_setup(name: str, settings: Sequence[str] | None, *, program: bool) -> 
         )
     changes = dict(split_setting(text) for text in settings or ())
     typer.echo(annotated_yaml(override_setup(load_setup(name), changes)), nl=False)
+
+
+def routes(
+    recipe: RecipeArgument,
+    setup: Annotated[
+        str | None, typer.Option(help="a shipped setup or a YAML file  [default: quick]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the routes of a recipe, and which of a model's parameters takes which.
+
+    Example: optzoo routes muon --setup c4-150m
+    """
+    from optzoo.optimizer.routing import routes
+    from optzoo.recipe.recipe import load_recipe
+    from optzoo.recipe.routes import format_routes
+    from optzoo.train.experiment import model_without_memory
+    from optzoo.train.setup.schema import load_setup
+
+    loaded, asked = load_recipe(recipe), load_setup(setup or "quick")
+    found = routes(loaded, model_without_memory(asked))
+    if as_json:
+        values = {"recipe": loaded.name, "setup": asked.name, "routes": loaded.routing.table()}
+        typer.echo(json.dumps({**values, "parameters": found.records()}, indent=2))
+        return
+    lines = format_routes(loaded.routing)
+    lines += ["", f"the parameters of setup {asked.name}", *str(found).splitlines()]
+    typer.echo("\n".join(lines))
 
 
 def validate(
@@ -155,8 +194,12 @@ def validate(
         except InputError as error:
             failed.append(error)
             continue
-        buffers = len(loaded.program().tensor_states)
-        typer.echo(f"ok  {printable(file)}: {loaded.name}, buffers: {buffers}")
+        counts = [len(rule.program().tensor_states) for rule in loaded.rules]
+        buffers = "buffers: " + ", ".join(map(str, counts))
+        if loaded.is_routed:
+            named = (f"{rule.label} {n}" for rule, n in zip(loaded.rules, counts, strict=True))
+            buffers = f"routes: {len(loaded.routing.routes)}, buffers by rule: {', '.join(named)}"
+        typer.echo(f"ok  {printable(file)}: {loaded.name}, {buffers}")
     if failed:
         raise InputError(*(d for error in failed for d in error.diagnostics))
 
@@ -224,10 +267,18 @@ def new(
             )
         )
     path = output or Path(f"{name}.yaml")
-    text = load_recipe(source).text
-    text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
-    text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
-    parse_recipe(text, str(path))
+    original = load_recipe(source)
+    text = _renamed(original.text, name, path)
+    try:
+        parse_recipe(text, str(path))
+    except InputError:  # it names files that are elsewhere for the new one: they are written in
+        text = _renamed(original.to_yaml(), name, path)
+        parse_recipe(text, str(path))
     write_new(path, text)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(f"next: optzoo validate {path} && optzoo train {path}", err=True)
+
+
+def _renamed(text: str, name: str, path: Path) -> str:
+    text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    return re.sub(r"\A(#.*\n)*", f"# optzoo train {path}\n", text)

@@ -212,6 +212,11 @@ def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def describe_rules(recipe: Recipe, **options: Any) -> list[Description]:
+    """Describe each rule of a recipe, in the order of its routes; `options` are of `describe`."""
+    return [describe(rule, **options) for rule in recipe.rules]
+
+
 def describe(
     recipe: Recipe,
     *,

@@ -32,6 +32,7 @@ def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conve
     Raises InputError where there is no such form, and RunError, a fault of ours, where what was
     written does not move as the original.
     """
+    _refuse_routes(recipe)
     conditions = Conditions(grad_size=SMALL) if drop_clips else Conditions()
     recipe.check_steps(conditions.long_steps, total_steps=conditions.long_steps)
     written = to_accelerated(recipe, drop_clips=drop_clips)
@@ -55,6 +56,14 @@ def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conve
     return Conversion(written, verdict, tuple(remarks))
 
 
+def _refuse_routes(*recipes: Recipe) -> None:
+    for recipe in recipes:
+        if recipe.is_routed:
+            message = f"{recipe.name} has routes, and one rule at a time can be converted"
+            hint = "convert the recipe that a route uses, or a copy of this one without `routes`"
+            raise InputError(Diagnostic("no-form", message, hint=hint))
+
+
 def convert_to_recipe(
     recipe: Recipe, target: Recipe, *, total_steps: int, batch_tokens: int | None = None
 ) -> Conversion:
@@ -64,6 +73,7 @@ def convert_to_recipe(
     the nearest are written if none are the same, or if `batch_tokens` asks for the rules of
     Simplified-AdEMAMix's authors. Raises InputError where no hyperparameters are found.
     """
+    _refuse_routes(recipe, target)
     recipe.check_steps(total_steps, total_steps=total_steps)
     left = Side(recipe)
     found = None if batch_tokens else find_substitution(left, target, Conditions())

@@ -23,7 +23,7 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM
-from optzoo.recipe.lower import mix_of
+from optzoo.recipe.names import mix_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schema import RecipeSpec
 

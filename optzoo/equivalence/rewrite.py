@@ -35,8 +35,7 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ratios import TooLongError
-from optzoo.recipe.lower import mix_of
-from optzoo.recipe.names import mix_name, uses_of
+from optzoo.recipe.names import mix_name, mix_of, uses_of
 from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
 

@@ -149,7 +149,7 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
 
 
 def _labels(verdict: Verdict) -> tuple[str, str]:
-    a, b = verdict.left.recipe.name, verdict.right.recipe.name
+    a, b = (side.recipe.program().name for side in (verdict.left, verdict.right))
     return (a, b) if a != b else (f"{a} (A)", f"{b} (B)")
 
 

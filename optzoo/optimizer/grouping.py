@@ -37,6 +37,8 @@ from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
 
 State = MutableMapping[Tensor, dict[str, Any]]
+RULES = "rules"
+"""Key of a group, of a recipe with routes: the label of the rule that each parameter takes."""
 
 
 @dataclass(frozen=True)
@@ -153,24 +155,49 @@ class Lineup:
         )
 
 
+def plans_of(recipe: Recipe) -> dict[str, Plans]:
+    """Return the plans of each rule of a recipe, by its label."""
+    return {rule.label: Plans(rule) for rule in recipe.rules}
+
+
+def runs_of_group(
+    group: dict[str, Any], plans: Mapping[str, Plans], engine: str, precision: Precision
+) -> list[GroupRun]:
+    """Return what works on a group: one for each rule that its parameters take."""
+    first = next(iter(plans.values()))
+    labels = dict.fromkeys(group.get(RULES) or [first.recipe.label])
+    word = MomentumWord.of(first.recipe)
+    return [GroupRun(group, plans[label], engine, precision, word) for label in labels]
+
+
 class GroupRun:
-    """One parameter group at work; see the module docstring."""
+    """The parameters of one group that take the same rule, at work; see the module docstring."""
 
     def __init__(
-        self, group: dict[str, Any], plans: Plans, engine: str, precision: Precision
+        self,
+        group: dict[str, Any],
+        plans: Plans,
+        engine: str,
+        precision: Precision,
+        word: MomentumWord,
     ) -> None:
         self.group = group
         self.plans = plans
         self.wish = engine
-        self.precision = precision
-        self.momentum = MomentumWord.of(plans.recipe)
+        self.precision = precision.of_rule(plans.recipe.state_dtypes)
+        self.momentum = word
         self._engine: str | None = None
         self._lineup: Lineup | None = None
 
     @property
     def params(self) -> list[Tensor]:
         """The parameters as the group lists them now."""
-        return list(self.group["params"])
+        params: list[Tensor] = self.group["params"]
+        rules = self.group.get(RULES)
+        if rules is None:
+            return list(params)
+        label = self.plans.recipe.label
+        return [p for p, rule in zip(params, rules, strict=True) if rule == label]
 
     @property
     def plan(self) -> GroupPlan:
@@ -252,7 +279,7 @@ class GroupRun:
         """Return the name of the engine; `auto` depends on nothing but the run."""
         if self.wish != "auto":
             return self.wish
-        params = [param for param in self.group["params"] if not is_lazy(param)]
+        params = [param for param in self.params if not is_lazy(param)]
         device = params[0].device.type if params else "cpu"
         elements = sum(param.numel() for param in params)
         return choose_engine(device, elements, self.group["total_steps"])
@@ -267,6 +294,15 @@ def part_of(
     buffers = {s.name: [local(e[s.name]) for e in entries] for s in program.tensor_states}
     batch = Batch(wide, [], buffers, shards_of(params[0]))
     return Part(params, entries, batch, [places[p] for p in params])
+
+
+def take_first(plan: GroupPlan, part: Part, grads: list[Tensor]) -> None:
+    """Fill the buffers that start at a parameter's first gradient, or at the parameter itself."""
+    for state in plan.program.tensor_states:
+        if isinstance(state.init, str):
+            for entry, param, grad in zip(part.states, part.params, grads, strict=True):
+                first = grad if state.init == "grad" else param
+                local(entry[state.name]).copy_(local(first))
 
 
 def _holds(part: Part, state: State) -> bool:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optzoo.distributed.sharding import local, local_like
+from optzoo.distributed.sharding import local_like
 from optzoo.engines.engine import check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.entries import (
@@ -34,10 +34,20 @@ from optzoo.optimizer.entries import (
     on_the_host,
 )
 from optzoo.optimizer.group_options import MomentumWord, check_options, own_hyperparameters, plain
-from optzoo.optimizer.grouping import Clock, GroupPlan, GroupRun, Plans, places
+from optzoo.optimizer.grouping import (
+    RULES,
+    Clock,
+    GroupPlan,
+    GroupRun,
+    places,
+    plans_of,
+    runs_of_group,
+    take_first,
+)
 from optzoo.optimizer.precision import Part, Precision
+from optzoo.optimizer.routing import rules_for, with_kinds
 from optzoo.optimizer.state import Loaded, identity, packed
-from optzoo.optimizer.views import hide_group, show_group
+from optzoo.optimizer.views import hide_params, show_params
 from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
@@ -69,14 +79,16 @@ class RecipeOptimizer(Optimizer):
         lr: Any = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: torch.nn.Module | None = None,
     ) -> None:
         self.recipe = recipe
+        params, self._kinds = with_kinds(params, model, recipe)
         self.precision = Precision(recipe.state_dtypes, param_rounding, rounding_seed)
         self.engine_name = engine
         if engine != "auto":
             engine_class(engine)  # an unknown name is an error now
-        self._plans = Plans(recipe)
-        self._runs: list[GroupRun] = []
+        self._plans = plans_of(recipe)
+        self._runs: list[list[GroupRun]] = []
         if total_steps is not None:
             check_total_steps(total_steps)
         defaults: dict[str, Any] = {n: h.default for n, h in recipe.hyperparameters.items()}
@@ -88,7 +100,7 @@ class RecipeOptimizer(Optimizer):
             "total_steps": total_steps,
             "mode": "train",
             "recipe": recipe.name,
-            "program": recipe.program().digest,
+            "program": recipe.program_digest,
             "observers": list(recipe.spec.observers),
             "maximize": False,
             "capturable": False,
@@ -102,7 +114,7 @@ class RecipeOptimizer(Optimizer):
     def param_groups(self) -> list[dict[str, Any]]:
         """The parameter groups; `betas` in them follows the recipe's own names and leads them."""
         groups: list[dict[str, Any]] = self.__dict__["param_groups"]
-        for run in self._runs_of(groups):
+        for run, *_ in self._runs_by_group(groups):
             run.momentum.agree(run.group)
         return groups
 
@@ -110,17 +122,20 @@ class RecipeOptimizer(Optimizer):
     def param_groups(self, groups: list[dict[str, Any]]) -> None:
         self.__dict__["param_groups"] = groups
 
-    def _runs_of(self, groups: list[dict[str, Any]]) -> list[GroupRun]:
-        """Return what goes with each group, made anew for groups that are new."""
+    def _runs_by_group(self, groups: list[dict[str, Any]]) -> list[list[GroupRun]]:
+        """Return what goes with each group, rule by rule, made anew for groups that are new."""
         runs = self._runs
-        if len(runs) != len(groups) or not all(map(is_, (run.group for run in runs), groups)):
-            known = {id(run.group): run for run in runs}  # alive, since `runs` holds them
+        if len(runs) != len(groups) or not all(map(is_, (own[0].group for own in runs), groups)):
+            known = {id(own[0].group): own for own in runs}  # alive, since `runs` holds them
             self._runs = runs = [
                 known.get(id(group))
-                or GroupRun(group, self._plans, self.engine_name, self.precision)
+                or runs_of_group(group, self._plans, self.engine_name, self.precision)
                 for group in groups
             ]
         return runs
+
+    def _all_runs(self) -> list[GroupRun]:
+        return [run for own in self._runs_by_group(self.param_groups) for run in own]
 
     @_untraced
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -155,10 +170,12 @@ class RecipeOptimizer(Optimizer):
         group["mode"] = mode  # parameters without an update hold their own point in any view
         if group["lr0"] is None:
             group["lr0"] = float(group["lr"])
-        run = self._runs_of(self.__dict__["param_groups"])[-1]
-        run.momentum.agree(group)
-        program = run.plan.program
-        if program.uses_total_steps and group["total_steps"] is None:
+        if self.recipe.is_routed:
+            group[RULES] = rules_for(group, self.recipe, self._kinds)
+        runs = self._runs_by_group(self.__dict__["param_groups"])[-1]
+        runs[0].momentum.agree(group)
+        reads_length = any(run.plan.program.uses_total_steps for run in runs)
+        if reads_length and group["total_steps"] is None:
             knobs = self.recipe.hyperparameters
             users = ", ".join(f"`{n}`" for n, v in knobs.items() if v.default == "T") or "it"
             raise InputError(
@@ -170,7 +187,7 @@ class RecipeOptimizer(Optimizer):
             )
         for param in group["params"]:
             self._check_param(param)
-        self._complete([run])
+        self._complete(runs)
 
     def _check_param(self, param: Tensor) -> None:
         """Raise InputError for a trainable parameter that is not real floating point."""
@@ -245,8 +262,8 @@ class RecipeOptimizer(Optimizer):
                 loss = closure()
         with default_on_cpu():
             due = []
-            for run in self._runs_of(self.param_groups):
-                params = [p for p in run.group["params"] if p.grad is not None]
+            for run in self._all_runs():
+                params = [p for p in run.params if p.grad is not None]
                 if params:
                     due += self._due(run, params)
             for each in due:  # nothing above has moved a parameter
@@ -267,7 +284,7 @@ class RecipeOptimizer(Optimizer):
             try:
                 scalars = plan.scalars(inputs, clock.memory, narrow=narrow)
             except NotRealError as error:
-                raise RunError(self.recipe.diagnostic(error)) from None
+                raise RunError(run.plans.recipe.diagnostic(error)) from None
             due.append((run, plan, clock, scalars))
         return due
 
@@ -290,13 +307,13 @@ class RecipeOptimizer(Optimizer):
         if run.group.get("maximize"):
             grads = list(torch._foreach_neg(grads))
         if t == 1:
-            _take_first(plan, part, grads)
+            take_first(plan, part, grads)
         check_scope(plan.engine, plan.program, batch)
         batch.grads = grads
         rank = torch.distributed.get_rank() if batch.shards is not None else 0
-        for chosen, wide in self.precision.batches(part, plan.engine, t, rank):
+        for chosen, wide in run.precision.batches(part, plan.engine, t, rank):
             plan.engine.step(wide, scalars)
-            self.precision.round(part, chosen, wide, t, rank)
+            run.precision.round(part, chosen, wide, t, rank)
         batch.grads = []
 
     # ------------------------------------------------------------------ views
@@ -351,10 +368,10 @@ class RecipeOptimizer(Optimizer):
             return
         changed = 0
         with default_on_cpu():
-            for run in self._runs_of(self.param_groups):
-                changed += hide_group(run, self.state, self._places, shown, keeps_changes)
+            for run in self._all_runs():
+                changed += hide_params(run, self.state, self._places, shown, keeps_changes)
                 if view != "train":
-                    show_group(run, self.state, self._places, view)
+                    show_params(run, self.state, self._places, view)
         for group in self.__dict__["param_groups"]:
             group["mode"] = view
         if changed:
@@ -376,7 +393,7 @@ class RecipeOptimizer(Optimizer):
         for before in self._optimizer_state_dict_pre_hooks.values():
             before(self)
         groups = self.param_groups
-        self._complete(self._runs_of(groups))
+        self._complete(self._all_runs())
         saved = packed(groups, self.state)
         idle = sum(len(group["params"]) for group in groups) - len(
             [key for key in saved["state"] if isinstance(key, int)]
@@ -419,17 +436,8 @@ class RecipeOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._plans, self._runs = Plans(self.recipe), []
+        self._plans, self._runs, self._kinds = plans_of(self.recipe), [], {}
 
     def __repr__(self) -> str:
         sizes = [len(group["params"]) for group in self.__dict__["param_groups"]]
         return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
-
-
-def _take_first(plan: GroupPlan, part: Part, grads: list[Tensor]) -> None:
-    """Fill the buffers that start at a parameter's first gradient, or at the parameter itself."""
-    for state in plan.program.tensor_states:
-        if isinstance(state.init, str):
-            for entry, param, grad in zip(part.states, part.params, grads, strict=True):
-                first = grad if state.init == "grad" else param
-                local(entry[state.name]).copy_(local(first))

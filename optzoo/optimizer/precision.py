@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -156,6 +156,10 @@ class Precision:
             hint = did_you_mean(self.rounding, ROUNDINGS, what="ways")
             message = f"`param_rounding={self.rounding}`: parameters cannot be kept so"
             raise InputError(Diagnostic("bad-value", message, hint=hint))
+
+    def of_rule(self, buffers: Mapping[str, str]) -> Precision:
+        """Return the same for a rule with buffers of its own."""
+        return self if buffers == self.buffers else replace(self, buffers=buffers)
 
     def check(self, param: Tensor) -> None:
         """Raise InputError for a parameter that cannot be kept as asked."""

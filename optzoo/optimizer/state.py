@@ -31,6 +31,7 @@ from optzoo.optimizer.entries import (
     scalar_names,
 )
 from optzoo.optimizer.group_options import MomentumWord, check_options, is_number, plain
+from optzoo.optimizer.grouping import RULES
 from optzoo.optimizer.precision import COMPENSATION, MASTER, Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
@@ -38,6 +39,7 @@ from optzoo.program.expressions import Call, Expr, names_in
 from optzoo.program.ir import PARAM, Program, State
 from optzoo.program.simplify import specialise
 from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.schema import HERE
 
 STATE_VERSION = 1
 WITHOUT_POINT = "without_train_point"
@@ -51,12 +53,11 @@ def identity(recipe: Recipe, shown: str, idle: int) -> dict[str, Any]:
 
     `idle` is the number of parameters that have no state, since they never had a gradient.
     """
-    program = recipe.program()
     return {
         "version": STATE_VERSION,
         "recipe": recipe.name,
-        "program_digest": program.digest,
-        "program": program.text(values=False),
+        "program_digest": recipe.program_digest,
+        "program": recipe.identity(),
         "mode": shown,
         "idle": idle,
     }
@@ -80,6 +81,21 @@ def packed(groups: Groups, state: Mapping[Any, Any]) -> dict[str, Any]:
         if key in number or not isinstance(key, Tensor)
     }
     return {"state": kept, "param_groups": packed_groups}
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A parameter, its number in the state, its group, and the label of the rule it takes."""
+
+    group: dict[str, Any]
+    number: Any
+    param: Tensor
+    label: str
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What its program depends on: the group, and the rule."""
+        return id(self.group), self.label
 
 
 @dataclass
@@ -131,18 +147,17 @@ class Loaded:
     def _identify(self) -> Recipe:
         """Return the recipe of the state: ours, perhaps with other observers."""
         digests = {str(group["program"]) for group in self.saved["param_groups"]}
-        program = self.recipe.program()
-        if digests == {program.digest}:
+        if digests == {self.recipe.program_digest}:
             return self.recipe
         other = self._with_their_observers()
-        if other is not None and digests == {other.program().digest}:
+        if other is not None and digests == {other.program_digest}:
             self._say_observers(other)
             return other
         name = self.known.get("recipe", self.saved["param_groups"][0].get("recipe"))
         message = f"this state belongs to the recipe `{name}`, not to `{self.recipe.name}`"
         if name == self.recipe.name:
             message = f"this state was saved by a different version of the recipe `{name}`"
-        raise refusal(message, _difference(self.known.get("program"), program.text(values=False)))
+        raise refusal(message, _difference(self.known.get("program"), self.recipe.identity()))
 
     def _with_their_observers(self) -> Recipe | None:
         names = self.saved["param_groups"][0].get("observers")
@@ -201,6 +216,7 @@ class Loaded:
             raise refusal(f"`lr0` of group {i} is {group['lr0']!r}, not a number")
         if group["mode"] not in [view.name for view in self.their_recipe.program().views]:
             raise refusal(f"`mode` of group {i} is {group['mode']!r}, which is not a view")
+        self._check_rules(i, ours, group)
         self._take_horizon(i, ours, group)
         word = MomentumWord.of(self.recipe)
         for key in ("maximize", "capturable", word.key):  # older states lack them
@@ -211,8 +227,24 @@ class Loaded:
         if "param_names" in ours:
             group.setdefault("param_names", ours["param_names"])
         group["observers"] = list(self.recipe.spec.observers)
-        group["program"] = self.recipe.program().digest
+        group["program"] = self.recipe.program_digest
         return group
+
+    def _check_rules(self, i: int, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+        """Raise InputError where parameters took other rules of a recipe with routes."""
+        here, there = ours.get(RULES), theirs.get(RULES)
+        if here is None or here == there:
+            return
+        if not isinstance(there, list | tuple) or len(there) != len(here):
+            raise refusal(f"group {i} of the state lacks `{RULES}`, a rule for each parameter")
+        first = next(k for k, pair in enumerate(zip(here, there)) if pair[0] != pair[1])
+        name = (ours.get("param_names") or {first: f"parameter {first}"})[first]
+        raise refusal(
+            f"`{name}` in group {i} took the rule `{there[first]}` of {self.recipe.name} when the "
+            f"state was saved, and takes `{here[first]}` now",
+            "build the optimizer from what it was built from then: a model tells more of kinds "
+            "than names do, and bare parameters tell only their rank",
+        )
 
     def _take_horizon(self, i: int, ours: Mapping[str, Any], group: dict[str, Any]) -> None:
         here, there = ours["total_steps"], group["total_steps"]
@@ -229,15 +261,16 @@ class Loaded:
 
     # ------------------------------------------------------------------ entries
 
-    def _pairs(self) -> Iterator[tuple[dict[str, Any], Any, Tensor]]:
+    def _pairs(self) -> Iterator[_Pair]:
         for group, theirs in zip(self.param_groups, self.saved["param_groups"]):
-            for param, number in zip(group["params"], theirs["params"]):
-                yield group, number, param
+            labels = group.get(RULES) or [HERE] * len(group["params"])
+            for param, number, label in zip(group["params"], theirs["params"], labels):
+                yield _Pair(group, number, param, label)
 
     def _read_entries(self) -> None:
         entries: Mapping[Any, Any] = self.saved["state"]
         pairs = list(self._pairs())
-        numbers = {number for _, number, _ in pairs}
+        numbers = {pair.number for pair in pairs}
         for key, value in entries.items():
             if key in numbers:
                 continue
@@ -246,31 +279,35 @@ class Loaded:
                 hint = "JSON made text of the keys: int(key) turns them back" if is_text else None
                 raise refusal(f"the state has an entry {key!r}, which no group lists", hint)
             self.state[key] = copy.deepcopy(value)
-        self._check_missing([(n, p) for _, n, p in pairs if not entries.get(n)])
-        programs: dict[int, tuple[Program, Program]] = {}
-        for group, number, param in pairs:
+        self._check_missing([(p.number, p.param) for p in pairs if not entries.get(p.number)])
+        programs: dict[tuple[int, str], tuple[Program, Program]] = {}
+        for pair in pairs:
+            number, param, label = pair.number, pair.param, pair.label
             if entries.get(number):
-                if id(group) not in programs:  # the groups live as long as this loop
-                    recipes = (self.their_recipe, self.recipe)
-                    programs[id(group)] = (_program(recipes[0], group), _program(recipes[1], group))
-                entry = _Entry(entries[number], param, f"parameter {number}", self.precision)
-                self.state[param] = entry.read(*programs[id(group)])
+                ours = self.recipe.at(label)
+                if pair.key not in programs:  # the groups live as long as this loop
+                    theirs = _program(self.their_recipe.at(label), pair.group)
+                    programs[pair.key] = (theirs, _program(ours, pair.group))
+                precision = self.precision.of_rule(ours.state_dtypes)
+                entry = _Entry(entries[number], param, f"parameter {number}", precision)
+                self.state[param] = entry.read(*programs[pair.key])
         self._check_views(pairs, {key: ours for key, (_, ours) in programs.items()})
 
     def _check_views(
-        self, pairs: Sequence[tuple[dict[str, Any], Any, Tensor]], programs: Mapping[int, Program]
+        self, pairs: Sequence[_Pair], programs: Mapping[tuple[int, str], Program]
     ) -> None:
         """See to it that every parameter that holds a view finds back to its training point.
 
         Raises InputError where that point is missing and cannot be computed.
         """
         lost = 0
-        for group, number, param in pairs:
+        for pair in pairs:
+            group, number, param = pair.group, pair.number, pair.param
             entry = self.state.get(param, {})
             if SHOWN in entry:
                 group["mode"] = "eval" if group["mode"] == "train" else group["mode"]
                 continue
-            program, mode = programs.get(id(group)), group["mode"]
+            program, mode = programs.get(pair.key), group["mode"]
             with on_the_host():
                 is_new = not float(entry.get(STEP, 0))
             if program is None or is_new:
@@ -379,7 +416,9 @@ def _program(recipe: Recipe, group: Mapping[str, Any]) -> Program:
         for name in recipe.hyperparameters
         if name != "lr"
     }
-    return specialise(recipe.program(**values), [n for n, v in values.items() if v == 0])
+    program = recipe.program(**values)
+    zeros = [hyper.name for hyper in program.hypers if values.get(hyper.name) == 0]
+    return specialise(program, zeros)
 
 
 def is_offset(view: Expr) -> bool:

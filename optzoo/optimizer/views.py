@@ -25,9 +25,13 @@ from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
+from optzoo.recipe.schema import HERE
 
 SHOWN_WITH = "shown_with"
-"""Key of a group: the hyperparameters that the view was made with, which may move meanwhile."""
+"""Key of a group: the hyperparameters that the view was made with, which may move meanwhile.
+
+A rule that routes lead to has one of its own.
+"""
 
 CLOSE = 8
 """What another machine or engine may change in a view: units in the last place of its largest
@@ -39,8 +43,13 @@ _FLOATS = FloatDomain()
 Places = Callable[[], dict[Tensor, int]]
 
 
-def show_group(run: GroupRun, state: State, place_of: Places, view: str) -> None:
-    """Let a group's parameters hold a view, and keep their training point in the state.
+def _shown_with(run: GroupRun) -> str:
+    label = run.plans.recipe.label
+    return SHOWN_WITH if label == HERE else f"{SHOWN_WITH}_{label}"
+
+
+def show_params(run: GroupRun, state: State, place_of: Places, view: str) -> None:
+    """Let the parameters of a run hold a view, and keep their training point in the state.
 
     Parameters that have not been updated yet hold their own point in any view.
     """
@@ -52,13 +61,13 @@ def show_group(run: GroupRun, state: State, place_of: Places, view: str) -> None
     for part, i, point in _points(run, params, state, place_of, view):
         part.states[i][SHOWN] = part.params[i].detach().clone()
         local(part.params[i]).copy_(point)
-        run.group[SHOWN_WITH] = shown_with
+        run.group[_shown_with(run)] = shown_with
 
 
-def hide_group(
+def hide_params(
     run: GroupRun, state: State, place_of: Places, view: str, keeps_changes: bool
 ) -> int:
-    """Let a group's parameters hold their training point again; return how many were changed.
+    """Let the parameters of a run hold their training point again; return how many were changed.
 
     Those hold something else than the view: they keep it where `keeps_changes`.
     """
@@ -68,10 +77,9 @@ def hide_group(
         if SHOWN in state.get(param, ()):
             held[param] = param.detach().clone()
             local(param).copy_(local(state[param].pop(SHOWN)))
-    params = run.params
-    lost = [params[i] for i in run.group.pop(WITHOUT_POINT, []) if i < len(params)]
+    lost = _without_point(run)
     _lead_back([p for p in lost if p not in held], run, state, place_of, view)
-    if not held and not lost and run.group.get(SHOWN_WITH) is not None:
+    if not held and not lost and run.group.get(_shown_with(run)) is not None:
         warnings.warn(
             f"the training point is not in the state any more: training goes on from `{view}`",
             stacklevel=6,
@@ -85,8 +93,19 @@ def hide_group(
             param = part.params[i]
             changed += _take_back(param, held.pop(param), point, keeps_changes)
             del point  # as the one held is freed: one copy of the model, and a portion
-    run.group.pop(SHOWN_WITH, None)
+    run.group.pop(_shown_with(run), None)
     return changed
+
+
+def _without_point(run: GroupRun) -> list[Tensor]:
+    """Return the parameters of a run whose training point is lost, and forget that."""
+    places: list[int] = run.group.pop(WITHOUT_POINT, [])
+    listed, own = run.group["params"], set(run.params)
+    mine = [i for i in places if i < len(listed) and listed[i] in own]
+    others = [i for i in places if i < len(listed) and i not in mine]
+    if others:  # they take another rule
+        run.group[WITHOUT_POINT] = others
+    return [listed[i] for i in mine]
 
 
 def _take_back(param: Tensor, held: Tensor, point: Tensor, keeps_changes: bool) -> bool:
@@ -142,7 +161,7 @@ def _points(
 
 
 def _values(run: GroupRun, program: Program, clock: Clock) -> dict[Name, float]:
-    shown_with: Mapping[str, Any] = run.group.get(SHOWN_WITH) or {}
+    shown_with: Mapping[str, Any] = run.group.get(_shown_with(run)) or {}
     values = {
         **run.inputs(program, clock.t),
         **{name: float(value) for name, value in shown_with.items()},

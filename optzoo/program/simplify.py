@@ -44,13 +44,20 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
 
     tensors = {GRAD, PARAM.prev, *(Name(state.name, "prev") for state in program.tensor_states)}
 
+    intervals = {hyper.name: hyper.interval for hyper in program.hypers}
+
+    def fits(name: Name, line: Line) -> bool:
+        """Whether a hyperparameter lies where the line must: else that is looked at in a step."""
+        own = intervals.get(name.id)
+        return line.within is None or own is None or line.within.includes(own)
+
     def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         folded = []
         for line in lines:
             expr = _with_tensors_in_norms(fold(line.expr), tensors)
             if not tensors.isdisjoint(names_in(expr)):
                 tensors.add(line.target)
-            is_copy = isinstance(expr, Name) and expr.when == "now"
+            is_copy = isinstance(expr, Name) and expr.when == "now" and fits(expr, line)
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
             folded.append(replace(line, expr=expr))

@@ -145,3 +145,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+
+
+def mapping_kind(value: Any) -> str:
+    """Return the tag of a value that is a mapping, or a word or number."""
+    return "[mapping]" if isinstance(value, dict | Section) else "[word]"

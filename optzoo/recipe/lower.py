@@ -38,13 +38,14 @@ from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, Stat
 from optzoo.program.ops import OPS
 from optzoo.program.sides import FULL, Known, Shape, kept_shapes
 from optzoo.program.simplify import drop_unused
-from optzoo.recipe.names import IDENTITY, mix_name
+from optzoo.recipe.names import IDENTITY, mix_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import (
     AveragingSpec,
     BufferSpec,
+    DirectionSpec,
     PolarSpec,
     PreconditionerSpec,
     RecipeSpec,
@@ -55,7 +56,7 @@ from optzoo.recipe.schema import (
     UpdateSpec,
 )
 
-LR, T = Name("lr"), Name("t")
+LR, T, MOVED = Name("lr"), Name("t"), Name("moved")
 DEFAULT_EPS = "1e-7"
 """Added to the norm that `polar` divides by, where a list of coefficients has no name."""
 _AT_FIRST = call("equal", T, ONE)
@@ -73,7 +74,7 @@ def lower_recipe(
     """
     if not decays:
         spec = spec.model_copy(update={"weight_decay": None})
-    program = _Lowering(spec, dict(values or {})).run()
+    program = lower_unchecked(spec, values or {})
     program = program if decays else drop_unused(program)
     faults = check_program(program) or check_version(program, spec.version)
     if faults:
@@ -95,6 +96,11 @@ def check_version(program: Program, version: int) -> list[Fault]:
     return faults
 
 
+def lower_unchecked(spec: RecipeSpec, values: Mapping[str, Expr]) -> Program:
+    """Lower a recipe to a program that is not complete yet, such as a rule in other names."""
+    return _Lowering(spec, dict(values)).run()
+
+
 class _Lowering:
     def __init__(self, spec: RecipeSpec, values: dict[str, Expr]) -> None:
         self.spec = spec
@@ -110,6 +116,7 @@ class _Lowering:
         self.rms = self.pre.rms if isinstance(self.pre, PreconditionerSpec) else None
         self.taken = {*spec.hyperparameters, *spec.scalars, *spec.signals, *spec.buffers}
         self.taken |= {s.buffer for s in (self.rms, spec.averaging) if s is not None}
+        self.taken |= {"direction", "moved"} if spec.version > 1 else set()
         self.grad: Name = GRAD
         self.begun: dict[Name, Name] = {}
 
@@ -345,11 +352,35 @@ class _Lowering:
         update = self.spec.update
         spec = update if isinstance(update, UpdateSpec) else UpdateSpec(mix=update)
         source: Loc = ("update",)
+        if self.spec.direction is None:
+            direction = self.direction_of(spec, source)
+        else:
+            self.lower_direction(self.spec.direction)
+            direction = self.tensor(mix_of(spec))
+            direction = self.clipped(direction, "u", spec.clip_norm, spec.clip_value, source)
+        return mul(spec.scale if spec.scale is not None else LR, self.named(direction, "u", source))
+
+    def direction_of(self, spec: DirectionSpec, source: Loc) -> Expr:
+        """Return a mix as it is preconditioned and clipped."""
         direction = self.tensor(mix_of(spec))
         if self.spec.order == "momentum_first" and isinstance(self.pre, PreconditionerSpec):
             direction = self.precondition(direction)
-        direction = self.clipped(direction, "u", spec.clip_norm, spec.clip_value, source)
-        return mul(spec.scale if spec.scale is not None else LR, self.named(direction, "u", source))
+        return self.clipped(direction, "u", spec.clip_norm, spec.clip_value, source)
+
+    def lower_direction(self, direction: Expr | DirectionSpec) -> None:
+        """Name the direction that the update filters."""
+        spec = direction if isinstance(direction, DirectionSpec) else DirectionSpec(mix=direction)
+        source: Loc = ("direction",)
+        self.add_line(Name("direction"), self.direction_of(spec, source), source)
+
+    def point_after(self, step: Expr) -> Expr:
+        """Return the point after the step: `moved`, where that is read, or what `point` makes."""
+        moved, point = sub(PARAM.prev, step), self.spec.point
+        read = {n for line in self.step.values() for n in names_in(line.expr)}
+        read |= set(names_in(point)) if point is not None else set()
+        if self.spec.version > 1 and MOVED in read:
+            moved = self.add_line(MOVED, moved, ("update",))
+        return moved if point is None else self.tensor(point)
 
     def lower_weight_decay(self, base: Expr) -> Expr:
         """Return the whole step, decay included: param := param.prev - step."""
@@ -391,7 +422,7 @@ class _Lowering:
         rule = self.spec.averaging
         source: Loc = ("averaging",)
         if rule is None:
-            self.add_line(PARAM, sub(PARAM.prev, step), ("update",))
+            self.add_line(PARAM, self.point_after(step), ("update",))
             return
         s = self.named(step, "s", ("update",))
         b, c = Name(rule.buffer), self.average_weight()
@@ -488,19 +519,3 @@ def _init(init: float | Literal["zeros", "grad", "param"]) -> Init:
     if isinstance(init, str):
         return Fraction(0) if init == "zeros" else init
     return Fraction(repr(float(init)))
-
-
-def mix_of(update: Expr | UpdateSpec) -> Expr:
-    """Return the direction of the step, before it is preconditioned and clipped, as one sum."""
-    mix = update.mix if isinstance(update, UpdateSpec) else update
-    if not isinstance(mix, dict):
-        return mix
-    total: Expr | None = None
-    for key, weight in mix.items():
-        name = mix_name(key)
-        assert name is not None  # checked by names.check_names
-        term = mul(weight, name)
-        total = term if total is None else add(total, term)
-    if total is None:
-        raise LoweringError([Fault("bad-value", "`mix` is empty", ("update", "mix"))])
-    return total

@@ -19,6 +19,8 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     Name,
+    add,
+    mul,
     names_in,
     parse_expression,
     substitute,
@@ -27,15 +29,16 @@ from optzoo.program.expressions import (
 from optzoo.program.ir import CLOCK_INPUTS, Loc
 from optzoo.program.ops import OPS
 from optzoo.recipe.fields import Section
+from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import (
     BufferSpec,
+    DirectionSpec,
     PreconditionerSpec,
     RecipeSpec,
     RefreshedSpec,
     RunningSpec,
     ScheduleSpec,
     SignalSpec,
-    UpdateSpec,
 )
 
 IDENTITY = Name("identity")
@@ -44,6 +47,9 @@ MAX_NAMES = 150
 """Names that a recipe defines, and entries of its `mix`: far more than any method has."""
 MAX_REPORTED = 100
 """Faults of a recipe's names that are told apart."""
+
+FIXED = ("direction", "moved")
+"""Names with a meaning of their own, from version 2 on."""
 
 Wanted = Literal["scalar", "tensor", "view", "pure"]
 """What may stand in an expression: numbers; tensors too; a view; pure functions of t."""
@@ -90,6 +96,10 @@ def scope_of(spec: RecipeSpec) -> NameScope:
         scope.tensors.add("preconditioned")
     if spec.averaging is not None:
         scope.tensors.add(spec.averaging.buffer)
+    if spec.direction is not None:
+        scope.tensors.add("direction")
+    if spec.version > 1 and spec.averaging is None:
+        scope.tensors.add("moved")
     return scope
 
 
@@ -117,7 +127,11 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
         if pre.polar is not None:
             loc = ("preconditioner", "polar")
             yield from _fields(pre.polar, loc, "scalar", tensors=("scale",))
-    yield from _update_uses(spec.update)
+    if spec.direction is not None:
+        yield from _mix_uses(spec.direction, "direction")
+    yield from _mix_uses(spec.update, "update")
+    if spec.point is not None:
+        yield Use(("point",), spec.point, "tensor")
     for section in ("weight_decay", "averaging"):
         value = getattr(spec, section)
         if value is not None:
@@ -137,16 +151,16 @@ def _buffer_uses(buffer: BufferSpec | RefreshedSpec, loc: Loc) -> Iterator[Use]:
         yield from _fields(buffer.refresh, (*loc, "refresh"), "scalar", tensors=("input",))
 
 
-def _update_uses(update: Expr | UpdateSpec) -> Iterator[Use]:
-    if not isinstance(update, UpdateSpec):
-        yield Use(("update",), update, "tensor")
+def _mix_uses(mixed: Expr | DirectionSpec, section: str) -> Iterator[Use]:
+    if not isinstance(mixed, DirectionSpec):
+        yield Use((section,), mixed, "tensor")
         return
-    if isinstance(update.mix, dict):
-        for key, weight in update.mix.items():
-            yield Use(("update", "mix", key), weight, "scalar")
+    if isinstance(mixed.mix, dict):
+        for key, weight in mixed.mix.items():
+            yield Use((section, "mix", key), weight, "scalar")
     else:
-        yield Use(("update", "mix"), update.mix, "tensor")
-    yield from _fields(update, ("update",), "scalar", skip=("mix",))
+        yield Use((section, "mix"), mixed.mix, "tensor")
+    yield from _fields(mixed, (section,), "scalar", skip=("mix",))
 
 
 def _fields(
@@ -170,8 +184,10 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
         return faults
     scope = scope_of(spec)
     faults = [*_check_version(spec), *_check_definitions(spec)]
-    if isinstance(spec.update, UpdateSpec) and isinstance(spec.update.mix, dict):
-        faults += _check_mix_keys(spec.update.mix, scope)
+    for section in ("direction", "update"):
+        mixed = getattr(spec, section)
+        if isinstance(mixed, DirectionSpec) and isinstance(mixed.mix, dict):
+            faults += _check_mix_keys(mixed.mix, scope, (section, "mix"))
     reads = ((name, use) for use in uses_of(spec) for name in names_in(use.expr))
     unfit = (_check_name(name, use, scope) for name, use in reads)
     faults += islice(filter(None, unfit), MAX_REPORTED)
@@ -180,6 +196,9 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
         faults.append(
             Fault("unknown-name", "there is no `averaging` to evaluate", ("evaluate",), hint=hint)
         )
+    if spec.point is not None and spec.averaging is not None:
+        message = "`point` replaces the point after the step, and `averaging` has two of them"
+        faults.append(Fault("bad-value", message, ("point",), at_key=True))
     if spec.weight_decay is not None and spec.weight_decay.at != "param" and not spec.averaging:
         message = f"decay at `{spec.weight_decay.at}` needs an `averaging` section"
         faults.append(Fault("unknown-name", message, ("weight_decay", "at")))
@@ -210,10 +229,11 @@ def _check_counts(spec: RecipeSpec) -> list[Fault]:
         if count > MAX_NAMES:
             message = f"{count:,} names are defined up to here: a recipe has at most {MAX_NAMES}"
             return [Fault("too-large", message, (section,), at_key=True)]
-    mix = spec.update.mix if isinstance(spec.update, UpdateSpec) else None
-    if isinstance(mix, dict) and len(mix) > MAX_NAMES:
-        message = f"`mix` has {len(mix):,} entries: at most {MAX_NAMES}"
-        return [Fault("too-large", message, ("update", "mix"), at_key=True)]
+    for section in ("direction", "update"):
+        mix = getattr(getattr(spec, section), "mix", None)
+        if isinstance(mix, dict) and len(mix) > MAX_NAMES:
+            message = f"`mix` has {len(mix):,} entries: at most {MAX_NAMES}"
+            return [Fault("too-large", message, (section, "mix"), at_key=True)]
     return []
 
 
@@ -236,7 +256,7 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
         found.append(("`polar`", ("preconditioner", "polar"), (0, 0)))
     hint = "write `version: 2` at the top: all else means what it meant"
     return [
-        Fault("newer-version", f"{what} is of version 2 of the language", loc, span, hint)
+        Fault("later-version", f"{what} is of version 2 of the language", loc, span, hint)
         for what, loc, span in found[:MAX_REPORTED]
     ]
 
@@ -252,6 +272,11 @@ def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     seen: dict[str, str] = {}
     sections = ("hyperparameters", "scalars", "signals", "buffers")
     pairs = [(s, name) for s in sections for name in getattr(spec, s)]
+    if spec.version > 1:
+        for section, name in pairs:
+            if name in FIXED:
+                message = f"`{name}` has a fixed meaning and cannot be redefined"
+                faults.append(Fault("rebound-name", message, (section, name), at_key=True))
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
         pairs.append(("preconditioner", spec.preconditioner.rms.buffer))
     if spec.averaging is not None:
@@ -264,15 +289,14 @@ def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     return faults
 
 
-def _check_mix_keys(mix: dict[str, Expr], scope: NameScope) -> list[Fault]:
+def _check_mix_keys(mix: dict[str, Expr], scope: NameScope, place: Loc) -> list[Fault]:
     faults = []
     for key in mix:
         name = mix_name(key)
         if name is None or scope.sort(name.id) != "tensor" or name.when == "next":
             message = f"`{key}` is not a buffer, a signal or `grad`"
             hint = did_you_mean(key, scope.tensors, what="tensors")
-            loc: Loc = ("update", "mix", key)
-            faults.append(Fault("unknown-name", message, loc, hint=hint, at_key=True))
+            faults.append(Fault("unknown-name", message, (*place, key), hint=hint, at_key=True))
     return faults
 
 
@@ -285,12 +309,34 @@ def mix_name(key: str) -> Name | None:
     return expr if isinstance(expr, Name) else None
 
 
+def mix_of(update: Expr | DirectionSpec) -> Expr:
+    """Return the direction of the step, before it is preconditioned and clipped, as one sum."""
+    mix = update.mix if isinstance(update, DirectionSpec) else update
+    if not isinstance(mix, dict):
+        return mix
+    total: Expr | None = None
+    for key, weight in mix.items():
+        name = mix_name(key)
+        assert name is not None  # checked by check_names
+        term = mul(weight, name)
+        total = term if total is None else add(total, term)
+    if total is None:
+        raise LoweringError([Fault("bad-value", "`mix` is empty", ("update", "mix"))])
+    return total
+
+
 def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
     sort = scope.sort(name.id)
     if sort is None:
         message = f"`{name.id}` is not a hyperparameter, scalar, buffer or signal of this recipe"
         if name.id == "preconditioned":
             hint = "it exists with `order: precondition_first` and a preconditioner"
+        elif name.id in FIXED:
+            hint = "it exists in recipes of `version: 2`"
+            if name.id == "moved":
+                hint += " without `averaging`"
+            else:
+                hint += " that extend another, or have a section `direction`"
         else:
             hint = did_you_mean(name.id, scope.all)
         return Fault("unknown-name", message, use.loc, name.span, hint)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
-from optzoo.files.documents import Document, load_document, parse_document, validate_document
+from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.files.documents import Document, parse_document, validate_document
 from optzoo.files.shipped import find_file
 from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.check import Fault, check_values
@@ -34,11 +34,14 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import Loc, Program
 from optzoo.program.simplify import specialise
+from optzoo.recipe.inheritance import Assembly
 from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
+from optzoo.recipe.routes import Routing, Rule, diagnostic_of_rule, routing_of
+from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
-from optzoo.recipe.schema import ObserverSpec, RecipeSpec, TrainingSpec
+from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, TrainingSpec
 from optzoo.recipe.values import (
     Hyperparameter,
     Value,
@@ -50,6 +53,8 @@ from optzoo.recipe.values import (
 )
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from optzoo.optimizer import RecipeOptimizer
 
 MAX_CHECKED = 1_000
@@ -61,24 +66,23 @@ STATE_DTYPES = ("float32", "bfloat16")
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Load a shipped recipe by name, or a recipe file by path, and check it completely.
 
-    Raises InputError with every mistake of the file, each with line, column and a hint.
+    Raises InputError with every mistake of the file, each with line, column and a hint; a mistake
+    of a recipe that it extends or uses is one of that file.
     """
-    path = find_file(name_or_path)
-    spec, document = load_document(path, RecipeSpec, what="recipe")
-    return _checked(spec, document)
+    return _checked(Assembly(find_file, _checked).read(find_file(name_or_path)))
 
 
 def parse_recipe(text: str, path: str = "<recipe>") -> Recipe:
     """Load a recipe from YAML text; `path` is what errors call it."""
-    document = parse_document(text, path)
-    return _checked(validate_document(document, RecipeSpec, what="recipe"), document)
+    return _checked(Assembly(find_file, _checked).put_together(parse_document(text, path)))
 
 
-def _checked(spec: RecipeSpec, document: Document) -> Recipe:
+def _checked(document: Document) -> Recipe:
+    spec = validate_document(document, RecipeSpec, what="recipe")
     faults = check_names(spec)
     if faults:
         raise _input_error(faults, document)
-    recipe = Recipe(spec, document)
+    recipe = Recipe(spec, document, routing=routing_of(spec, document))
     intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
         reason = why_illegal(hyper.default, hyper.interval, intervals)
@@ -89,9 +93,10 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
             faults.append(Fault("out-of-range", message, loc))
     if faults:
         raise _input_error(faults, document)
-    recipe.trained_program()
+    for rule in recipe.rules:
+        rule.trained_program()
     if isinstance(spec.state_dtype, dict):
-        known = [state.name for state in recipe.program().tensor_states]
+        known = recipe.buffers
         for name in spec.state_dtype:
             if name not in known:
                 message = f"`{name}` is not a buffer of {spec.name}"
@@ -101,22 +106,11 @@ def _checked(spec: RecipeSpec, document: Document) -> Recipe:
     return recipe
 
 
-def _input_error(faults: Sequence[Fault], document: Document) -> InputError:
-    return InputError(*(_diagnostic(fault, document) for fault in faults))
-
-
-def _diagnostic(fault: Fault, document: Document) -> Diagnostic:
-    offset, width = fault.span
-    value: Any = document.data
-    for part in fault.source:
-        known = isinstance(value, dict | list) and (part in value or isinstance(part, int))
-        value = value[part] if known else None
-    if not isinstance(value, str):
-        offset, width = 0, 0
-    location: Location = document.location(
-        fault.source, key=fault.at_key, offset=offset, width=width
-    )
-    return Diagnostic(fault.code, fault.message, location, fault.hint)
+def _input_error(
+    faults: Sequence[Fault], document: Document, rule: Rule | None = None
+) -> InputError:
+    """Return the error about faults of a recipe, or of a rule that its routes lead to."""
+    return InputError(*(diagnostic_of_rule(fault, document, rule) for fault in faults))
 
 
 @dataclass(frozen=True)
@@ -126,6 +120,8 @@ class Recipe:
     spec: RecipeSpec
     document: Document = field(repr=False, compare=False)
     overrides: Mapping[str, Expr] = field(default_factory=dict)
+    routing: Routing = field(default=Routing(), repr=False)
+    label: str = HERE
 
     @property
     def name(self) -> str:
@@ -136,6 +132,30 @@ class Recipe:
     def text(self) -> str:
         """The YAML source, comments included, without overrides."""
         return self.document.text
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether parameters go different ways."""
+        return bool(self.routing.rules)
+
+    def at(self, label: str) -> Recipe:
+        """Return the recipe whose program is that of the rule with this label.
+
+        Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
+        """
+        if label != HERE:
+            self.routing.rules[label]
+        return self if label == self.label else replace(self, label=label)
+
+    @cached_property
+    def rules(self) -> tuple[Recipe, ...]:
+        """The recipe at each of its rules that a route leads to, in the order of the routes."""
+        return tuple(self.at(label) for label in dict.fromkeys(r.rule for r in self.routing.routes))
+
+    @property
+    def buffers(self) -> list[str]:
+        """The buffers of all rules, by name."""
+        return list(dict.fromkeys(s.name for r in self.rules for s in r.program().tensor_states))
 
     @property
     def training(self) -> TrainingSpec:
@@ -186,11 +206,11 @@ class Recipe:
 
     def _folded(self, whole: Program) -> Program:
         knobs = self.hyperparameters
-        program = specialise(whole, [n for n, h in knobs.items() if h.default == 0])
+        program = specialise(whole, [h.name for h in whole.hypers if knobs[h.name].default == 0])
         faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
         faults = faults or check_values(program)
         if faults:
-            raise _input_error(faults, self.document)
+            raise _input_error(faults, self.document, self._rule)
         return program
 
     def check_steps(self, last: int, *, total_steps: int) -> None:
@@ -221,7 +241,11 @@ class Recipe:
         ):
             hint += f" in `{text}`"
         fault = Fault("not-real", str(error), error.line.source, hint=hint)
-        return _diagnostic(fault, self.document)
+        return _input_error([fault], self.document, self._rule).diagnostics[0]
+
+    @property
+    def _rule(self) -> Rule | None:
+        return self.routing.rules.get(self.label)
 
     @cached_property
     def _program(self) -> Program:
@@ -229,9 +253,13 @@ class Recipe:
 
     def _lowered(self, *, decays: bool = True) -> Program:
         try:
-            program = lower_recipe(self.spec, self.overrides, decays=decays)
+            if self.label == HERE:
+                program = lower_recipe(self.spec, self.overrides, decays=decays)
+            else:
+                assert self._rule is not None
+                program = rule_program(self.spec, self._rule, self.overrides, decays=decays)
         except LoweringError as error:
-            raise _input_error(error.faults, self.document) from None
+            raise _input_error(error.faults, self.document, self._rule) from None
         lr = self.overrides.get("lr")
         if lr is not None and "lr" not in self.spec.hyperparameters:
             program = program.with_values({"lr": constant_value(lr) or Fraction(0)})
@@ -240,7 +268,23 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of what the recipe does, hyperparameter values included."""
-        return hashlib.sha256(self.program().text().encode()).hexdigest()
+        return hashlib.sha256(self.identity(values=True).encode()).hexdigest()
+
+    @property
+    def program_digest(self) -> str:
+        """SHA-256 (hex) of what the recipe does without the values of hyperparameters."""
+        return hashlib.sha256(self.identity().encode()).hexdigest()
+
+    def identity(self, *, values: bool = False) -> str:
+        """Return what the recipe does as text: its program, or its routes and all their programs.
+
+        `values` shows hyperparameters.
+        """
+        if not self.is_routed:
+            return self.program().text(values=values)
+        rows = [f"  route    {route.asked} -> {route.rule}" for route in self.routing.routes]
+        programs = [rule.program().text(values=values) for rule in self.rules]
+        return "\n".join([f"recipe {self.name}", *rows, *programs])
 
     def with_overrides(self, values: Mapping[str, Value]) -> Recipe:
         """Return the recipe with other hyperparameter values.
@@ -278,6 +322,8 @@ class Recipe:
     def state_dtypes(self) -> dict[str, str]:
         """What each buffer of the program is kept in between steps, by name."""
         wish = self.spec.state_dtype
+        if wish == "float32" and self._rule is not None:  # not asked for: as the rule has it
+            wish = self._rule.spec.state_dtype
         by_name = wish if isinstance(wish, dict) else {}
         rest = "float32" if isinstance(wish, dict) else wish
         return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}
@@ -293,7 +339,7 @@ class Recipe:
         if isinstance(wish, str) and "=" in wish:
             pairs = (part.partition("=") for part in wish.split(","))
             wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
-        known = list(self.state_dtypes)
+        known, kept = self.buffers, {k: v for r in self.rules for k, v in r.state_dtypes.items()}
         faults = []
         for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
             if name and name not in known:
@@ -306,7 +352,7 @@ class Recipe:
                 faults.append(Diagnostic("bad-value", message, hint=hint))
         if faults:
             raise InputError(*faults)
-        new = {**self.state_dtypes, **wish} if isinstance(wish, Mapping) else wish
+        new = {**kept, **wish} if isinstance(wish, Mapping) else wish
         return replace(self, spec=self.spec.model_copy(update={"state_dtype": new}))
 
     def with_observers(self, observers: Sequence[str]) -> Recipe:
@@ -362,15 +408,18 @@ class Recipe:
         state_dtype: str | Mapping[str, str] | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **hyperparameters: Any,
     ) -> RecipeOptimizer:
         """Return a `torch.optim.Optimizer` that trains `params` by this recipe.
 
-        `params` is what torch optimizers take: parameters, (name, parameter) pairs, or groups,
-        which may carry hyperparameters of their own. `total_steps` is `T`; recipes that mention it
-        need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how parameters
-        in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises InputError
-        for an unknown or illegal hyperparameter, or a missing `T`.
+        `params` is a model, or what torch optimizers take: parameters, (name, parameter) pairs, or
+        groups, which may carry hyperparameters of their own. A model tells routes the kinds of its
+        parameters; `model` is the one that groups are of. `total_steps` is `T`; recipes that
+        mention it need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how
+        parameters in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises
+        InputError for an unknown or illegal hyperparameter, a missing `T`, or a parameter that no
+        route takes.
         """
         from optzoo.optimizer import RecipeOptimizer
 
@@ -387,4 +436,5 @@ class Recipe:
             lr=lr,
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
+            model=model,
         )

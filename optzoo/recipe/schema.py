@@ -8,10 +8,11 @@ interpreter and no torch.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
@@ -22,7 +23,7 @@ from pydantic import (
 )
 
 from optzoo.errors import UPGRADE
-from optzoo.files.explanations import bad_value
+from optzoo.files.explanations import bad_value, shown
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.polar_lists import POLAR_LISTS, PolarList
 from optzoo.recipe.fields import (
@@ -31,12 +32,19 @@ from optzoo.recipe.fields import (
     Identifier,
     ObserverName,
     Section,
+    mapping_kind,
     parse_coefficients,
     parse_init,
 )
 
 RECIPE_VERSION = 2
-"""The newest version of the language; files of older ones mean what they meant."""
+"""The newest version that is read. What a key of `SECOND_VERSION` says, version 1 cannot say."""
+SECOND_VERSION = ("extends", "direction", "point", "parts", "routes")
+Kind = Literal["matrix", "embedding", "head", "norm", "bias"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What a parameter may be to a route and to the rules of a trainer."""
+HERE = "here"
+"""What a route calls the rule of the recipe itself."""
 
 
 class HyperparameterSpec(Section):
@@ -141,10 +149,6 @@ ScalarSpec = Annotated[
     | Annotated[RunningSpec, Tag("[running]")],
     Discriminator(_scalar_kind),
 ]
-
-
-def _mapping_kind(value: Any) -> str:
-    return "[mapping]" if isinstance(value, dict | Section) else "[word]"
 
 
 class SignalSpec(Section):
@@ -265,6 +269,10 @@ class PolarSpec(Section):
         return POLAR_LISTS.get(self.coefficients) if isinstance(self.coefficients, str) else None
 
 
+PRECONDITIONERS = ("rms", "sign", "polar")
+"""The preconditioners, of which there is one."""
+
+
 class PreconditionerSpec(Section):
     """A preconditioner and, for `precondition_first`, what it is applied to."""
 
@@ -280,23 +288,28 @@ class PreconditionerSpec(Section):
 
     @model_validator(mode="after")
     def _one(self) -> PreconditionerSpec:
-        if sum(each is not None for each in (self.rms, self.sign, self.polar)) != 1:
+        if sum(getattr(self, method) is not None for method in PRECONDITIONERS) != 1:
             raise ValueError("give exactly one of `rms`, `sign` and `polar`")
         return self
 
 
-class UpdateSpec(Section):
-    """The direction of the step: a mix of buffers and gradient, times `scale`."""
+class DirectionSpec(Section):
+    """A mix of buffers and gradient, which the preconditioner acts on and clips bound."""
 
     mix: Annotated[
         Annotated[Expression, Tag("[word]")] | Annotated[dict[str, Expression], Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = Field(description="weights by name, or a sum")
+    clip_norm: Expression | None = None
+    clip_value: Expression | None = None
+
+
+class UpdateSpec(DirectionSpec):
+    """The direction of the step: a mix of buffers and gradient, times `scale`."""
+
     scale: Expression | None = Field(
         default=None, description="`lr` if left out; 1 where the mix has its own rate in it"
     )
-    clip_norm: Expression | None = None
-    clip_value: Expression | None = None
 
 
 class WeightDecaySpec(Section):
@@ -346,12 +359,71 @@ class TrainingSpec(Section):
 StateDtype = Literal["float32", "bfloat16"]
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _one_or_list(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item}]})
+
+
+def _check_use(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, dict) and "name" in value):
+        return value
+    raise bad_value(
+        f"expected `{HERE}`, a part or a recipe, not {shown(value)}",
+        hint=f"`use: {HERE}`, a name under `parts`, a shipped recipe, or a path",
+    )
+
+
+class RouteSpec(Section):
+    """Which parameters take which rule; those that meet everything that is said here."""
+
+    kind: (
+        Annotated[list[Kind], BeforeValidator(_listed), _one_or_list({"enum": list(KINDS)})] | None
+    ) = Field(default=None, description=f"one or more of {', '.join(KINDS)}")
+    name: (
+        Annotated[list[str], BeforeValidator(_listed), _one_or_list({"type": "string"})] | None
+    ) = Field(default=None, description="patterns of names, such as `*q_proj*`; one must fit")
+    rank: (
+        Annotated[
+            list[Annotated[int, Field(ge=0)]],
+            BeforeValidator(_listed),
+            _one_or_list({"type": "integer", "minimum": 0}),
+        ]
+        | None
+    ) = Field(default=None, description="numbers of axes")
+    use: Annotated[str | dict[str, Any], BeforeValidator(_check_use)] = Field(
+        description=f"`{HERE}`, a part, or a recipe"
+    )
+    set: dict[str, Expression] = Field(
+        default_factory=dict,
+        description="hyperparameters of that rule, as expressions in those of this recipe",
+    )
+
+
+def _may_extend(schema: dict[str, Any]) -> None:
+    """Let a recipe that extends another say a part of everything, and `null` to remove."""
+    whole = {"properties": schema["properties"], "required": schema["required"]}
+    known = {
+        key: {"description": value["description"]} if "description" in value else {}
+        for key, value in schema["properties"].items()
+    }
+    schema |= {"properties": known, "required": ["name", "version"]}
+    schema |= {"if": {"required": ["extends"]}, "then": {}, "else": whole}
+
+
 class RecipeSpec(Section):
     """A whole recipe."""
 
+    model_config = ConfigDict(json_schema_extra=_may_extend)
+
     name: Identifier
     version: int = Field(
-        description="1, or 2 for rows, columns and matrices: pins what everything here means"
+        description="1, or 2 for what only that can say: pins what everything here means"
+    )
+    extends: str | None = Field(
+        default=None, description="a recipe that this one changes: a shipped name, or a path"
     )
     summary: str = Field(min_length=1, description="one sentence: what it is")
     family: str = Field(default="", description="for `optzoo list`")
@@ -365,7 +437,7 @@ class RecipeSpec(Section):
         Identifier,
         Annotated[
             Annotated[Expression, Tag("[word]")] | Annotated[SignalSpec, Tag("[mapping]")],
-            Discriminator(_mapping_kind),
+            Discriminator(mapping_kind),
         ],
     ] = Field(default_factory=dict)
     buffers: dict[
@@ -381,14 +453,27 @@ class RecipeSpec(Section):
     preconditioner: Annotated[
         Annotated[Literal["none", "sign"], Tag("[word]")]
         | Annotated[PreconditionerSpec, Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = "none"
     order: Literal["momentum_first", "precondition_first"] = "momentum_first"
+    direction: (
+        Annotated[
+            Annotated[Expression, Tag("[word]")] | Annotated[DirectionSpec, Tag("[mapping]")],
+            Discriminator(mapping_kind),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="what is preconditioned and clipped; `update` then reads `direction`",
+    )
     update: Annotated[
         Annotated[Expression, Tag("[word]")] | Annotated[UpdateSpec, Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
+    point: Expression | None = Field(
+        default=None, description="takes the place of `moved`, the point after the step"
+    )
     averaging: AveragingSpec | None = None
     observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(
@@ -403,11 +488,18 @@ class RecipeSpec(Section):
     state_dtype: Annotated[
         Annotated[StateDtype, Tag("[word]")]
         | Annotated[dict[Identifier | Literal["grad"], StateDtype], Tag("[mapping]")],
-        Discriminator(_mapping_kind),
+        Discriminator(mapping_kind),
     ] = Field(
         default="float32",
         description="what buffers are kept in between steps: one dtype, or a dtype by buffer; "
         "`grad` is the kept previous gradient",
+    )
+
+    parts: dict[Identifier, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to this recipe by name, for routes to use"
+    )
+    routes: list[RouteSpec] = Field(
+        default_factory=list, description="which parameters take which rule; the first that fits"
     )
 
     @field_validator("version")

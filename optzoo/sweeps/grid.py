@@ -134,14 +134,17 @@ def jobs_of(points: Sequence[GridPoint]) -> list[Job]:
 
 def _trajectory(point: GridPoint) -> str:
     """Return a text that is the same for points whose parameters move alike."""
-    program = point.recipe.program()
-    train = tuple(view for view in program.views if view.name == "train")
-    moving = drop_unused(replace(program, views=train))
-    read = {name.id for line in moving.lines for name in names_in(line.expr)}
-    moving = replace(moving, hypers=tuple(h for h in moving.hypers if h.name in read | {"lr"}))
-    dtypes = {s.name: point.recipe.state_dtypes[s.name] for s in moving.tensor_states}
-    setup = json.dumps(point.setup.values(), sort_keys=True)
-    return f"{moving.text()}\n{sorted(dtypes.items())}\n{setup}"
+    recipe = point.recipe
+    texts = [json.dumps(recipe.routing.table())] if recipe.is_routed else []
+    for rule in recipe.rules:
+        program = rule.program()
+        train = tuple(view for view in program.views if view.name == "train")
+        moving = drop_unused(replace(program, views=train))
+        read = {name.id for line in moving.lines for name in names_in(line.expr)}
+        moving = replace(moving, hypers=tuple(h for h in moving.hypers if h.name in read | {"lr"}))
+        dtypes = {s.name: rule.state_dtypes[s.name] for s in moving.tensor_states}
+        texts += [moving.text(), str(sorted(dtypes.items()))]
+    return "\n".join([*texts, json.dumps(point.setup.values(), sort_keys=True)])
 
 
 def _observed(group: Sequence[GridPoint]) -> Iterator[Job]:
@@ -179,6 +182,8 @@ def _weight(base: Recipe, other: Recipe) -> Expr | None:
     """
     rule = base.spec.averaging
     if rule is None or rule.beta is not None or base.spec.evaluate not in (None, Name("average")):
+        return None
+    if base.is_routed:  # each rule may average in its own way
         return None
     ours, theirs = base.hyperparameters, other.hyperparameters
     differing = {n for n, knob in theirs.items() if knob.default != ours[n].default}

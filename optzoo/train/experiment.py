@@ -27,6 +27,7 @@ from optzoo.train.evaluate import HeldOut
 from optzoo.train.memory import check_memory, enough_memory
 from optzoo.train.model.transformer import Transformer
 from optzoo.train.parallel import Parallel, resolve_kind, spread_model
+from optzoo.train.setup.plan import describe_data
 from optzoo.train.setup.schema import Setup
 
 
@@ -102,6 +103,7 @@ def _assemble(recipe: Recipe, setup: Setup, world: World, corpus: Corpus, kind: 
         parameter_groups(model, recipe, setup),
         total_steps=setup.num_steps,
         engine=execution.engine,
+        model=model,
     )
     schedule = setup.lr_schedule(recipe.training.lr_schedule)
     return Experiment(
@@ -125,6 +127,12 @@ def _check_compiler(device: str) -> None:
 def make_model(setup: Setup, vocabulary: int) -> Transformer:
     """Return the setup's transformer, not yet initialised."""
     return Transformer(**model_arguments(setup, vocabulary))
+
+
+def model_without_memory(setup: Setup) -> Transformer:
+    """Return the setup's transformer on the `meta` device: names and shapes, no numbers."""
+    with torch.device("meta"):
+        return make_model(setup, describe_data(setup)["vocabulary"])
 
 
 def model_arguments(setup: Setup, vocabulary: int) -> dict[str, Any]:

@@ -97,13 +97,14 @@ def resolve_view(recipe: Recipe, view: str) -> str:
     Raises InputError for an unknown one, and for `average` where the evaluation point is the
     training point.
     """
-    points = {point.name: point.expr for point in recipe.program().views}
-    if view in points:
+    views = [point.name for point in recipe.program().views]
+    if view in views:
         return view
-    known = f"views of this run: {', '.join(points)}"
+    known = f"views of this run: {', '.join(views)}"
     if view != AVERAGE:
         raise InputError(Diagnostic("unknown-name", f"`{view}` is not a view", hint=known))
-    if points["eval"] == points["train"]:
+    programs = [rule.program() for rule in recipe.rules]
+    if all(program.view("eval").expr == program.view("train").expr for program in programs):
         raise InputError(
             Diagnostic(
                 "unknown-name",

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from optzoo.errors import Diagnostic, InputError, OptzooError, RunError
-from optzoo.interpreters.cost import cost, storage_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.tables import format_size
 from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import count_parameters, memory_bytes
+from optzoo.train.setup.state_size import state_bytes
 
 HELD = ("weights", "gradients", "optimizer_state")
 """What is in memory all the time, as `memory_bytes` names it."""
@@ -37,8 +37,7 @@ def check_memory(recipe: Recipe, setup: Setup, vocabulary: int, kind: str) -> No
     Of a model that is spread over processes (`kind` fsdp) only the weights count, which each
     process makes whole. What a torch that compiles keeps for the backward pass is not known.
     """
-    state = cost(recipe.trained_program()).state_bytes(storage_of(recipe.state_dtypes))
-    need = memory_bytes(setup, vocabulary, state)
+    need = memory_bytes(setup, vocabulary, state_bytes(recipe, setup, vocabulary))
     on_device = setup.execution.device == "cuda"
     names = ("weights",) if kind == "fsdp" else HELD if setup.execution.compile else tuple(need)
     for what, has, parts in (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def describe(
 
     The coefficients are those of Eq. (1) of the Connections paper (arXiv 2502.02431).
     """
-    from optzoo.description.description import ASSUMED_TOTAL_STEPS, describe
+    from optzoo.description.description import ASSUMED_TOTAL_STEPS, describe_rules
     from optzoo.recipe.recipe import load_recipe
 
     if (recipe is None) == (pages is None):
@@ -78,7 +78,7 @@ def describe(
         _write_pages(pages)
         return
     assert recipe is not None
-    found = describe(
+    found = describe_rules(
         load_recipe(recipe).with_state_dtype(state_dtype),
         total_steps=total_steps,
         at=_steps(at),
@@ -86,36 +86,48 @@ def describe(
         observers=observe or (),
         **read_settings(settings),
     )
-    if total_steps is None and found.ends:
+    if total_steps is None and any(each.ends for each in found):
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
     if plot is not None:
         from optzoo.description.output.figure import draw
 
-        draw(found, plot)
+        draw(found[0], plot)
         typer.echo(f"wrote {plot}", err=True)
+        if len(found) > 1:
+            typer.echo(f"the figure shows the rule {found[0].recipe.label}", err=True)
     typer.echo(_printer(*chosen)(found))
 
 
 def _printer(
     as_json: bool, as_latex: bool, as_markdown: bool, as_program: bool
-) -> Callable[[Description], str]:
+) -> Callable[[list[Description]], str]:
     from optzoo.description.output.page import format_latex_page, format_markdown
-    from optzoo.description.output.text import format_report
+    from optzoo.description.output.text import format_reports
 
     if as_json:
-        return lambda found: json.dumps(found.to_json(), indent=2)
+        return lambda found: json.dumps(_to_json(found), indent=2)
     if as_latex:
-        return format_latex_page
+        return lambda found: "\n\n".join(map(format_latex_page, found))
     if as_markdown:
-        return lambda found: format_markdown(found).rstrip("\n")
-    return (lambda found: found.program.text()) if as_program else format_report
+        return lambda found: format_markdown(*found).rstrip("\n")
+    if as_program:
+        return lambda found: "\n\n".join(each.program.text() for each in found)
+    return format_reports
+
+
+def _to_json(found: list[Description]) -> dict[str, Any]:
+    recipe = found[0].recipe
+    if not recipe.is_routed:
+        return found[0].to_json()
+    rules = {each.recipe.label: each.to_json() for each in found}
+    return {"recipe": recipe.name, "routes": recipe.routing.table(), "rules": rules}
 
 
 def _write_pages(folder: Path) -> None:
     """Write one page for each shipped recipe, and their index."""
     from tqdm import tqdm
 
-    from optzoo.description.description import describe
+    from optzoo.description.description import describe_rules
     from optzoo.description.output.page import format_index, format_markdown
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
@@ -124,8 +136,9 @@ def _write_pages(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found = []
         for name in tqdm(sorted(shipped()), desc="pages", disable=None):
-            found.append(describe(load_recipe(name)))
-            text = format_markdown(found[-1])
+            rules = describe_rules(load_recipe(name))
+            found.append(rules[0])
+            text = format_markdown(*rules)
             (folder / f"{found[-1].recipe.name}.md").write_text(text, encoding="utf-8")
         (folder / "README.md").write_text(format_index(found), encoding="utf-8")
     except OSError as error:

@@ -7,24 +7,26 @@ from collections.abc import Sequence
 
 from optzoo.description.description import Description
 from optzoo.description.forms.formulas import coefficient_formulas
-from optzoo.description.output.text import report_sections, statement
+from optzoo.description.output.text import report_sections, statement, title
 from optzoo.interpreters.equations import (
     Equation,
     equations,
     format_latex,
     printer_for,
 )
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.routes import format_routes
 
 SYMBOLS = {"beta_a": r"\beta_a(t)", "eta_a": r"\eta_a(t)", "alpha_a": r"\alpha_a(t)"}
 
 
 def format_latex_page(description: Description) -> str:
     """Return the equations and the coefficients as LaTeX: `align*` environments of amsmath."""
-    name = _escaped(description.recipe.name)
+    name = _escaped(description.program.name)
     first = _escaped(statement(description).splitlines()[0])
     parts = [
-        f"% {description.recipe.name}, by optzoo describe --latex; needs \\usepackage{{amsmath}}",
-        rf"\paragraph{{{name}}} {_escaped(description.recipe.spec.summary)}.",
+        f"% {description.program.name}, by optzoo describe --latex; needs \\usepackage{{amsmath}}",
+        rf"\paragraph{{{name}}} {_escaped(_summary(description.recipe))}.",
         "\n".join(format_latex(equations(description.program, "latex"))),
         f"{first}.",
     ]
@@ -32,6 +34,11 @@ def format_latex_page(description: Description) -> str:
     if found:
         parts.append("\n".join(format_latex(found)))
     return "\n".join(parts)
+
+
+def _summary(recipe: Recipe) -> str:
+    rule = recipe.routing.rules.get(recipe.label)
+    return (recipe if rule is None else rule).spec.summary
 
 
 LATEX = {
@@ -91,20 +98,38 @@ def _math(lines: Sequence[str]) -> str:
     return "\n".join(["```math", *lines, "```"])
 
 
-def format_markdown(description: Description) -> str:
-    """Return a page about the recipe: equations, coefficients, numbers, notes, YAML."""
-    recipe = description.recipe
+def format_markdown(*descriptions: Description) -> str:
+    """Return a page about the recipe: equations, coefficients, numbers, notes, YAML.
+
+    Of a recipe with routes these are tabulated, and each of `descriptions` is of one rule.
+    """
+    recipe = descriptions[0].recipe
     spec = recipe.spec
-    _, _, _, _, table, reductions, nonlinear, evaluation, bill = report_sections(description)
     parts = [
         f"# {recipe.name}",
         f"{_shown(spec.summary)}.",
         f"*{_shown(spec.reference)}*",
-        _hyperparameters(description),
-        "## Step",
+        _hyperparameters(descriptions[0]),
+    ]
+    if recipe.is_routed:
+        parts += ["## Routes", _fenced("text", "\n".join(format_routes(recipe.routing)))]
+    for description in descriptions:
+        if recipe.is_routed:
+            parts.append(f"## {_shown(title(description.recipe))}")
+        parts += _rule_sections(description, "###" if recipe.is_routed else "##")
+    if spec.notes:
+        parts += ["## Readings", "\n".join(f"- {_shown(note)}" for note in spec.notes)]
+    parts += ["## Recipe", _fenced("yaml", recipe.text.rstrip())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rule_sections(description: Description, level: str) -> list[str]:
+    _, _, _, _, table, reductions, nonlinear, evaluation, bill = report_sections(description)
+    parts = [
+        f"{level} Step",
         f"The gradient of step t is taken at w_t. {_shown_at(description)}",
         _math(format_latex(equations(description.program, "latex"))),
-        "## As accelerated SGD",
+        f"{level} As accelerated SGD",
         _sentence(description),
     ]
     if description.form and description.order:
@@ -118,10 +143,7 @@ def format_markdown(description: Description) -> str:
     for lines in (table, reductions, nonlinear, evaluation, bill):
         if lines:
             parts.append("\n".join(["```text", *lines, "```"]))
-    if spec.notes:
-        parts += ["## Readings", "\n".join(f"- {_shown(note)}" for note in spec.notes)]
-    parts += ["## Recipe", _fenced("yaml", recipe.text.rstrip())]
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def _sentence(description: Description) -> str:
@@ -132,7 +154,8 @@ def _sentence(description: Description) -> str:
 
 def _shown_at(description: Description) -> str:
     knobs = description.recipe.hyperparameters
-    zeros = [f"`{n}`" for n, h in knobs.items() if h.default == 0 and n != "lr"]
+    read = {h.name for h in description.recipe.program().hypers} - {"lr"}
+    zeros = [f"`{n}`" for n, h in knobs.items() if h.default == 0 and n in read]
     if not zeros:
         return "Shown at the hyperparameters of the table."
     verb = "is" if len(zeros) == 1 else "are"

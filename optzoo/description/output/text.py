@@ -13,6 +13,8 @@ from optzoo.description.description import Description
 from optzoo.description.forms.spelling import Definition, definitions
 from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_expression, format_number
+from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.routes import format_routes
 from optzoo.tables import align, format_short
 
 if TYPE_CHECKING:
@@ -26,10 +28,19 @@ def format_report(description: Description) -> str:
     return "\n\n".join("\n".join(lines) for lines in report_sections(description) if lines)
 
 
+def format_reports(descriptions: Sequence[Description]) -> str:
+    """Return the report of a recipe; of one with routes, these and a report of each rule."""
+    recipe = descriptions[0].recipe
+    if not recipe.is_routed:
+        return format_report(descriptions[0])
+    head = [f"{recipe.name}: {recipe.spec.summary}", "", *format_routes(recipe.routing)]
+    return "\n\n\n".join(["\n".join(head), *map(format_report, descriptions)])
+
+
 def report_sections(description: Description) -> list[list[str]]:
     """Return the sections of the report, each a list of lines; an empty one has nothing to say."""
     return [
-        [f"{description.recipe.name}: {description.recipe.spec.summary}"],
+        [title(description.recipe)],
         [*_settings(description), *format_equations(description.program)],
         statement(description).splitlines(),
         _formulas(description),
@@ -41,11 +52,20 @@ def report_sections(description: Description) -> list[list[str]]:
     ]
 
 
+def title(recipe: Recipe) -> str:
+    """Return the name of a recipe, or of the rule that it stands at, and what it is."""
+    rule = recipe.routing.rules.get(recipe.label)
+    if rule is None:
+        return f"{recipe.name}: {recipe.spec.summary}"
+    return f"rule {rule.label}: {rule.spec.summary}"
+
+
 def _settings(description: Description) -> list[str]:
     """Return the hyperparameters as they are set, in lines of bounded length."""
     knobs = description.recipe.hyperparameters
     pairs = [f"{h.name}={format_number(h.value)}" for h in description.program.hypers]
-    zeros = [n for n, h in knobs.items() if h.default == 0 and n != "lr"]
+    read = {h.name for h in description.recipe.program().hypers} - {"lr"}
+    zeros = [n for n, h in knobs.items() if h.default == 0 and n in read]
     pairs += [f"{n}=0" for n in zeros]
     return [*textwrap.wrap("at " + ", ".join(pairs), 96, subsequent_indent="   "), ""]
 

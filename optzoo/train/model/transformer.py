@@ -17,15 +17,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Literal, cast, overload
+from typing import cast, overload
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from optzoo.optimizer.kinds import subjects_of
+from optzoo.recipe.schema import Kind
 from optzoo.train.model.loss import linear_objective
 
-ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 NORM_EPS = 1e-5
 TRUNCATION = 3.0  # in standard deviations
 
@@ -118,17 +119,15 @@ class Transformer(nn.Module):
             nn.init.trunc_normal_(value, 0.0, std, -cut, cut, generator=generator)
             parameter.copy_(value)
 
-    def classified_parameters(self) -> Iterator[tuple[str, ParameterKind, nn.Parameter]]:
-        """Yield (name, kind, parameter): the kinds that a setup's weight-decay rule names."""
-        for name, parameter in self.named_parameters():
-            kind: ParameterKind = "matrix"
-            if parameter.ndim == 1:
-                kind = "norm"
-            elif name.startswith(("embedding.", "head.")):
-                kind = "embedding" if name.startswith("embedding.") else "head"
-            yield name, kind, parameter
+    def classified_parameters(self) -> Iterator[tuple[str, Kind, nn.Parameter]]:
+        """Yield (name, kind, parameter): the kinds that routes and a setup's decay rule name."""
+        for subject, parameter in subjects_of(self):
+            kind, *others = subject.kinds
+            assert subject.name is not None
+            assert not others  # its modules are known
+            yield subject.name, cast(Kind, kind), parameter
 
-    def count_parameters(self, *kinds: ParameterKind) -> int:
+    def count_parameters(self, *kinds: Kind) -> int:
         """Return the number of parameters of these kinds, or of all."""
         return sum(
             parameter.numel()

@@ -138,7 +138,7 @@ def create_run(
             run.metrics.touch()
             write_durably(path / "recipe.yaml", recipe.to_yaml().encode())
             write_durably(path / "setup.yaml", setup.to_yaml().encode())
-            write_durably(path / "program.txt", (recipe.program().text() + "\n").encode())
+            write_durably(path / "program.txt", (recipe.identity(values=True) + "\n").encode())
             write_durably(path / "versions.json", to_json(describe_environment()))
             write_durably(path / "run.json", seal(identity))
             (path / STARTING).unlink()

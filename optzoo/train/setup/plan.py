@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optzoo.interpreters.cost import cost, storage_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.train.setup.hardware import SHOWN, Accelerator, find_accelerator
 from optzoo.train.setup.provenance import annotate
 from optzoo.train.setup.schema import Setup
 from optzoo.train.setup.size import count_parameters, flops_per_token, memory_bytes
+from optzoo.train.setup.state_size import state_bytes
 
 FORMULAS = {
     "flops_per_token": "6 (matrices + head) + 12 layers width length",
@@ -41,14 +41,14 @@ def make_plan(
     parameters = count_parameters(setup, vocabulary)
     tokens = setup.num_steps * setup.batch.tokens
     per_token = flops_per_token(setup, vocabulary)
-    state = len(recipe.trained_program().tensor_states)
-    bill = cost(recipe.trained_program()).state_bytes(storage_of(recipe.state_dtypes))
-    memory = memory_bytes(setup, vocabulary, bill)
+    tensors = [len(rule.trained_program().tensor_states) for rule in recipe.rules]
+    memory = memory_bytes(setup, vocabulary, state_bytes(recipe, setup, vocabulary))
     knobs = recipe.hyperparameters
     return {
         "recipe": recipe.name,
         "setup": setup.name,
         "hyperparameters": {name: knob.default for name, knob in knobs.items()},
+        "routes": recipe.routing.table() if recipe.is_routed else [],
         "parameters": {
             "total": parameters.total,
             "non_embedding": parameters.matrices,
@@ -65,7 +65,7 @@ def make_plan(
         "flops_per_token": per_token,
         "flops": per_token * tokens,
         "memory_bytes": {**memory, "total": sum(memory.values())},
-        "optimizer_tensors": state,
+        "optimizer_tensors": max(tensors),
         "hours": [_hours(device, per_token * tokens, mfu) for device in devices],
         "schedule": _milestones(setup, recipe),
         "data": data,

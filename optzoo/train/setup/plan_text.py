@@ -33,6 +33,9 @@ def render_plan(plan: dict[str, Any]) -> str:
 
 def _optimizer(plan: dict[str, Any]) -> Iterator[str]:
     yield ", ".join(f"{name}={_plain(value)}" for name, value in plan["hyperparameters"].items())
+    for row in plan["routes"]:
+        settings = ", ".join(f"{name}={text}" for name, text in row["set"].items())
+        yield f"{row['takes']}: {row['rule']}" + (f" ({settings})" if settings else "")
 
 
 def _model(plan: dict[str, Any]) -> Iterator[str]:
@@ -69,7 +72,8 @@ def _memory(plan: dict[str, Any]) -> Iterator[str]:
         f"{name.replace('_', ' ')} {format_size(size)}" for name, size in parts.items() if size
     )
     yield ", ".join(named)
-    yield f"(the optimizer keeps {plan['optimizer_tensors']} float32 tensors per parameter)"
+    most = "at most " if plan["routes"] else ""
+    yield f"(the optimizer keeps {most}{plan['optimizer_tensors']} float32 tensors per parameter)"
 
 
 def _hours(plan: dict[str, Any]) -> Iterator[str]:

@@ -31,7 +31,7 @@ from optzoo.files.explanations import bad_value
 from optzoo.files.shipped import find_file, path_is, shipped
 from optzoo.program.expressions import mul, num
 from optzoo.recipe.schedules import LR_KINDS, LrMultiplier, make_lr_factor
-from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.schema import Kind, RecipeSpec
 from optzoo.recipe.values import MAX_STEPS
 from optzoo.train.setup.provenance import Sources, check_sources
 
@@ -42,7 +42,6 @@ SEEN = 1000
 """Steps at which an expression as a schedule is evaluated on loading: the first, and of all."""
 MOST_THREADS = 4096
 """Threads beyond which OpenMP ends a process, with a crash."""
-ParameterKind = Literal["norm", "embedding", "head", "matrix"]
 
 
 class SetupSection(BaseModel):
@@ -221,7 +220,7 @@ class ObjectiveSection(SetupSection):
 class WeightDecaySection(SetupSection):
     """Kinds of parameters that the recipe's weight decay leaves alone."""
 
-    none_for: list[ParameterKind] = ["norm"]
+    none_for: list[Kind] = ["norm"]
 
 
 class ExecutionSection(SetupSection):

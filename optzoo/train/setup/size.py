@@ -76,7 +76,7 @@ def activation_bytes(setup: Setup) -> int:
 def memory_bytes(setup: Setup, vocabulary: int, state_bytes: int) -> dict[str, int]:
     """Return bytes by what they are for, on one device that holds the whole model.
 
-    `state_bytes` is what the optimizer keeps for each parameter.
+    `state_bytes` is what the optimizer keeps.
     """
     parameters = count_parameters(setup, vocabulary)
     total, batch = parameters.total, setup.batch
@@ -89,7 +89,7 @@ def memory_bytes(setup: Setup, vocabulary: int, state_bytes: int) -> dict[str, i
     return {
         "weights": FLOAT32 * total,
         "gradients": FLOAT32 * total,
-        "optimizer_state": total * state_bytes,
+        "optimizer_state": state_bytes,
         "bfloat16_copies": 2 * (parameters.matrices + parameters.head) if narrow else 0,
         "activations": activation_bytes(setup),
         "loss": loss,

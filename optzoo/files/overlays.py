@@ -1,0 +1,107 @@
+"""Documents laid over one another: values with their positions, from several files.
+
+Every value keeps the file, line and column that it was written at, so that an error in what has
+been put together still points into the right file.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from optzoo.files.documents import Document, Loc
+
+V = TypeVar("V")
+
+
+def fresh_copy(document: Document) -> Document:
+    """Return a document whose values can be changed without touching the first."""
+    data = copy.deepcopy(document.data)
+    marks = (dict(document.keys), dict(document.values), dict(document.cuts))
+    return Document(document.path, document.text, data, *marks)
+
+
+def part_of_document(document: Document, loc: Loc) -> Document:
+    """Return the value at a place as a document of its own, with the positions it had."""
+    found = Document(document.path, document.text)
+    place(found, (), document, loc)
+    return found
+
+
+def value_at(document: Document, loc: Loc) -> Any:
+    """Return the value at a place, None where there is none."""
+    value: Any = document.data
+    for part in loc:
+        is_there = isinstance(value, dict) and part in value
+        is_there = is_there or (isinstance(value, list) and part in range(len(value)))
+        if not is_there:
+            return None
+        value = value[part]
+    return value
+
+
+def holds(document: Document, loc: Loc) -> bool:
+    """Return whether a document says something at a place, be it `null`."""
+    if not loc:
+        return document.data is not None
+    parent = value_at(document, loc[:-1])
+    return isinstance(parent, dict) and loc[-1] in parent
+
+
+def remove(document: Document, loc: Loc) -> None:
+    """Take away what a mapping holds at a place, if it is there."""
+    parent = value_at(document, loc[:-1])
+    if isinstance(parent, dict):
+        parent.pop(loc[-1], None)
+    _forget(document, loc)
+
+
+def place(target: Document, loc: Loc, source: Document, at: Loc) -> None:
+    """Put the value of `source` at `at` to the place `loc` of `target`, with its positions."""
+    value = copy.deepcopy(value_at(source, at))
+    _forget(target, loc)
+    if loc:
+        value_at(target, loc[:-1])[loc[-1]] = value
+    else:
+        target.data = value
+    target.keys |= _moved(source.keys, at, loc)
+    target.values |= _moved(source.values, at, loc)
+    target.cuts |= _moved(source.cuts, at, loc)
+
+
+def _forget(document: Document, loc: Loc) -> None:
+    for marks in (document.keys, document.values, document.cuts):
+        for known in [known for known in marks if known[: len(loc)] == loc]:
+            del marks[known]
+
+
+def _moved(marks: Mapping[Loc, V], at: Loc, to: Loc) -> dict[Loc, V]:
+    return {(*to, *loc[len(at) :]): mark for loc, mark in marks.items() if loc[: len(at)] == at}
+
+
+def lay_over(
+    target: Document,
+    loc: Loc,
+    source: Document,
+    at: Loc,
+    levels: Callable[[Loc], int],
+    *,
+    keeps_nulls: bool = False,
+) -> None:
+    """Lay the value of `source` at `at` over what `target` has at `loc`.
+
+    A mapping over a mapping is merged key by key, as deep as `levels` says of its place in the
+    target; anything else replaces what was there, and `null` removes it unless `keeps_nulls`.
+    """
+    value, old = value_at(source, at), value_at(target, loc)
+    if value is None and not keeps_nulls and holds(target, loc):
+        remove(target, loc)
+    elif isinstance(value, dict) and isinstance(old, dict) and levels(loc) > len(loc):
+        for marks, given in ((target.keys, source.keys), (target.values, source.values)):
+            if at in given:  # who writes the child looks for a mistake there
+                marks[loc] = given[at]
+        for key in value:
+            lay_over(target, (*loc, key), source, (*at, key), levels, keeps_nulls=keeps_nulls)
+    else:
+        place(target, loc, source, at)
