@@ -21,7 +21,7 @@ class Adafactor(Oracle):
     defaults = {"decay": 0.8, "eps1": 2.0**-52, "eps2": 1e-3, "d": 1.0, "weight_decay": 0.0}
     default_lr = 1e-2
     shape = (8, 5)
-    lively = {"lr": 0.3, "decay": 0.7, "eps1": 0.4, "eps2": 0.9, "d": 0.4, "weight_decay": 0.2}
+    lively = {"lr": 0.3, "decay": 0.7, "eps1": 0.4, "eps2": 0.9, "d": 1.1, "weight_decay": 0.2}
 
     def begin(self, w0: Array) -> None:
         self.w = w0
