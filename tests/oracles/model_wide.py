@@ -51,8 +51,6 @@ class Prodigy(Oracle):
     @classmethod
     def step_together(cls, oracles: Sequence[Oracle], grads: Sequence[Array], lr: float) -> None:
         members = [oracle for oracle in oracles if isinstance(oracle, cls)]
-        if not members:
-            return
         eldest = max(members, key=lambda one: one.t)  # others may join later
         h, shared = eldest.h, eldest.shared
         d, beta3 = shared.d, sqrt(h.beta2)
