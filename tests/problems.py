@@ -122,7 +122,10 @@ def size_of(step: int) -> float:
 
 
 def gradients(
-    seed: int = 1, steps: int = STEPS, shapes: tuple[tuple[int, ...], ...] = SHAPES
+    seed: int = 1,
+    steps: int = STEPS,
+    shapes: tuple[tuple[int, ...], ...] = SHAPES,
+    drift: float = 0.0,
 ) -> Iterator[list[Array | None]]:
     """Yield the gradients of each step, None where a parameter has none.
 
@@ -131,7 +134,7 @@ def gradients(
     rng = np.random.default_rng(seed)
     for step in range(1, steps + 1):
         size = size_of(step)
-        grads = [np.asarray(size * rng.normal(size=shape)) for shape in shapes]
+        grads = [np.asarray(size * rng.normal(size=shape) + drift) for shape in shapes]
         yield [None if i == LATE and step in ABSENT else g for i, g in enumerate(grads)]
 
 
@@ -151,7 +154,7 @@ def expected(
     shapes = shapes_of(name)
     points = starts(shapes=shapes)
     oracles: list[Oracle | WithLearningRate | None] = [None] * len(points)
-    for step, grads in enumerate(gradients(shapes=shapes)):
+    for step, grads in enumerate(gradients(shapes=shapes, drift=oracle_class(name).drift)):
         lr = settings.get("lr", 1.0) * lr_factor(schedule, step)
         present = [i for i, grad in enumerate(grads) if grad is not None]
         for i in present:

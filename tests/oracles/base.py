@@ -79,6 +79,9 @@ class Oracle:
     shape: ClassVar[tuple[int, ...]] = (40,)
     """A tensor on which all its hyperparameters act: a matrix where vectors follow another rule."""
 
+    drift: ClassVar[float] = 0.0
+    """What is added to random gradients, for a method that measures its own progress."""
+
     has_clock: ClassVar[bool] = True
     """Whether a step depends on how many went before: debiasing, schedules, first-step rules."""
 

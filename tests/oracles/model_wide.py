@@ -38,6 +38,7 @@ class Prodigy(Oracle):
         "growth": 1.02,
         "weight_decay": 0.2,
     }
+    drift = 0.5  # without progress the estimate stays d0
     has_clock = False
 
     def begin(self, w0: Array) -> None:

@@ -44,11 +44,14 @@ def parameters(name: str) -> list[torch.nn.Parameter]:
 
 
 def train(
-    optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], schedule: str
+    optimizer: torch.optim.Optimizer,
+    params: list[torch.nn.Parameter],
+    schedule: str,
+    drift: float = 0.0,
 ) -> Iterator[list[Array]]:
     """Run an optimizer through the problem; yield the parameters after each step."""
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(schedule, step))
-    for grads in gradients(shapes=tuple(tuple(p.shape) for p in params)):
+    for grads in gradients(shapes=tuple(tuple(p.shape) for p in params), drift=drift):
         for p, g in zip(params, grads, strict=True):
             p.grad = None if g is None else torch.from_numpy(g.copy())
         optimizer.step()
@@ -60,7 +63,8 @@ def compare(name: str, settings: dict[str, float], schedule: str, engine: str) -
     params, before = parameters(name), parameters(name)
     recipe = optzoo.load_recipe(name)
     opt = recipe.build(params, total_steps=TOTAL_STEPS, engine=engine, **settings)
-    pairs = zip(train(opt, params, schedule), expected(name, settings, schedule), strict=True)
+    ours = train(opt, params, schedule, oracle_class(name).drift)
+    pairs = zip(ours, expected(name, settings, schedule), strict=True)
     for step, (found, (train_point, eval_point)) in enumerate(pairs, 1):
         assert largest_error(found, train_point) <= EXACT, f"training point after step {step}"
         with opt.evaluation():
