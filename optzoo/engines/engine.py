@@ -47,9 +47,11 @@ class Batch:
     Element i of every list belongs to parameter i and has its shape. `params` and `buffers` are in
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
     narrower and are never written. Where parameters are spread over processes, all lists hold this
-    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`. An
-    engine that is a `NarrowEngine` may be handed parameters and buffers in bfloat16, and `rounding`
-    says then with which random bits they are stored.
+    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`;
+    `spread` are then the parameters as they are spread. Buffers with other sides than their
+    parameter are whole in every process. An engine that is a `NarrowEngine` may be handed
+    parameters and buffers in bfloat16, and `rounding` says then with which random bits they are
+    stored.
 
     The same batch comes back every step, with new `grads`, for as long as the same tensors take
     their steps together; `memo` is for what an engine wants to find again then.
@@ -59,6 +61,7 @@ class Batch:
     grads: list[Tensor]
     buffers: dict[str, list[Tensor]]
     shards: Shards | None = None
+    spread: Sequence[Tensor] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     rounding: Rounding | None = None
 
@@ -80,6 +83,7 @@ class Batch:
             [self.grads[i] for i in chosen] if self.grads else [],
             {name: [tensors[i] for i in chosen] for name, tensors in self.buffers.items()},
             self.shards,
+            [self.spread[i] for i in chosen] if self.spread else (),
         )
 
 

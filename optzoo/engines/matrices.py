@@ -11,13 +11,15 @@ step and hands the result back; owners are balanced by what a product of the mat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from optzoo.distributed.sharding import Owners, gathered, part_here
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.engine import Batch
 from optzoo.engines.shapes import sides_of
@@ -27,7 +29,7 @@ from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.matrices import row_blocks
 from optzoo.program.ops import OPS
-from optzoo.program.sides import Shape
+from optzoo.program.sides import FULL, Shape
 from optzoo.program.simplify import conditions_of, decided
 
 STACK = 1 << 22
@@ -52,8 +54,11 @@ class MatrixStep:
         lines = self._lines_for(scalars)
         is_double = batch.dtype == torch.float64
         domain = MatrixDomain(batch.dtype if is_double else _DTYPES[self.program.polar_dtype])
-        for members in stacks(batch.params):
-            self._step_stack(batch, members, scalars, lines, domain)
+        owners = batch.shards.owners() if batch.shards is not None else None
+        for whole, give_back in _wholes(batch, self.program, owners):
+            for members in stacks(whole.params):
+                self._step_stack(whole, members, scalars, lines, domain)
+            give_back()
 
     def _lines_for(self, scalars: Mapping[Name, float]) -> list[tuple[Line, list[Name]]]:
         """Return the lines of a step with these scalars, each with the names it reads last."""
@@ -94,6 +99,53 @@ class MatrixStep:
         ]
         for tensors, new in stored:
             _store(tensors, new)
+
+
+def _wholes(
+    batch: Batch, program: Program, owners: Owners | None
+) -> Iterator[tuple[Batch, Callable[[], None]]]:
+    """Yield batches of whole tensors to step, and what is to be done after each.
+
+    Where tensors are spread, that is in rounds of one tensor for each owner: all are gathered, each
+    owner steps its own, and what has changed is handed out. The largest come first, so that the
+    tensors of a round cost alike.
+    """
+    if owners is None:
+        yield batch, lambda: None
+        return
+    full = {state.name for state in program.tensor_states if state.shape == FULL}
+    ranked = sorted(range(len(batch.spread)), key=lambda i: (-_labour(batch.spread[i]), i))
+    for start in range(0, len(ranked), owners.count):
+        members = ranked[start : start + owners.count]
+        chosen = batch.only(members)
+        whole = _gathered(chosen, full)
+        mine = whole.only([owners.rank] if owners.rank < len(members) else [])
+        yield mine, partial(_hand_out, chosen, whole, full, owners)
+
+
+def _labour(param: Tensor) -> int:
+    """Return what the products of a matrix cost, in proportion."""
+    small, large = sorted(sides_of(param))
+    return large * small * small
+
+
+def _gathered(batch: Batch, full: Collection[str]) -> Batch:
+    def wholes(tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [gathered(t, like) for t, like in zip(tensors, batch.spread, strict=True)]
+
+    buffers = {n: wholes(t) if n in full else list(t) for n, t in batch.buffers.items()}
+    return Batch(wholes(batch.params), wholes(batch.grads), buffers)
+
+
+def _hand_out(batch: Batch, whole: Batch, full: Collection[str], owners: Owners) -> None:
+    """Give what each owner has made to everyone, and keep the parts that belong here."""
+    slots = [(batch.params, whole.params, True)]
+    slots += [(batch.buffers[n], whole.buffers[n], n in full) for n in batch.buffers]
+    for homes, wholes, is_cut in slots:
+        for owner, (home, made) in enumerate(zip(homes, wholes, strict=True)):
+            owners.hand_out(made, owner)
+            if is_cut:
+                home.copy_(part_here(made, batch.spread[owner]))
 
 
 def stacks(params: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from optzoo.distributed.sharding import is_sharded, local, spread_like, whole
+from optzoo.distributed.sharding import is_sharded, local, repeated_like, spread_like, whole
 from optzoo.engines.shapes import buffer_shape
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.precision import Precision
@@ -171,7 +171,8 @@ def filled(shape: Shape, param: Tensor, fill: float, dtype: torch.dtype) -> Tens
     if shape == FULL:
         return torch.full_like(param, fill, dtype=dtype, memory_format=torch.preserve_format)
     sizes = buffer_shape(shape, param)
-    return torch.full(sizes, fill, dtype=dtype, device=local(param).device)
+    whole_one = torch.full(sizes, fill, dtype=dtype, device=local(param).device)
+    return repeated_like(whole_one, param) if is_sharded(param) else whole_one
 
 
 def placed(
@@ -196,8 +197,10 @@ def placed(
             "a parameter that is cut or grown needs its state cut or grown alike",
         )
     if shape != FULL:
-        held = whole(value).to(local(param).device)
-        return held if dtype is None else held.to(dtype)
+        held = value if dtype is None else value.to(dtype)
+        if is_sharded(param):
+            return repeated_like(held, param)
+        return whole(held).to(param.device)
     if is_sharded(param) and not is_sharded(value):
         value = spread_like(value, param)
     elif is_sharded(value) and not is_sharded(param):
