@@ -15,8 +15,8 @@ from torch import Tensor
 from optzoo.engines.block_values import BlockDomain, settled
 from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
-from optzoo.engines.kernel import Filled, common_dtype, random_keys
-from optzoo.engines.layout import Layout
+from optzoo.engines.kernel import common_dtype, random_keys
+from optzoo.engines.layout import Filled, Layout
 from optzoo.engines.render.triton import render_triton
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
@@ -59,24 +59,16 @@ class DeviceTable:
 
     def fill(self, batch: Batch, dtype: torch.dtype) -> Filled:
         """Put in the gradients, as this dtype, and copies of what is not flat."""
-        grads = [self.layout.grad(batch, i) for i in self.layout.rows]
-        rows = list(self.layout.rows.values())
-        copies = []
-        for i in self.layout.loose:
-            copied, grad, homes = self.layout.copied(batch, i)
-            copies.append((homes, copied))
-            rows.append(copied)
-            grads.append(grad)
-        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
+        filled = self.layout.filled(batch, dtype)
         addresses = [
             [param.data_ptr(), grad.data_ptr(), *(b.data_ptr() for b in buffers)]
-            for (param, *buffers), grad in zip(rows, grads, strict=True)
+            for (param, *buffers), grad in zip(filled.rows, filled.grads, strict=True)
         ]
         if addresses != self._addresses:
             self._addresses = addresses
             self.slots = _on_device(torch.tensor(addresses, dtype=torch.int64), self.device)
         self.rounding = batch.rounding
-        return Filled(grads, copies)
+        return filled
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:

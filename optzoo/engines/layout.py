@@ -8,6 +8,7 @@ views for nothing; those that do not are copied, worked on, and copied back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -61,6 +62,35 @@ class Layout:
             for t in (*homes, batch.grads[i])
         ]
         return copies, _flat(grad), homes
+
+    def filled(self, batch: Batch, dtype: torch.dtype) -> Filled:
+        """Return what a kernel works on in this step, with gradients as this dtype."""
+        rows = list(self.rows.values())
+        grads = [self.grad(batch, i) for i in self.rows]
+        copies = []
+        for i in self.loose:
+            copied, grad, homes = self.copied(batch, i)
+            copies.append((homes, copied))
+            rows.append(copied)
+            grads.append(grad)
+        return Filled(rows, [g if g.dtype == dtype else g.to(dtype) for g in grads], copies)
+
+
+@dataclass
+class Filled:
+    """The slots of each row, its gradient, and the copies among them with what they are copies of.
+
+    Rows are those of the layout, then its loose tensors. It has to be kept until the step is done.
+    """
+
+    rows: list[list[Tensor]]
+    grads: list[Tensor]
+    copies: list[tuple[list[Tensor], list[Tensor]]]
+
+    def write_back(self) -> None:
+        """Copy what was worked on in a copy to where it belongs."""
+        for homes, copied in self.copies:
+            torch._foreach_copy_(homes, copied)
 
 
 def addresses(batch: Batch) -> list[int]:

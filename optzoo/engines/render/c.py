@@ -33,17 +33,24 @@ from optzoo.engines.render.dialect import (
     Identifiers,
     Row,
     Spelling,
+    heading,
     narrow_slots,
     random_words,
     spell,
     word_of,
 )
-from optzoo.program.expressions import Expr, Name, format_expression, names_in
+from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import GRAD, Line
 from optzoo.program.planning import Pass, Plan
 
 TYPES = {"float64": "double", "float32": "float", "bfloat16": "uint16_t"}
 """Storage types by the name of the dtype."""
+
+BLOCK = 64
+"""Elements between two looks ahead: a few lines of each slot."""
+
+AHEAD = 512
+"""Elements that memory is asked for in advance: the way to memory takes as long as they do."""
 
 _KEYWORDS = """
     auto break case char const continue default do double else enum extern float for goto if inline
@@ -51,9 +58,9 @@ _KEYWORDS = """
     unsigned void volatile while asm typeof
 """
 _OWN = """
-    real stored chunks owner start length slots coefficients numbers partial threads norms tensors
-    row step main squared smaller larger magnitude sign_of root widened i j count
-    keys first drawn wide_of narrowed
+    real chunks owner start length slots coefficients numbers partial threads norms tensors
+    row step main squared smaller larger magnitude sign_of root i j count
+    BLOCK AHEAD fetch_ahead begin end keys first drawn wide_of narrowed
     int32_t int64_t uint16_t uint32_t
 """
 _RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
@@ -97,9 +104,9 @@ _PRELUDE = """\
 #include <string.h>
 
 typedef {real} real;
-typedef {grad} stored;
 
-static inline real widened(stored x) {{ {widen} }}
+enum {{ BLOCK = {block}, AHEAD = {ahead} }};
+
 static inline real squared(real x) {{ return x * x; }}
 static inline real root(real x) {{ return {sqrt}(x); }}
 static inline real magnitude(real x) {{ return {fabs}(x); }}
@@ -112,9 +119,29 @@ static inline double sign_of_d(double x) {{ return (double)(x > 0) - (double)(x 
 static inline double smaller_d(double a, double b) {{ return (a < b) | (a != a) ? a : b; }}
 static inline double larger_d(double a, double b) {{ return (a > b) | (a != a) ? a : b; }}
 """
-_WIDEN_BFLOAT16 = (
-    "uint32_t bits = (uint32_t)x << 16; float wide; memcpy(&wide, &bits, 4); return wide;"
-)
+_AHEAD = """\
+/* Fetch a block's worth of what will be read a little later: by itself a processor looks ahead no
+   further than the end of a page of memory. */
+static inline void fetch_ahead(const void *at, uintptr_t width)
+{
+#ifdef __GNUC__
+    for (uintptr_t k = 0; k < BLOCK * width; k += 64)
+        __builtin_prefetch((const void *)((uintptr_t)at + AHEAD * width + k));
+#else
+    (void)at, (void)width;
+#endif
+}
+"""
+
+_WIDE = """\
+static inline real wide_of(uint16_t x)
+{
+    uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, 4);
+    return (real)wide;
+}
+"""
 
 _NARROW = """\
 /* 32 random bits of element i, by multiplications that a processor does many of at once */
@@ -126,14 +153,6 @@ static inline uint32_t drawn(uint64_t key, uint32_t i)
     x = (x ^ (x >> 16)) * UINT32_C(0x846ca68b);
     x = (x ^ (x >> 15)) * UINT32_C(0x9e3779b1);
     return x ^ (x >> 16);
-}
-
-static inline real wide_of(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, 4);
-    return (real)wide;
 }
 
 /* One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
@@ -184,13 +203,18 @@ def render_c(
     Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in
     bfloat16, and `param` if the parameters are.
     """
-    return _CRenderer(plan, narrow).render(dtype, grad_dtype)
+    return _CRenderer(plan, dtype, grad_dtype, narrow).render()
 
 
 class _CRenderer:
-    def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str]) -> None:
+        self.plan, self.dtype = plan, dtype
         self.narrow = narrow_slots(plan, narrow)
+        self.kinds = {
+            name: grad_dtype if name == GRAD else "bfloat16" if name in self.narrow else dtype
+            for name in plan.inputs
+        }
+        """What the elements of a slot are stored as, by name of the dtype."""
         identifiers = self.identifiers = Identifiers(TENSORS)
         self.spelling: Spelling = spell(plan, identifiers)
         self.words = {
@@ -203,32 +227,26 @@ class _CRenderer:
         self.coefficients = list(self.spelling.coefficients)
         self.numbers = list(self.spelling.numbers)
 
-    def render(self, dtype: str, grad_dtype: str) -> CSource:
-        is_double = dtype == "float64"
+    def render(self) -> CSource:
+        is_double = self.dtype == "float64"
         prelude = _PRELUDE.format(
-            real=TYPES[dtype],
-            grad=TYPES[grad_dtype],
-            widen=_WIDEN_BFLOAT16 if grad_dtype == "bfloat16" else "return (real)x;",
+            real=TYPES[self.dtype],
+            block=BLOCK,
+            ahead=AHEAD,
             sqrt="sqrt" if is_double else "sqrtf",
             fabs="fabs" if is_double else "fabsf",
         )
-        parts = [self.heading(), prelude, *([_NARROW] if self.narrow else [])]
+        first, *rest = heading(self.plan, self.spelling)
+        head = [f"/* {first}", *(f"   {row}" if row else row for row in rest), "*/"]
+        parts = ["\n".join(head), prelude, _AHEAD]
+        parts += [_WIDE] if "bfloat16" in self.kinds.values() else []
+        parts += [_NARROW] if self.narrow else []
         for k, each in enumerate(self.plan.passes):
             parts += [self.pass_(k, each), self.norms(k, each), self.per_tensor(k, each)]
         parts.append(self.step())
         coefficients = tuple(expr for _, expr in self.plan.coefficients)
         norms = tuple(len(each.reductions) for each in self.plan.passes)
         return CSource("\n".join(parts), coefficients, norms, len(self.numbers), tuple(self.words))
-
-    def heading(self) -> str:
-        rows = [f"/* One step of {self.plan.program.name} on all parameters.", ""]
-        rows += [f"   {line}" for line in self.plan.program.scalars]
-        for (name, expr), spelt in zip(
-            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
-        ):
-            if str(name) != spelt:
-                rows.append(f"   {spelt} := {format_expression(expr)}")
-        return "\n".join([*rows, "*/"])
 
     # -------------------------------------------------------------- loops
 
@@ -281,9 +299,16 @@ class _CRenderer:
         random = self.words[word][1]
         return f"narrowed({self.names[name]}, {random}{half})"
 
-    def kind(self, name: Name) -> str:
-        """Return the type in which a slot is stored."""
-        return "stored" if name == GRAD else "uint16_t" if name in self.narrow else "real"
+    def type(self, name: Name) -> str:
+        """Return the type that the elements of a slot have."""
+        return "real" if self.kinds[name] == self.dtype else TYPES[self.kinds[name]]
+
+    def loaded(self, name: Name) -> str:
+        """Return element i of a slot, as a number of the arithmetic."""
+        at = f"{self.places[name]}[i]"
+        if self.kinds[name] == self.dtype:
+            return at
+        return f"wide_of({at})" if self.kinds[name] == "bfloat16" else f"(real){at}"
 
     def lines(self, lines: Sequence[Line]) -> list[str]:
         rows = []
@@ -308,22 +333,35 @@ class _CRenderer:
         rows.append(f"        void *const *row = slots + (int64_t)owner[j] * {width};")
         for place, name in enumerate(self.spelling.olds):
             if name in reads or name in written:
-                kind = self.kind(name)
                 const = "" if name in written else "const "
-                at = f"({const}{kind} *)row[{place}] + start[j]"
-                rows.append(f"        {const}{kind} *{self.places[name]} = {at};")
+                type_ = f"{const}{self.type(name)} *"
+                rows.append(
+                    f"        {type_}{self.places[name]} = ({type_})row[{place}] + start[j];"
+                )
         rows += self.scalars(reads)
         rows += [f"        {row}" for row in head]
-        rows += ["        const int32_t count = length[j];", f"        {pragma}"]
-        rows.append("        for (int32_t i = 0; i < count; i++) {")
+        rows += [
+            "        const int32_t count = length[j];",
+            "        for (int32_t begin = 0; begin < count; begin += BLOCK) {",
+            "            const int32_t end = count - begin < BLOCK ? count : begin + BLOCK;",
+        ]
+        for name in self.spelling.olds:
+            if name in reads or name in written:
+                size = f"sizeof({self.type(name)})"
+                rows.append(f"            fetch_ahead({self.places[name]} + begin, {size});")
+        rows += [f"            {pragma}", "            for (int32_t i = begin; i < end; i++) {"]
         for name, spelt in self.spelling.olds.items():
             if name in reads:
-                at = f"{self.places[name]}[i]"
-                widen = {"stored": "widened({})", "uint16_t": "wide_of({})", "real": "{}"}
-                loaded = widen[self.kind(name)].format(at)
-                rows.append(f"            const real {spelt} = {loaded};")
-        rows += [f"            {row}" for row in body]
-        rows += ["        }", *(f"        {row}" for row in after), "    }", "}", ""]
+                rows.append(f"                const real {spelt} = {self.loaded(name)};")
+        rows += [f"                {row}" for row in body]
+        rows += [
+            "            }",
+            "        }",
+            *(f"        {row}" for row in after),
+            "    }",
+            "}",
+            "",
+        ]
         return "\n".join(rows)
 
     def scalars(self, reads: set[Name]) -> list[str]:

@@ -21,12 +21,13 @@ from optzoo.engines.render.dialect import (
     Dialect,
     Identifiers,
     Row,
+    heading,
     narrow_slots,
     random_words,
     spell,
     word_of,
 )
-from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
+from optzoo.program.expressions import Expr, Name, Num, names_in
 from optzoo.program.ir import GRAD, Line
 from optzoo.program.planning import Plan
 
@@ -143,19 +144,14 @@ class _TritonRenderer:
     def render(self) -> TritonSource:
         functions = [_HELPERS.format(dtype=self.dtype), *([_NARROW] if self.narrow else [])]
         functions += [self.pass_(k) for k in range(len(self.plan.passes))] + [self.step()]
-        heading = [f'"""One step of {self.plan.program.name} on all parameters.', ""]
-        heading += [f"{line}" for line in self.plan.program.scalars]
-        for (name, expr), spelt in zip(
-            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
-        ):
-            if str(name) != spelt:
-                heading.append(f"{spelt} := {format_expression(expr)}")
-        heading += ['"""', "", "import triton", "import triton.language as tl", "", ""]
+        first, *rest = heading(self.plan, self.spelling)
+        head = [f'"""{first}', *rest, '"""', ""]
+        head += ["import triton", "import triton.language as tl", "", ""]
         coefficients = [expr for _, expr in self.plan.coefficients]
         coefficients += [Num(value) for value in self.literals]
         norms = tuple(len(each.reductions) for each in self.plan.passes)
         return TritonSource(
-            "\n".join([*heading, *functions]), tuple(coefficients), norms, tuple(self.words)
+            "\n".join([*head, *functions]), tuple(coefficients), norms, tuple(self.words)
         )
 
     def pass_(self, k: int) -> str:
