@@ -61,8 +61,8 @@ class DeviceTable:
         """Put in the gradients, as this dtype, and copies of what is not flat."""
         filled = self.layout.filled(batch, dtype)
         addresses = [
-            [param.data_ptr(), grad.data_ptr(), *(b.data_ptr() for b in buffers)]
-            for (param, *buffers), grad in zip(filled.rows, filled.grads, strict=True)
+            [param.data_ptr(), grad.data_ptr(), *(tensor.data_ptr() for tensor in rest)]
+            for (param, *rest), grad in zip(filled.rows, filled.grads, strict=True)
         ]
         if addresses != self._addresses:
             self._addresses = addresses
@@ -79,8 +79,8 @@ class DeviceTable:
 class DeviceKernel:
     """The Triton step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where there is no
-    Triton.
+    `narrow` is what is stored in bfloat16, `shown` whether that is there; see `Batch`. Raises
+    CompilationError where there is no Triton.
     """
 
     def __init__(
@@ -89,13 +89,14 @@ class DeviceKernel:
         dtype: torch.dtype,
         grad_dtype: torch.dtype,
         narrow: Collection[str] = (),
+        shown: bool = False,
     ) -> None:
         try:
             import triton  # noqa: F401
         except ImportError as error:
             raise CompilationError("there is no triton: pip install triton") from error
         self.plan, self.dtype = plan, dtype
-        source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow)
+        source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow, shown=shown)
         self._words = source.words
         self.coefficients = source.coefficients
         module = load_module(source.text)

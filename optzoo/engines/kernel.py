@@ -56,7 +56,7 @@ class Table:
         ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
         self.length = (ends - self.start).astype(np.int32)
         self.rounding = batch.rounding
-        self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
+        self.slots = np.zeros((len(sizes), 1 + len(batch.slots)), dtype=np.uint64)
         for row, tensors in enumerate(self.layout.rows.values()):
             self._place(row, tensors)
         self.chunks = (
@@ -73,10 +73,10 @@ class Table:
         return filled
 
     def _place(self, row: int, tensors: Sequence[Tensor]) -> None:
-        """Put in where the parameter and the buffers of a row are."""
-        param, *buffers = tensors
+        """Put in where the parameter, the buffers and what is shown of a row are."""
+        param, *rest = tensors
         self.slots[row, 0] = param.data_ptr()
-        self.slots[row, ADDRESS + 1 :] = [buffer.data_ptr() for buffer in buffers]
+        self.slots[row, ADDRESS + 1 :] = [tensor.data_ptr() for tensor in rest]
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:
@@ -118,8 +118,8 @@ GRADIENTS = {
 class Kernel:
     """The compiled step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where nothing can
-    be compiled.
+    `narrow` is what is stored in bfloat16, `shown` whether that is there; see `Batch`. Raises
+    CompilationError where nothing can be compiled.
     """
 
     def __init__(
@@ -128,8 +128,9 @@ class Kernel:
         dtype: torch.dtype,
         grad_dtype: torch.dtype,
         narrow: Collection[str] = (),
+        shown: bool = False,
     ) -> None:
-        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow)
+        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow, shown=shown)
         self._words = source.words
         library = load(source.text)
         pointer, integer = ctypes.c_void_p, ctypes.c_int64

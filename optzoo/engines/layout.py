@@ -20,11 +20,11 @@ class Layout:
     """What is flat in a batch: `rows[i]` holds the parameter and buffers of tensor i as views.
 
     `loose` are the tensors whose slots differ in layout, and empty ones are in neither. Slots are
-    the parameter and the buffers, in the order of the batch; gradients come and go, see `grad`.
+    those of the batch, in its order; gradients come and go, see `grad`.
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.slots = [batch.params, *batch.buffers.values()]
+        self.slots = batch.slots
         self.addresses = addresses(batch)
         self.rows: dict[int, list[Tensor]] = {}
         self.loose: list[int] = []
@@ -95,7 +95,7 @@ class Filled:
 
 def addresses(batch: Batch) -> list[int]:
     """Return where the parameters and the buffers of a batch begin."""
-    return [t.data_ptr() for slot in (batch.params, *batch.buffers.values()) for t in slot]
+    return [t.data_ptr() for slot in batch.slots for t in slot]
 
 
 def _are_alike(tensors: Sequence[Tensor]) -> bool:

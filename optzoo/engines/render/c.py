@@ -13,7 +13,8 @@ The functions of the text, for a table of `tensors` rows:
     step(chunks, owner, start, length, slots, coefficients, numbers, threads)
 
 Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; a row of `slots` is
-the addresses of the parameter, the gradient and the buffers.
+the addresses of the parameter, the gradient and the buffers, and of the parameter as it is shown
+where it is kept in bfloat16 beside a wide copy.
 
 Parameters and buffers may be stored in bfloat16. They are widened where they are read and rounded
 stochastically where they are written, with random bits that are a hash of a key of the row and the
@@ -27,6 +28,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from optzoo.engines.render.c_functions import NAMES, TYPES, functions
 from optzoo.engines.render.dialect import (
     INFIX,
     Dialect,
@@ -40,17 +42,8 @@ from optzoo.engines.render.dialect import (
     word_of,
 )
 from optzoo.program.expressions import Expr, Name, names_in
-from optzoo.program.ir import GRAD, Line
+from optzoo.program.ir import GRAD, PARAM, Line
 from optzoo.program.planning import Pass, Plan
-
-TYPES = {"float64": "double", "float32": "float", "bfloat16": "uint16_t"}
-"""Storage types by the name of the dtype."""
-
-BLOCK = 64
-"""Elements between two looks ahead: a few lines of each slot."""
-
-AHEAD = 512
-"""Elements that memory is asked for in advance: the way to memory takes as long as they do."""
 
 _KEYWORDS = """
     auto break case char const continue default do double else enum extern float for goto if inline
@@ -58,12 +51,10 @@ _KEYWORDS = """
     unsigned void volatile while asm typeof
 """
 _OWN = """
-    real chunks owner start length slots coefficients numbers partial threads norms tensors
-    row step main squared smaller larger magnitude sign_of root i j count
-    BLOCK AHEAD fetch_ahead begin end keys first drawn wide_of narrowed
-    int32_t int64_t uint16_t uint32_t
+    chunks owner start length slots coefficients numbers partial threads norms tensors
+    row step main i j count begin end keys first shown_at
 """
-_RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
+_RESERVED = frozenset(f"{_KEYWORDS} {_OWN} {NAMES}".split())
 
 _FUNCTIONS: dict[str, Row] = {
     "square": Row("squared({})", arguments=(0,)),
@@ -98,78 +89,6 @@ NUMBERS = Dialect(
 )
 """Numbers per tensor, in double."""
 
-_PRELUDE = """\
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-typedef {real} real;
-
-enum {{ BLOCK = {block}, AHEAD = {ahead} }};
-
-static inline real squared(real x) {{ return x * x; }}
-static inline real root(real x) {{ return {sqrt}(x); }}
-static inline real magnitude(real x) {{ return {fabs}(x); }}
-static inline real sign_of(real x) {{ return (real)(x > 0) - (real)(x < 0); }}
-/* NaN goes through, as in torch */
-static inline real smaller(real a, real b) {{ return (a < b) | (a != a) ? a : b; }}
-static inline real larger(real a, real b) {{ return (a > b) | (a != a) ? a : b; }}
-static inline double squared_d(double x) {{ return x * x; }}
-static inline double sign_of_d(double x) {{ return (double)(x > 0) - (double)(x < 0); }}
-static inline double smaller_d(double a, double b) {{ return (a < b) | (a != a) ? a : b; }}
-static inline double larger_d(double a, double b) {{ return (a > b) | (a != a) ? a : b; }}
-"""
-_AHEAD = """\
-/* Fetch a block's worth of what will be read a little later: by itself a processor looks ahead no
-   further than the end of a page of memory. */
-static inline void fetch_ahead(const void *at, uintptr_t width)
-{
-#ifdef __GNUC__
-    for (uintptr_t k = 0; k < BLOCK * width; k += 64)
-        __builtin_prefetch((const void *)((uintptr_t)at + AHEAD * width + k));
-#else
-    (void)at, (void)width;
-#endif
-}
-"""
-
-_WIDE = """\
-static inline real wide_of(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, 4);
-    return (real)wide;
-}
-"""
-
-_NARROW = """\
-/* 32 random bits of element i, by multiplications that a processor does many of at once */
-static inline uint32_t drawn(uint64_t key, uint32_t i)
-{
-    uint32_t x = i + (uint32_t)key;
-    x = (x ^ (x >> 16)) * UINT32_C(0x7feb352d);
-    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
-    x = (x ^ (x >> 16)) * UINT32_C(0x846ca68b);
-    x = (x ^ (x >> 15)) * UINT32_C(0x9e3779b1);
-    return x ^ (x >> 16);
-}
-
-/* One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
-   the largest bfloat16 goes where rounding to nearest takes it. */
-static inline uint16_t narrowed(real x, uint32_t random)
-{
-    const float value = (float)x;
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    const uint32_t size = bits & UINT32_C(0x7fffffff);
-    const uint32_t nearest = UINT32_C(0x7fff) + ((bits >> 16) & 1);
-    const uint32_t usual = bits + (size < UINT32_C(0x7f7f0000) ? random : nearest);
-    const uint32_t is_nan = size > UINT32_C(0x7f800000);
-    return (uint16_t)((is_nan ? bits | UINT32_C(0x400000) : usual) >> 16);
-}
-"""
-
 _CHUNK = """\
 int64_t chunks, const int32_t *owner, const int64_t *start,
             const int32_t *length"""
@@ -197,18 +116,24 @@ def render_c(
     dtype: str = "float32",
     grad_dtype: str = "float32",
     narrow: Collection[str] = (),
+    *,
+    shown: bool = False,
 ) -> CSource:
     """Return the step of a plan as C, with arithmetic in `dtype` ("float32" or "float64").
 
     Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in
-    bfloat16, and `param` if the parameters are.
+    bfloat16, and `param` if the parameters are. `shown`: `param` is the wide copy of parameters in
+    bfloat16, which are the last slot of a row: they win where something was loaded into them, and
+    hold the new ones rounded to nearest.
     """
-    return _CRenderer(plan, dtype, grad_dtype, narrow).render()
+    return _CRenderer(plan, dtype, grad_dtype, narrow, shown).render()
 
 
 class _CRenderer:
-    def __init__(self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str]) -> None:
-        self.plan, self.dtype = plan, dtype
+    def __init__(
+        self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str], shown: bool
+    ) -> None:
+        self.plan, self.dtype, self.shown = plan, dtype, shown
         self.narrow = narrow_slots(plan, narrow)
         self.kinds = {
             name: grad_dtype if name == GRAD else "bfloat16" if name in self.narrow else dtype
@@ -228,19 +153,15 @@ class _CRenderer:
         self.numbers = list(self.spelling.numbers)
 
     def render(self) -> CSource:
-        is_double = self.dtype == "float64"
-        prelude = _PRELUDE.format(
-            real=TYPES[self.dtype],
-            block=BLOCK,
-            ahead=AHEAD,
-            sqrt="sqrt" if is_double else "sqrtf",
-            fabs="fabs" if is_double else "fabsf",
-        )
         first, *rest = heading(self.plan, self.spelling)
         head = [f"/* {first}", *(f"   {row}" if row else row for row in rest), "*/"]
-        parts = ["\n".join(head), prelude, _AHEAD]
-        parts += [_WIDE] if "bfloat16" in self.kinds.values() else []
-        parts += [_NARROW] if self.narrow else []
+        parts = ["\n".join(head)]
+        parts += functions(
+            self.dtype,
+            bfloat16="bfloat16" in self.kinds.values(),
+            random=bool(self.narrow),
+            shown=self.shown,
+        )
         for k, each in enumerate(self.plan.passes):
             parts += [self.pass_(k, each), self.norms(k, each), self.per_tensor(k, each)]
         parts.append(self.step())
@@ -283,6 +204,8 @@ class _CRenderer:
             head.append("const uint32_t first = (uint32_t)start[j];")
         for name in stores:
             body.append(f"{self.places[name.prev]}[i] = {self.stored(name)};")
+            if name.prev == PARAM.prev and self.shown:
+                body.append(f"shown_at[i] = nearest({self.names[name]});")
         keys = "const uint64_t *keys, " if self.narrow else ""
         signature = (
             f"void step({_CHUNK}, void *const *slots,\n"
@@ -306,6 +229,8 @@ class _CRenderer:
     def loaded(self, name: Name) -> str:
         """Return element i of a slot, as a number of the arithmetic."""
         at = f"{self.places[name]}[i]"
+        if name == PARAM.prev and self.shown:
+            return f"kept({at}, shown_at[i])"
         if self.kinds[name] == self.dtype:
             return at
         return f"wide_of({at})" if self.kinds[name] == "bfloat16" else f"(real){at}"
@@ -328,7 +253,7 @@ class _CRenderer:
         after: Sequence[str] = (),
     ) -> str:
         """Return a function that walks the chunks; all loads of an element precede its stores."""
-        width = len(self.spelling.olds)
+        width = len(self.spelling.olds) + self.shown
         rows = [signature, "{", f"    {_LOOP}", "    for (int64_t j = 0; j < chunks; j++) {"]
         rows.append(f"        void *const *row = slots + (int64_t)owner[j] * {width};")
         for place, name in enumerate(self.spelling.olds):
@@ -338,6 +263,10 @@ class _CRenderer:
                 rows.append(
                     f"        {type_}{self.places[name]} = ({type_})row[{place}] + start[j];"
                 )
+        if self.shown:
+            const = "" if PARAM.prev in written else "const "
+            type_ = f"{const}uint16_t *"
+            rows.append(f"        {type_}shown_at = ({type_})row[{width - 1}] + start[j];")
         rows += self.scalars(reads)
         rows += [f"        {row}" for row in head]
         rows += [
