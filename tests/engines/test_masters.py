@@ -14,6 +14,7 @@ import optzoo
 from optzoo.engines import engine as engines
 from optzoo.engines.engine import has_cc, has_triton
 from optzoo.engines.render.c import render_c
+from optzoo.engines.render.c_functions import NAMES
 from optzoo.optimizer import precision
 from optzoo.program.planning import plan_program
 
@@ -173,6 +174,30 @@ def test_resumed_bit_for_bit(state: str, engine: str) -> None:
             optimizer.step()
         ends.append([p.detach() for p in params] + [optimizer.state[p]["master"] for p in params])
     assert all(map(torch.equal, *ends))
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_names_of_the_kernel_may_be_the_recipes(engine: str) -> None:
+    """Buffers are called like the functions and variables of a kernel, all of which it needs."""
+    names = [*NAMES.split(), "begin", "end", "first", "keys", "shown", "shown_at"]
+    lines = [f"  {name}: {{input: grad, decay: 0.5, gain: 1}}" for name in names]
+    text = f"""
+name: odd
+version: 1
+summary: names that mean something in a kernel
+reference: none
+hyperparameters: {{lr: {{default: 0.125, in: "[0, inf)", doc: learning rate}}}}
+buffers:
+{chr(10).join(lines)}
+update: {" + ".join(names)}
+"""
+    recipe = optzoo.parse_recipe(text).with_state_dtype("bfloat16")
+    param = torch.nn.Parameter(torch.ones(100, dtype=BF16))
+    optimizer = recipe.build([param], engine=engine)
+    param.grad = torch.full((100,), 0.25, dtype=BF16)
+    optimizer.step()
+    wanted = 1 - 0.125 * 0.25 * len(names)
+    assert torch.equal(optimizer.state[param]["master"], torch.full((100,), wanted))
 
 
 def test_the_c_says_what_is_shown() -> None:
