@@ -326,7 +326,7 @@ def _rounds_to(master: Tensor, param: Tensor) -> bool:
     if not (param.is_contiguous() and master.is_contiguous()):
         return False
     held, wide = _bits(param.detach()), master.detach().view(-1)
-    rounded = torch.empty(min(IN_CACHE, len(wide)), dtype=param.dtype)
+    rounded = torch.empty(min(IN_CACHE, len(wide)), dtype=param.dtype, device="cpu")
     return all(
         np.array_equal(
             held[start : start + IN_CACHE],

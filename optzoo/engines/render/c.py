@@ -176,8 +176,9 @@ class _CRenderer:
         sums = [self.identifiers.fresh(f"sum{k + 1}_{r + 1}") for r in range(len(arguments))]
         body = self.lines(each.lines)
         for s, argument in zip(sums, arguments, strict=True):
+            term = self.identifiers.fresh("term")
             text = TENSORS.text(argument, self.names)
-            body.append(f"{{ const double x = (double)({text}); {s} += x * x; }}")
+            body += [f"const double {term} = (double)({text});", f"{s} += {term} * {term};"]
         reads = {n for line in each.lines for n in names_in(line.expr)}
         reads |= {n for argument in arguments for n in names_in(argument)}
         after = [f"partial[j * {len(sums)} + {r}] = {s};" for r, s in enumerate(sums)]

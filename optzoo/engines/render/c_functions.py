@@ -13,6 +13,7 @@ AHEAD = 512
 
 NAMES = """
     real squared smaller larger magnitude sign_of root BLOCK AHEAD fetch_ahead
+    squared_d smaller_d larger_d sign_of_d sqrt fabs
     wide_of bits_of half_a_unit upper drawn narrowed nearest kept
     int32_t int64_t uint16_t uint32_t uint64_t uintptr_t
 """
