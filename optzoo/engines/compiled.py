@@ -90,11 +90,11 @@ class CompiledEngine:
     def _kernel(self, batch: Batch, grad_dtype: torch.dtype) -> Any:
         """Return the kernel for a batch's device and dtypes, or None where there can be none."""
         device, dtype, narrow = batch.params[0].device.type, batch.dtype, batch.narrow
-        key = (device, dtype, grad_dtype, narrow)
+        key = (device, dtype, grad_dtype, narrow, bool(batch.shown))
         if key not in self._kernels:
             begin = time.perf_counter()
             try:
-                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype, narrow)
+                self._kernels[key] = self.kinds[device][1](self.plan, *key[1:])
             except CompilationError as error:
                 self._kernels[key] = None
                 _say(f"no step can be compiled for {device} here ({error})")

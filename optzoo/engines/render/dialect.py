@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.program.expressions import Call, Expr, Name, Num
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
 from optzoo.program.planning import Plan
 
 SUM, PRODUCT, SIGN, ATOM = 1, 2, 3, 9
@@ -132,6 +132,17 @@ def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
         numbered(plan.numbers, "n"),
         spelt,
     )
+
+
+def heading(plan: Plan, spelling: Spelling) -> list[str]:
+    """Return the lines that a rendered step begins with: its scalars, and what c1, c2 stand for."""
+    rows = [f"One step of {plan.program.name} on all parameters.", ""]
+    rows += map(str, plan.program.scalars)
+    for name, expr in plan.coefficients:
+        spelt = spelling.coefficients[name]
+        if str(name) != spelt:
+            rows.append(f"{spelt} := {format_expression(expr)}")
+    return rows
 
 
 def narrow_slots(plan: Plan, narrow: Collection[str]) -> set[Name]:
