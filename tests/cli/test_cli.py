@@ -100,7 +100,10 @@ def test_new_writes_a_recipe_that_validates(tmp_path: Path) -> None:
 def test_schema_accepts_the_shape_of_every_recipe() -> None:
     schema = json.loads(run("schema").stdout)
     assert schema["$schema"].startswith("https://json-schema.org/")
-    assert set(schema["required"]) >= {"name", "version", "hyperparameters", "update"}
+    assert set(schema["required"]) == {"name", "version"}
+    assert schema["if"] == {"required": ["extends"]}  # whose parent has the rest
+    assert set(schema["else"]["required"]) >= {"name", "version", "hyperparameters", "update"}
+    assert schema["else"]["properties"].keys() == schema["properties"].keys()
     assert schema["additionalProperties"] is False
     hyper = schema["$defs"]["HyperparameterSpec"]
     assert set(hyper["properties"]) == {"default", "in", "doc"}

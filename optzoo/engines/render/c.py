@@ -30,7 +30,9 @@ from fractions import Fraction
 
 from optzoo.engines.render.c_functions import NAMES, TYPES, functions
 from optzoo.engines.render.dialect import (
+    COMPARED,
     INFIX,
+    SUM,
     Dialect,
     Identifiers,
     Row,
@@ -63,6 +65,15 @@ _FUNCTIONS: dict[str, Row] = {
     "sign": Row("sign_of({})", arguments=(0,)),
     "min": Row("smaller({}, {})"),
     "max": Row("larger({}, {})"),
+    "pow": Row("power({}, {})"),
+    "exp": Row("exponential({})", arguments=(0,)),
+    "log": Row("logarithm({})", arguments=(0,)),
+    "tanh": Row("tangent({})", arguments=(0,)),
+    "atan2": Row("angle({}, {})"),
+    "ratio": Row("ratio_of({}, {})"),
+    "where": Row("chosen({}, {}, {})", arguments=(0, 0, 0)),
+    "positive": Row("(real)({} > 0)", arguments=(SUM,)),
+    **{op: Row(f"(real)({{}} {sign} {{}})", arguments=(SUM, SUM)) for op, sign in COMPARED.items()},
 }
 
 
@@ -83,6 +94,18 @@ NUMBERS = Dialect(
         "sign": Row("sign_of_d({})", arguments=(0,)),
         "min": Row("smaller_d({}, {})"),
         "max": Row("larger_d({}, {})"),
+        "pow": Row("pow({}, {})"),
+        "exp": Row("exp({})", arguments=(0,)),
+        "log": Row("log({})", arguments=(0,)),
+        "tanh": Row("tanh({})", arguments=(0,)),
+        "atan2": Row("atan2({}, {})"),
+        "ratio": Row("ratio_of_d({}, {})"),
+        "where": Row("chosen_d({}, {}, {})", arguments=(0, 0, 0)),
+        "positive": Row("(double)({} > 0)", arguments=(SUM,)),
+        **{
+            op: Row(f"(double)({{}} {sign} {{}})", arguments=(SUM, SUM))
+            for op, sign in COMPARED.items()
+        },
     },
     lambda value: f"({float(value)!r})",
     _RESERVED,

@@ -14,6 +14,8 @@ AHEAD = 512
 NAMES = """
     real squared smaller larger magnitude sign_of root BLOCK AHEAD fetch_ahead
     squared_d smaller_d larger_d sign_of_d sqrt fabs
+    power exponential logarithm tangent angle ratio_of chosen ratio_of_d chosen_d
+    pow exp log tanh atan2
     wide_of bits_of half_a_unit upper drawn narrowed nearest kept
     int32_t int64_t uint16_t uint32_t uint64_t uintptr_t
 """
@@ -35,10 +37,19 @@ static inline real sign_of(real x) {{ return (real)(x > 0) - (real)(x < 0); }}
 /* NaN goes through, as in torch */
 static inline real smaller(real a, real b) {{ return (a < b) | (a != a) ? a : b; }}
 static inline real larger(real a, real b) {{ return (a > b) | (a != a) ? a : b; }}
+static inline real power(real a, real b) {{ return {pow}(a, b); }}
+static inline real exponential(real x) {{ return {exp}(x); }}
+static inline real logarithm(real x) {{ return {log}(x); }}
+static inline real tangent(real x) {{ return {tanh}(x); }}
+static inline real angle(real a, real b) {{ return {atan2}(a, b); }}
+static inline real ratio_of(real a, real b) {{ return b == 0 ? 0 : a / b; }}
+static inline real chosen(real when, real a, real b) {{ return when != 0 ? a : b; }}
 static inline double squared_d(double x) {{ return x * x; }}
 static inline double sign_of_d(double x) {{ return (double)(x > 0) - (double)(x < 0); }}
 static inline double smaller_d(double a, double b) {{ return (a < b) | (a != a) ? a : b; }}
 static inline double larger_d(double a, double b) {{ return (a > b) | (a != a) ? a : b; }}
+static inline double ratio_of_d(double a, double b) {{ return b == 0 ? 0 : a / b; }}
+static inline double chosen_d(double when, double a, double b) {{ return when != 0 ? a : b; }}
 """
 
 _AHEAD = """\
@@ -120,6 +131,9 @@ static inline real kept(real x, uint16_t shown) { return nearest(x) == shown ? x
 """
 
 
+_OF_THE_LIBRARY = ("sqrt", "fabs", "pow", "exp", "log", "tanh", "atan2")
+
+
 def functions(dtype: str, *, bfloat16: bool, random: bool, shown: bool) -> list[str]:
     """Return the text before a step, with arithmetic in `dtype`, as far as the step needs it.
 
@@ -131,8 +145,7 @@ def functions(dtype: str, *, bfloat16: bool, random: bool, shown: bool) -> list[
         real=TYPES[dtype],
         block=BLOCK,
         ahead=AHEAD,
-        sqrt="sqrt" if is_double else "sqrtf",
-        fabs="fabs" if is_double else "fabsf",
+        **{name: name if is_double else f"{name}f" for name in _OF_THE_LIBRARY},
     )
     wanted = {_BFLOAT16: bfloat16 or random or shown, _RANDOM: random, _SHOWN: shown}
     return [prelude, _AHEAD, *(text for text, is_wanted in wanted.items() if is_wanted)]

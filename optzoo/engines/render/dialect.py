@@ -35,6 +35,14 @@ INFIX: dict[str, Row] = {
 }
 
 
+class UnwritableError(ValueError):
+    """An operation that a language has no row for."""
+
+
+COMPARED = {"less": "<", "greater": ">", "equal": "=="}
+"""Comparisons, as every language here writes them."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The rows of a language, how it writes numbers, and words that are no names there.
@@ -55,7 +63,9 @@ class Dialect:
             return names[expr]
         if expr.op in ("min", "max"):
             return self._bound(expr, names)
-        row = self.rows[expr.op]
+        row = self.rows.get(expr.op)
+        if row is None:
+            raise UnwritableError(f"`{expr.op}` cannot be written in this language")
         texts = [self.text(a, names, n) for a, n in zip(expr.args, row.arguments, strict=False)]
         result = row.template.format(*texts)
         return result if row.level >= level else f"({result})"

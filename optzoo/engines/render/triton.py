@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optzoo.engines.render.dialect import (
+    COMPARED,
     INFIX,
+    SUM,
     Dialect,
     Identifiers,
     Row,
@@ -32,7 +34,7 @@ from optzoo.program.ir import GRAD, PARAM, Line
 from optzoo.program.planning import Plan
 
 _OWN = "tl triton step owner start length slots coefficients numbers partial BLOCK j row lane at "
-_OWN += "inside sum squared sign_of keys drawn wide_of narrowed "
+_OWN += "inside sum squared sign_of ratio_of keys drawn wide_of narrowed "
 _OWN += "half_a_unit upper nearest kept shown_at shown"
 _RESERVED = frozenset([*_OWN.split(), *keyword.kwlist])
 _HELPERS = """\
@@ -44,6 +46,11 @@ def squared(x):
 @triton.jit
 def sign_of(x):
     return (x > 0).to(tl.{dtype}) - (x < 0).to(tl.{dtype})
+
+
+@triton.jit
+def ratio_of(a, b):
+    return tl.where(b == 0, 0.0, a / tl.where(b == 0, 1.0, b)).to(tl.{dtype})
 
 
 """
@@ -155,7 +162,14 @@ class _TritonRenderer:
             "sqrt": Row("tl.sqrt({})" if is_double else "tl.sqrt_rn({})", arguments=(0,)),
             "min": Row(f"tl.minimum({{}}, {{}}, {nan})"),
             "max": Row(f"tl.maximum({{}}, {{}}, {nan})"),
+            "exp": Row("tl.exp({})", arguments=(0,)),
+            "log": Row("tl.log({})", arguments=(0,)),
+            "where": Row("tl.where({} != 0, {}, {})", arguments=(SUM, 0, 0)),
+            "ratio": Row("ratio_of({}, {})"),
+            "positive": Row(f"({{}} > 0).to(tl.{dtype})", arguments=(SUM,)),
         }
+        for op, sign in COMPARED.items():
+            rows[op] = Row(f"({{}} {sign} {{}}).to(tl.{dtype})", arguments=(SUM, SUM))
         if not is_double:  # `/` is off by two units there
             rows["div"] = Row("tl.div_rn({}, {})")
         self.dialect = Dialect(rows, self.literal, _RESERVED)
