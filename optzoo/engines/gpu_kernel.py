@@ -17,6 +17,7 @@ from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
 from optzoo.engines.kernel import common_dtype, random_keys
 from optzoo.engines.layout import Filled, Layout
+from optzoo.engines.render.dialect import UnwritableError
 from optzoo.engines.render.triton import render_triton
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
@@ -96,7 +97,10 @@ class DeviceKernel:
         except ImportError as error:
             raise CompilationError("there is no triton: pip install triton") from error
         self.plan, self.dtype = plan, dtype
-        source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow, shown=shown)
+        try:
+            source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow, shown=shown)
+        except UnwritableError as error:
+            raise CompilationError(str(error)) from None
         self._words = source.words
         self.coefficients = source.coefficients
         module = load_module(source.text)

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from optzoo.errors import Diagnostic, InputError
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
+from optzoo.program.ops import OPS
 from optzoo.program.planning import Plan
 
 SUM, PRODUCT, SIGN, ATOM = 1, 2, 3, 9
@@ -35,8 +37,13 @@ INFIX: dict[str, Row] = {
 }
 
 
-class UnwritableError(ValueError):
-    """An operation that a language has no row for."""
+class UnwritableError(InputError):
+    """An operation that a language has no row for: another engine runs it."""
+
+    def __init__(self, op: str) -> None:
+        reason = f"`{OPS[op].text}` is not rendered as source in this language"
+        hint = "the eager engine runs the step; `optzoo show RECIPE --program` prints it"
+        super().__init__(Diagnostic("no-source", reason, hint=hint))
 
 
 COMPARED = {"less": "<", "greater": ">", "equal": "=="}
@@ -65,7 +72,7 @@ class Dialect:
             return self._bound(expr, names)
         row = self.rows.get(expr.op)
         if row is None:
-            raise UnwritableError(f"`{expr.op}` cannot be written in this language")
+            raise UnwritableError(expr.op)
         texts = [self.text(a, names, n) for a, n in zip(expr.args, row.arguments, strict=False)]
         result = row.template.format(*texts)
         return result if row.level >= level else f"({result})"
