@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from oracles import LIVELY, make_oracle
+from oracles import LIVELY, ORACLES
+from oracles.base import Oracle
+from oracles.variants import (
+    MuonLargerOf,
+    MuonMoonlightLargerOf,
+    NorMuonLargerOf,
+)
 
 STEPS = 50
 SHAPES = ((), (3,), (2, 3), (2, 2, 2, 2), (0, 3))
 MATRICES = ((2, 3), (2, 2, 2, 2), (5, 4))
+TWO_SIDED = ((4, 4), (5, 2), (2, 5), (1, 6), (6, 1))
 LATE = 8  # the step at which a late parameter gets its first gradient
 NO_EPS = 1e-300
 
@@ -37,14 +46,17 @@ class Agreement:
     tolerance: float = 1e-12
     own_clocks: bool = False  # counts steps per parameter, so that late gradients agree too
     shapes: tuple[tuple[int, ...], ...] = SHAPES  # where it treats some tensors otherwise
+    oracle: type[Oracle] | None = None  # where it reads one line in another way
+    grouped: dict[str, object] = field(default_factory=dict)  # what a group of it must say
 
     def __str__(self) -> str:
         return f"{self.recipe}-{self.package}.{self.optimizer}"
 
     def make(self, params: list, settings: Settings) -> torch.optim.Optimizer:
         module = importlib.import_module(self.package)
+        groups = [{"params": params, **self.grouped}] if self.grouped else params
         return getattr(module, self.optimizer)(
-            params, lr=settings["lr"], **self.arguments(settings)
+            groups, lr=settings["lr"], **self.arguments(settings)
         )
 
 
@@ -82,6 +94,22 @@ MARS_LION = fixed(
     mars_type="lion",
     optimize_1d=True,
 )
+
+
+def factored(s: Settings) -> dict:
+    return {
+        "beta2_decay": -s["decay"],
+        "eps": (s["eps1"], s["eps2"]),
+        "d": s["d"],
+        "weight_decay": s["weight_decay"],
+    }
+
+
+def roots(s: Settings) -> dict:
+    return {"matrix_eps": s["eps"], "preconditioning_compute_steps": int(s["every"])}
+
+
+PRODIGY = renamed(**ADAM, d0="d0", growth_rate="growth")
 
 RIGHT = [
     Agreement("sgd", TORCH, "SGD", renamed(**DECAY), **CLOCK),
@@ -149,6 +177,42 @@ RIGHT = [
         *("lars", KOZ, "LARS", renamed(**MOMENTUM, trust_coefficient="trust_coefficient")),
         shapes=MATRICES,  # it leaves vectors and numbers alone
     ),
+    Agreement(
+        *("muon", TORCH, "Muon", renamed(momentum="mu", **DECAY)),
+        **CLOCK,
+        shapes=TWO_SIDED,
+        oracle=MuonLargerOf,
+    ),
+    Agreement(
+        *("muon_moonlight", TORCH, "Muon"),
+        fixed(renamed(momentum="mu", **DECAY), adjust_lr_fn="match_rms_adamw"),
+        **CLOCK,
+        shapes=TWO_SIDED,
+        oracle=MuonMoonlightLargerOf,
+    ),
+    Agreement("adafactor", TORCH, "Adafactor", factored, **CLOCK, shapes=(*TWO_SIDED, (3,), ())),
+    Agreement(
+        *("normuon", KOZ, "NorMuon"),
+        fixed(renamed(momentum="mu", beta2="beta2", **DECAY), eps=1e-10),
+        shapes=TWO_SIDED,
+        oracle=NorMuonLargerOf,
+        grouped={"use_muon": True},
+    ),
+    Agreement("shampoo", KOZ, "Shampoo", roots, shapes=TWO_SIDED),
+    Agreement("shampoo", KOZ, "Shampoo", roots, {"every": 1.0, "eps": 1e-6}, shapes=TWO_SIDED),
+    Agreement("madgrad", KOZ, "MADGRAD", renamed(eps="eps", **MOMENTUM)),
+    Agreement("madgrad", "madgrad", "MADGRAD", renamed(eps="eps", **MOMENTUM)),
+    Agreement(
+        *("sgd_sai", KOZ, "SGDSaI", renamed(eps="eps", **MOMENTUM), {"momentum": 0.0}),
+        shapes=((2, 3), (5, 4)),  # vectors have no deviation there; its average starts at 0
+    ),
+    Agreement(
+        *("adam_atan2", "adam_atan2_pytorch", "AdamAtan2"),
+        renamed(betas="beta1,beta2", a="a", b="b", **DECAY),
+        **CLOCK,
+    ),
+    Agreement("prodigy", "prodigyopt", "Prodigy", PRODIGY),
+    Agreement("prodigy", "prodigyopt", "Prodigy", PRODIGY, {"growth": math.inf}),
 ]
 
 
@@ -165,6 +229,28 @@ def in_mode(optimizer: torch.optim.Optimizer, mode: str) -> bool:
     return switch is not None
 
 
+@contextmanager
+def widened() -> Iterator[None]:
+    """Let what packages cast to bfloat16 or float32 stay float64: algebra is compared."""
+    kept = {name: getattr(torch.Tensor, name) for name in ("bfloat16", "float", "to")}
+    narrow = (torch.bfloat16, torch.float32)
+
+    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        args = tuple(torch.float64 if arg in narrow else arg for arg in args)
+        if kwargs.get("dtype") in narrow:
+            kwargs["dtype"] = torch.float64
+        return kept["to"](tensor, *args, **kwargs)
+
+    torch.Tensor.bfloat16 = torch.Tensor.clone  # a copy, as it is from float32: callers divide it
+    torch.Tensor.float = lambda tensor: tensor
+    torch.Tensor.to = to
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(torch.Tensor, name, method)
+
+
 def largest_difference(
     recipe: str,
     make: Callable[[list, Settings], torch.optim.Optimizer],
@@ -173,6 +259,8 @@ def largest_difference(
     late: bool = False,
     before_step: Callable[[torch.optim.Optimizer, int], None] = lambda optimizer, t: None,
     shapes: tuple[tuple[int, ...], ...] = SHAPES,
+    oracle: type[Oracle] | None = None,
+    kind: str | None = None,
 ) -> float:
     """Run package and oracles side by side; return the largest difference of any element.
 
@@ -180,26 +268,33 @@ def largest_difference(
     """
     rng = np.random.default_rng(0)
     settings = {**LIVELY[recipe], **(changes or {})}
-    starts = [rng.normal(size=shape) for shape in shapes]
+    own = {key: value for key, value in settings.items() if key != "lr"}
+    oracle = ORACLES[recipe] if oracle is None else oracle
+    own |= {"lr0": settings["lr"]} if "lr0" in oracle.defaults else {}
+    starts = [np.asarray(rng.normal(size=shape)) for shape in shapes]
+    drifts = [oracle.drift * np.ones(shape) for shape in shapes]
     params = [torch.nn.Parameter(torch.from_numpy(start.copy())) for start in starts]
-    oracles = [make_oracle(recipe, start, STEPS, **settings) for start in starts]
+    oracles = [oracle(start, STEPS, kind, **own) for start in starts]
     optimizer = make(params, settings)
     in_mode(optimizer, "train")
     worst = 0.0
     for t in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(settings["lr"], t)
-        for i, (param, oracle) in enumerate(zip(params, oracles, strict=True)):
-            if late and i in (1, 2) and t < LATE:
-                continue
-            gradient = rng.normal(size=param.shape) * (0.05 if t % 7 == 0 else 1.0)
-            param.grad = torch.from_numpy(np.array(gradient))
-            oracle.step(gradient, learning_rate(settings["lr"], t))
+        present = [i for i in range(len(params)) if not (late and i in (1, 2) and t < LATE)]
+        gradients = [
+            np.asarray(rng.normal(size=shapes[i]) * (0.05 if t % 7 == 0 else 1.0) + drifts[i])
+            for i in present
+        ]
+        for i, gradient in zip(present, gradients, strict=True):
+            params[i].grad = torch.from_numpy(gradient.copy())
+        oracle.step_together(
+            [oracles[i] for i in present], gradients, learning_rate(settings["lr"], t)
+        )
         before_step(optimizer, t)
         optimizer.step()
-        points = [oracle.train_point() for oracle in oracles]
-        worst = max(worst, largest_gap(params, points))
+        worst = max(worst, largest_gap(params, [one.train_point() for one in oracles]))
     if in_mode(optimizer, "eval"):
-        worst = max(worst, largest_gap(params, [oracle.eval_point() for oracle in oracles]))
+        worst = max(worst, largest_gap(params, [one.eval_point() for one in oracles]))
     return worst
 
 

@@ -25,6 +25,9 @@ TOTAL_STEPS = 40
 """T: schedules over the whole run end before the last step, so that their end is seen too."""
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (4, 5), (2, 3, 2, 2), (0,))
+MATRICES = ((4, 4), (5, 2), (1, 6), (6, 1), (0, 3))
+"""Beside those, for what looks at rows and columns: square, tall, one row, one column, none."""
+
 LATE = 1
 """This parameter has no gradient at the steps of `ABSENT`: its clock starts late and pauses."""
 ABSENT = frozenset({*range(1, 8), 20, 21, 33})
@@ -102,10 +105,15 @@ def make_oracle(
     return made if oracle.default_lr is not None else WithLearningRate(made)
 
 
-def starts(seed: int = 0) -> list[Array]:
+def shapes_of(name: str) -> tuple[tuple[int, ...], ...]:
+    """Return the tensors that a recipe is tried on."""
+    return SHAPES + MATRICES if len(oracle_class(name).shape) > 1 else SHAPES
+
+
+def starts(seed: int = 0, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Array]:
     """Return the parameters before the first step."""
     rng = np.random.default_rng(seed)
-    return [np.asarray(rng.normal(size=shape)) for shape in SHAPES]
+    return [np.asarray(rng.normal(size=shape)) for shape in shapes]
 
 
 def size_of(step: int) -> float:
@@ -113,7 +121,12 @@ def size_of(step: int) -> float:
     return (0.05, 1.0, 3.0)[step // 4 % 3]
 
 
-def gradients(seed: int = 1, steps: int = STEPS) -> Iterator[list[Array | None]]:
+def gradients(
+    seed: int = 1,
+    steps: int = STEPS,
+    shapes: tuple[tuple[int, ...], ...] = SHAPES,
+    drift: float = 0.0,
+) -> Iterator[list[Array | None]]:
     """Yield the gradients of each step, None where a parameter has none.
 
     Sizes come and go, so that a clip by the norm acts at some steps and not at others.
@@ -121,7 +134,7 @@ def gradients(seed: int = 1, steps: int = STEPS) -> Iterator[list[Array | None]]
     rng = np.random.default_rng(seed)
     for step in range(1, steps + 1):
         size = size_of(step)
-        grads = [np.asarray(size * rng.normal(size=shape)) for shape in SHAPES]
+        grads = [np.asarray(size * rng.normal(size=shape) + drift) for shape in shapes]
         yield [None if i == LATE and step in ABSENT else g for i, g in enumerate(grads)]
 
 
@@ -138,16 +151,18 @@ def expected(
     name: str, settings: dict[str, float], schedule: str
 ) -> Iterator[tuple[list[Array], list[Array]]]:
     """Yield the oracle's training and evaluation points after each step."""
-    points = starts()
+    shapes = shapes_of(name)
+    points = starts(shapes=shapes)
     oracles: list[Oracle | WithLearningRate | None] = [None] * len(points)
-    for step, grads in enumerate(gradients()):
+    for step, grads in enumerate(gradients(shapes=shapes, drift=oracle_class(name).drift)):
         lr = settings.get("lr", 1.0) * lr_factor(schedule, step)
-        for i, grad in enumerate(grads):
-            if grad is None:
-                continue
+        present = [i for i, grad in enumerate(grads) if grad is not None]
+        for i in present:
             if oracles[i] is None:
                 oracles[i] = make_oracle(name, points[i], settings)
-            oracles[i].step(grad, lr)
+        oracle_class(name).step_together(
+            [oracles[i] for i in present], [grads[i] for i in present], lr
+        )
         train = [p if o is None else o.train_point() for p, o in zip(points, oracles, strict=True)]
         evaluated = [
             p if o is None else o.eval_point() for p, o in zip(points, oracles, strict=True)

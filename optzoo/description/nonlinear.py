@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +22,7 @@ from optzoo.program.expressions import (
     walk,
 )
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.simplify import conditions_of, decided
 
 ONE = Fraction(1)
 
@@ -42,6 +43,8 @@ class Nonlinearity:
 
 def nonlinearities(program: Program) -> list[Nonlinearity]:
     """Return the places where a step is not linear, in order."""
+    chosen = dict.fromkeys(conditions_of(program), True)  # what happens at some steps only
+    program = replace(program, step=decided(program, chosen))
     buffers, gains = _places(program)
     lines = {line.target: line.expr for line in program.step}
     corrections = debiasing(program)
@@ -116,6 +119,8 @@ def _what(factor: Factor, line: Expr, spelled: Callable[[Expr], Expr], printer: 
     match factor.kind:
         case "sign":
             return "only the sign is kept"
+        case "orthogonaliser":
+            return "only the singular vectors are kept, the singular values go to 1"
         case "elementwise clip":
             calls = [node for node in walk(line) if isinstance(node, Call)]
             bounds = [_bound(c) for c in calls if c.op in ("min", "max")]

@@ -57,6 +57,32 @@ def spread_like(tensor: Tensor, like: Tensor) -> Tensor:
     )
 
 
+def repeated_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a whole tensor, which every process has, as one that each process of `like` holds."""
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh, placements = _layout(like)
+    if is_sharded(tensor):
+        spread: Any = tensor
+        repeated: Tensor = spread.redistribute(mesh, [Replicate()] * len(placements))
+        return repeated
+    held = tensor.to(local(like).device)
+    return DTensor.from_local(held, mesh, [Replicate()] * len(placements), run_check=False)
+
+
+def gathered(held: Tensor, like: Tensor) -> Tensor:
+    """Return all of a tensor of which this process holds a part, spread as `like` is.
+
+    A collective: every process of the mesh calls it with tensors in the same order.
+    """
+    return whole(_respread(held.contiguous(), like, _layout(like)[0]))
+
+
+def part_here(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return what this process holds of a whole tensor once it is spread as `like` is."""
+    return local(spread_like(tensor, like))
+
+
 def host_copy(tensor: Tensor) -> Tensor:
     """Return a copy in host memory, spread as the tensor is."""
     copy = local(tensor).detach().to("cpu", copy=True)
@@ -124,6 +150,31 @@ class Shards:
             if not placement.is_replicate():
                 dist.all_reduce(squares, group=self.mesh.get_group(dim))
         return list(squares.sqrt().to(norms[0].dtype).unbind())
+
+    def owners(self) -> Owners | None:
+        """Return the processes that share the work on whole tensors; None where each has all.
+
+        Those along the first axis of the mesh that tensors are cut along; the processes of other
+        axes do the same, each line of them for itself.
+        """
+        for dim, placement in enumerate(self.placements):
+            if not placement.is_replicate():
+                group = self.mesh.get_group(dim)
+                return Owners(group, dist.get_rank(group), dist.get_world_size(group))
+        return None
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Processes that take turns with whole tensors: this one's rank, and how many there are."""
+
+    group: Any
+    rank: int
+    count: int
+
+    def hand_out(self, tensor: Tensor, owner: int) -> None:
+        """Let a tensor hold what it holds at its owner, in every process."""
+        dist.broadcast(tensor, dist.get_global_rank(self.group, owner), group=self.group)
 
 
 def shards_of(tensor: Tensor) -> Shards | None:

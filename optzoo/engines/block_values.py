@@ -16,6 +16,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from optzoo.engines.elementwise import NEWER
 from optzoo.program.arithmetic import FLOAT
 
 
@@ -164,6 +165,16 @@ def _bound(with_number: Callable[..., Tensor], with_tensor: Callable[..., Tensor
     return apply
 
 
+def _new(rule: Callable[..., Tensor]) -> Rule:
+    """Return a rule whose result is a tensor of its own."""
+
+    def apply(*args: Operand) -> Term:
+        values = [_plain(arg).left if isinstance(arg, Tensor | Term) else arg for arg in args]
+        return _owned(rule(*values))
+
+    return apply
+
+
 def _is_tensor(value: Operand) -> Tensor | Term:
     assert isinstance(value, Tensor | Term)
     return value
@@ -185,6 +196,7 @@ _RULES: dict[str, Rule] = {
     "sign": _unary(torch.sign),
     "min": _bound(torch.clamp_max, torch.minimum),
     "max": _bound(torch.clamp_min, torch.maximum),
+    **{op: _new(rule) for op, rule in NEWER.items()},
 }
 
 

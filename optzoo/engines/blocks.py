@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from optzoo.engines.block_values import BlockDomain, Operand, handed_over, settled
+from optzoo.engines.block_values import BlockDomain, handed_over, settled
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
 from optzoo.program.arithmetic import FloatDomain
@@ -226,14 +227,12 @@ def _with_last_reads(
     return result[::-1]
 
 
-def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Value]) -> None:
-    """Evaluate lines in order, adding each target to `values`."""
+def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Any]) -> None:
+    """Evaluate lines in order, adding each target to `values`; what is read last goes in them."""
     for line, last in lines:
-        given: dict[Name, Operand] = {
-            **values,
-            **{name: handed_over(values[name]) for name in last},
-        }
-        values[line.target] = settled(evaluate(line.expr, _BLOCKS, given))
+        for name in last:
+            values[name] = handed_over(values[name])
+        values[line.target] = settled(evaluate(line.expr, _BLOCKS, values))
 
 
 def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:

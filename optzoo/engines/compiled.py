@@ -42,7 +42,7 @@ class CompiledEngine:
     """Table and kernel by the type of the device; `cuda` is what torch calls ROCm's too."""
 
     def __init__(self, program: Program) -> None:
-        self.plan = plan_program(program)
+        self.plan = plan_program(program) if program.is_flat else None
         self.eager = engine_class("foreach")(program)
         self.compile_seconds = 0.0
         self._kernels: dict[tuple[Any, ...], Any] = {}
@@ -50,7 +50,7 @@ class CompiledEngine:
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         device = batch.params[0].device.type
-        if type(batch.params[0]) not in PLAIN:
+        if self.plan is None or type(batch.params[0]) not in PLAIN:
             self.eager.step(batch, scalars)
             return
         if device not in self.kinds:
@@ -78,7 +78,7 @@ class CompiledEngine:
     def stores_narrow(self, batch: Batch) -> bool:
         """Return whether there is a kernel that loads and stores what is narrow in this batch."""
         first = batch.params[0]
-        if type(first) not in PLAIN or first.device.type not in self.kinds:
+        if self.plan is None or type(first) not in PLAIN or first.device.type not in self.kinds:
             return False
         table, _ = self.kinds[first.device.type]
         return self._kernel(batch, table.grad_dtype(batch)) is not None
@@ -90,11 +90,11 @@ class CompiledEngine:
     def _kernel(self, batch: Batch, grad_dtype: torch.dtype) -> Any:
         """Return the kernel for a batch's device and dtypes, or None where there can be none."""
         device, dtype, narrow = batch.params[0].device.type, batch.dtype, batch.narrow
-        key = (device, dtype, grad_dtype, narrow)
+        key = (device, dtype, grad_dtype, narrow, bool(batch.shown))
         if key not in self._kernels:
             begin = time.perf_counter()
             try:
-                self._kernels[key] = self.kinds[device][1](self.plan, dtype, grad_dtype, narrow)
+                self._kernels[key] = self.kinds[device][1](self.plan, *key[1:])
             except CompilationError as error:
                 self._kernels[key] = None
                 _say(f"no step can be compiled for {device} here ({error})")

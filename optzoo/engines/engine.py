@@ -47,9 +47,12 @@ class Batch:
     Element i of every list belongs to parameter i and has its shape. `params` and `buffers` are in
     the dtype of the arithmetic (float32, or float64 for float64 parameters); `grads` may be
     narrower and are never written. Where parameters are spread over processes, all lists hold this
-    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`. An
-    engine that is a `NarrowEngine` may be handed parameters and buffers in bfloat16, and `rounding`
-    says then with which random bits they are stored.
+    process's shards, some of them perhaps empty, and norms go through `shards.whole_norms`;
+    `spread` are then the parameters as they are spread. Buffers with other sides than their
+    parameter are whole in every process. An engine that is a `NarrowEngine` may be handed
+    parameters and buffers in bfloat16, and `rounding` says then with which random bits they are
+    stored; or the bfloat16 parameters that `params` are wide copies of as `shown`, to take up what
+    was loaded into them and to round the new ones into.
 
     The same batch comes back every step, with new `grads`, for as long as the same tensors take
     their steps together; `memo` is for what an engine wants to find again then.
@@ -59,8 +62,15 @@ class Batch:
     grads: list[Tensor]
     buffers: dict[str, list[Tensor]]
     shards: Shards | None = None
+    spread: Sequence[Tensor] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     rounding: Rounding | None = None
+    shown: list[Tensor] = field(default_factory=list)
+
+    @property
+    def slots(self) -> list[list[Tensor]]:
+        """What a step changes: the parameters, the buffers, and what is shown."""
+        return [self.params, *self.buffers.values(), *([self.shown] if self.shown else [])]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,12 +84,13 @@ class Batch:
         return frozenset(name for name, held in slots.items() if held[0].dtype == torch.bfloat16)
 
     def only(self, chosen: Sequence[int]) -> Batch:
-        """Return a new batch of some of the parameters, without `memo` and `rounding`."""
+        """Return a new batch of some of the parameters, without `memo`, `rounding` and `shown`."""
         return Batch(
             [self.params[i] for i in chosen],
             [self.grads[i] for i in chosen] if self.grads else [],
             {name: [tensors[i] for i in chosen] for name, tensors in self.buffers.items()},
             self.shards,
+            [self.spread[i] for i in chosen] if self.spread else (),
         )
 
 
@@ -112,7 +123,8 @@ class NarrowEngine(Protocol):
 
         It widens what it reads and stores it rounded stochastically: to one of the two neighbours,
         right in the mean, with bits that depend on `batch.rounding`, the slot and the element's
-        place alone. Where it says no, and for other engines, what is narrow is copied.
+        place alone. What is `shown` it rounds to nearest. Where it says no, and for other engines,
+        what is narrow is copied.
         """
         ...
 

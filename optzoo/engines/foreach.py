@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from optzoo.engines.blocks import BlockStep
+from optzoo.engines.elementwise import NEWER
 from optzoo.engines.engine import Batch
+from optzoo.engines.matrices import MatrixStep
 from optzoo.program.arithmetic import FLOAT
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
@@ -67,6 +69,17 @@ def _fold(function: Callable[[Value, Value], Value]) -> Callable[..., Value]:
     return apply
 
 
+def _each(rule: Callable[..., Tensor]) -> Callable[..., Value]:
+    """Return a rule that is applied tensor by tensor: torch has no multi-tensor call for it."""
+
+    def apply(*args: Value) -> Value:
+        count = next(len(arg) for arg in args if isinstance(arg, list | tuple))
+        rows = [arg if isinstance(arg, list | tuple) else [arg] * count for arg in args]
+        return [rule(*row) for row in zip(*rows, strict=True)]
+
+    return apply
+
+
 _minimum = _commutative(lambda a, b: torch._foreach_clamp_max(a, b))
 _maximum = _commutative(lambda a, b: torch._foreach_clamp_min(a, b))
 
@@ -83,6 +96,7 @@ _RULES: dict[str, Callable[..., Value]] = {
     "min": _fold(_minimum),
     "max": _fold(_maximum),
     "norm": lambda a: list(torch._foreach_norm(a)),
+    **{op: _each(rule) for op, rule in NEWER.items()},
 }
 
 
@@ -123,12 +137,15 @@ class ForeachEngine:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.domain = ForeachDomain()
-        self.blocks = BlockStep(program)
+        self.blocks = BlockStep(program) if program.is_flat else None
+        self.matrices = None if program.is_flat else MatrixStep(program)
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         param = batch.params[0]
-        if param.device.type == "cpu" and type(param) in PLAIN:
+        if self.matrices is not None:
+            self.matrices.step(batch, scalars)
+        elif self.blocks is not None and param.device.type == "cpu" and type(param) in PLAIN:
             self.blocks.step(batch, scalars)
         elif batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
             self._step_round(batch, scalars)  # processes meet in the same order

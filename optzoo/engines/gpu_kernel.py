@@ -15,8 +15,9 @@ from torch import Tensor
 from optzoo.engines.block_values import BlockDomain, settled
 from optzoo.engines.build import CompilationError, load_module
 from optzoo.engines.engine import Batch
-from optzoo.engines.kernel import Filled, common_dtype, random_keys
-from optzoo.engines.layout import Layout
+from optzoo.engines.kernel import common_dtype, random_keys
+from optzoo.engines.layout import Filled, Layout
+from optzoo.engines.render.dialect import UnwritableError
 from optzoo.engines.render.triton import render_triton
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
@@ -59,24 +60,16 @@ class DeviceTable:
 
     def fill(self, batch: Batch, dtype: torch.dtype) -> Filled:
         """Put in the gradients, as this dtype, and copies of what is not flat."""
-        grads = [self.layout.grad(batch, i) for i in self.layout.rows]
-        rows = list(self.layout.rows.values())
-        copies = []
-        for i in self.layout.loose:
-            copied, grad, homes = self.layout.copied(batch, i)
-            copies.append((homes, copied))
-            rows.append(copied)
-            grads.append(grad)
-        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
+        filled = self.layout.filled(batch, dtype)
         addresses = [
-            [param.data_ptr(), grad.data_ptr(), *(b.data_ptr() for b in buffers)]
-            for (param, *buffers), grad in zip(rows, grads, strict=True)
+            [param.data_ptr(), grad.data_ptr(), *(tensor.data_ptr() for tensor in rest)]
+            for (param, *rest), grad in zip(filled.rows, filled.grads, strict=True)
         ]
         if addresses != self._addresses:
             self._addresses = addresses
             self.slots = _on_device(torch.tensor(addresses, dtype=torch.int64), self.device)
         self.rounding = batch.rounding
-        return Filled(grads, copies)
+        return filled
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:
@@ -87,8 +80,8 @@ class DeviceTable:
 class DeviceKernel:
     """The Triton step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where there is no
-    Triton.
+    `narrow` is what is stored in bfloat16, `shown` whether that is there; see `Batch`. Raises
+    CompilationError where there is no Triton.
     """
 
     def __init__(
@@ -97,13 +90,17 @@ class DeviceKernel:
         dtype: torch.dtype,
         grad_dtype: torch.dtype,
         narrow: Collection[str] = (),
+        shown: bool = False,
     ) -> None:
         try:
             import triton  # noqa: F401
         except ImportError as error:
             raise CompilationError("there is no triton: pip install triton") from error
         self.plan, self.dtype = plan, dtype
-        source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow)
+        try:
+            source = render_triton(plan, _name(dtype), _name(grad_dtype), narrow, shown=shown)
+        except UnwritableError as error:
+            raise CompilationError(str(error)) from None
         self._words = source.words
         self.coefficients = source.coefficients
         module = load_module(source.text)

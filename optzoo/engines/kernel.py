@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from optzoo.engines.build import load
 from optzoo.engines.engine import Batch, Rounding
-from optzoo.engines.layout import Layout
+from optzoo.engines.layout import Filled, Layout
 from optzoo.engines.render.c import render_c
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
@@ -57,28 +56,27 @@ class Table:
         ends = np.minimum(self.start + CHUNK, np.repeat(np.array(sizes, np.int64), counts))
         self.length = (ends - self.start).astype(np.int32)
         self.rounding = batch.rounding
-        self.slots = np.zeros((len(sizes), 2 + len(batch.buffers)), dtype=np.uint64)
+        self.slots = np.zeros((len(sizes), 1 + len(batch.slots)), dtype=np.uint64)
         for row, tensors in enumerate(self.layout.rows.values()):
-            self.slots[row, 0] = tensors[0].data_ptr()
-            self.slots[row, 2:] = [tensor.data_ptr() for tensor in tensors[1:]]
+            self._place(row, tensors)
         self.chunks = (
             len(self.owner), _address(self.owner), _address(self.start), _address(self.length)
         )  # fmt: skip
 
     def fill(self, batch: Batch, dtype: torch.dtype) -> Filled:
         """Put in the gradients, as this dtype, and copies of what is not flat."""
-        grads = [self.layout.grad(batch, i) for i in self.layout.rows]
-        copies = []
-        for row, i in enumerate(self.layout.loose, len(grads)):
-            (param, *buffers), grad, homes = self.layout.copied(batch, i)
-            copies.append((homes, [param, *buffers]))
-            self.slots[row, 0] = param.data_ptr()
-            self.slots[row, 2:] = [buffer.data_ptr() for buffer in buffers]
-            grads.append(grad)
-        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in grads]
-        self.slots[:, ADDRESS] = [grad.data_ptr() for grad in grads]
+        filled = self.layout.filled(batch, dtype)
+        for row in range(len(self.layout.rows), len(self.order)):
+            self._place(row, filled.rows[row])
+        self.slots[:, ADDRESS] = [grad.data_ptr() for grad in filled.grads]
         self.rounding = batch.rounding
-        return Filled(grads, copies)
+        return filled
+
+    def _place(self, row: int, tensors: Sequence[Tensor]) -> None:
+        """Put in where the parameter, the buffers and what is shown of a row are."""
+        param, *rest = tensors
+        self.slots[row, 0] = param.data_ptr()
+        self.slots[row, ADDRESS + 1 :] = [tensor.data_ptr() for tensor in rest]
 
     @staticmethod
     def grad_dtype(batch: Batch) -> torch.dtype:
@@ -117,24 +115,11 @@ GRADIENTS = {
 """What gradients may be stored in; others are converted first."""
 
 
-@dataclass
-class Filled:
-    """What a step needs to keep alive, and to copy back."""
-
-    grads: list[Tensor]
-    copies: list[tuple[list[Tensor], list[Tensor]]]
-
-    def write_back(self) -> None:
-        """Copy what was worked on in a copy to where it belongs."""
-        for homes, copied in self.copies:
-            torch._foreach_copy_(homes, copied)
-
-
 class Kernel:
     """The compiled step of a plan for one dtype of arithmetic and one of gradients.
 
-    `narrow` is what is stored in bfloat16, see `Batch`. Raises CompilationError where nothing can
-    be compiled.
+    `narrow` is what is stored in bfloat16, `shown` whether that is there; see `Batch`. Raises
+    CompilationError where nothing can be compiled.
     """
 
     def __init__(
@@ -143,8 +128,9 @@ class Kernel:
         dtype: torch.dtype,
         grad_dtype: torch.dtype,
         narrow: Collection[str] = (),
+        shown: bool = False,
     ) -> None:
-        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow)
+        source = render_c(plan, GRADIENTS[dtype], GRADIENTS[grad_dtype], narrow, shown=shown)
         self._words = source.words
         library = load(source.text)
         pointer, integer = ctypes.c_void_p, ctypes.c_int64

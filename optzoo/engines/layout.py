@@ -8,6 +8,7 @@ views for nothing; those that do not are copied, worked on, and copied back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,11 +20,11 @@ class Layout:
     """What is flat in a batch: `rows[i]` holds the parameter and buffers of tensor i as views.
 
     `loose` are the tensors whose slots differ in layout, and empty ones are in neither. Slots are
-    the parameter and the buffers, in the order of the batch; gradients come and go, see `grad`.
+    those of the batch, in its order; gradients come and go, see `grad`.
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.slots = [batch.params, *batch.buffers.values()]
+        self.slots = batch.slots
         self.addresses = addresses(batch)
         self.rows: dict[int, list[Tensor]] = {}
         self.loose: list[int] = []
@@ -62,10 +63,39 @@ class Layout:
         ]
         return copies, _flat(grad), homes
 
+    def filled(self, batch: Batch, dtype: torch.dtype) -> Filled:
+        """Return what a kernel works on in this step, with gradients as this dtype."""
+        rows = list(self.rows.values())
+        grads = [self.grad(batch, i) for i in self.rows]
+        copies = []
+        for i in self.loose:
+            copied, grad, homes = self.copied(batch, i)
+            copies.append((homes, copied))
+            rows.append(copied)
+            grads.append(grad)
+        return Filled(rows, [g if g.dtype == dtype else g.to(dtype) for g in grads], copies)
+
+
+@dataclass
+class Filled:
+    """The slots of each row, its gradient, and the copies among them with what they are copies of.
+
+    Rows are those of the layout, then its loose tensors. It has to be kept until the step is done.
+    """
+
+    rows: list[list[Tensor]]
+    grads: list[Tensor]
+    copies: list[tuple[list[Tensor], list[Tensor]]]
+
+    def write_back(self) -> None:
+        """Copy what was worked on in a copy to where it belongs."""
+        for homes, copied in self.copies:
+            torch._foreach_copy_(homes, copied)
+
 
 def addresses(batch: Batch) -> list[int]:
     """Return where the parameters and the buffers of a batch begin."""
-    return [t.data_ptr() for slot in (batch.params, *batch.buffers.values()) for t in slot]
+    return [t.data_ptr() for slot in batch.slots for t in slot]
 
 
 def _are_alike(tensors: Sequence[Tensor]) -> bool:

@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from optzoo.engines.engine import Batch
+from optzoo.engines.shapes import sides_of
 from optzoo.interpreters.reference import ReferenceDomain, Value
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
+from optzoo.program.matrices import Matrix, spread
 
 
 def _elements(tensor: Tensor) -> Value:
     values: list[float] = tensor.detach().reshape(-1).to(torch.float64).tolist()
-    return tuple(values)
+    rows, cols = sides_of(tensor)
+    return tuple(values) if cols == 1 else Matrix(values, rows, cols)
 
 
 def _tensor(value: Value, like: Tensor) -> Tensor:
-    elements = value if isinstance(value, tuple) else (value,) * like.numel()
+    elements = spread(value, *sides_of(like))
     flat = torch.tensor([float(x) for x in elements], dtype=torch.float64)
     return flat.reshape(like.shape).to(like.device, like.dtype)
 
@@ -51,7 +54,7 @@ class ReferenceEngine:
             )
             param.copy_(_tensor(new, param))
             for name, value in kept.items():
-                batch.buffers[name][i].copy_(_tensor(value, param))
+                batch.buffers[name][i].copy_(_tensor(value, batch.buffers[name][i]))
 
     def view(self, view: str, batch: Batch, values: Mapping[Name, float]) -> list[Tensor]:
         """Return new tensors that hold a view."""

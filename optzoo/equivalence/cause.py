@@ -39,7 +39,7 @@ class Cause:
 
 def find_cause(left: Side, right: Side, conditions: Conditions) -> Cause:
     """Look for the causes of a difference that `compare` found."""
-    course = conditions.courses()[0]
+    course = conditions.courses(left.program, right.program)[0]
     a, b = response(left, None, course), response(right, left, course)
     apart = None
     if a.moves is not None and b.moves is not None:

@@ -68,7 +68,8 @@ class Fit:
         self.left, self.right, self.conditions = left, right, conditions
         self.iterates_only = iterates_only
         self.domain = ReferenceDomain()
-        self.courses = replace(conditions, steps=FIT_STEPS, spread=False).courses()
+        fitted = replace(conditions, steps=FIT_STEPS, spread=False)
+        self.courses = fitted.courses(left.program, right.trained_program())
         program = left.recipe.program()
         self.known = {h.name: h.value for h in program.hypers}
         self.left_lr = own_lr(program)

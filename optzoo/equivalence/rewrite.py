@@ -28,13 +28,13 @@ from optzoo.program.expressions import (
     Expr,
     Name,
     add,
+    constant_value,
     format_expression,
     mul,
     names_in,
     substitute,
 )
 from optzoo.program.ratios import TooLongError
-from optzoo.recipe.lower import constant_value
 from optzoo.recipe.names import mix_name, mix_of, uses_of
 from optzoo.recipe.recipe import Recipe, parse_recipe
 from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec

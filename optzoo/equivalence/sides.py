@@ -18,6 +18,7 @@ from optzoo.equivalence.switches import LOOKAHEAD, MOST_STEPS, switching_walks
 from optzoo.equivalence.trajectory import (
     Course,
     Trajectory,
+    columns_for,
     draw_course,
     follow,
     lr_rule,
@@ -62,8 +63,8 @@ class Conditions:
     zero_grads: bool = False
     spread: bool = True
 
-    def long_course(self) -> Course:
-        """Draw the long course."""
+    def long_course(self, *programs: Program) -> Course:
+        """Draw the long course for these programs."""
         return draw_course(
             DRAWS,
             self.long_steps,
@@ -71,10 +72,11 @@ class Conditions:
             total_steps=self.total_steps,
             grad_size=self.grad_size,
             zero_grads=self.zero_grads,
+            columns=columns_for(programs),
         )
 
-    def courses(self) -> list[Course]:
-        """Draw the courses of these conditions, always the same ones."""
+    def courses(self, *programs: Program) -> list[Course]:
+        """Draw the courses of these conditions for these programs, always the same ones."""
         return [
             draw_course(
                 seed,
@@ -84,6 +86,7 @@ class Conditions:
                 grad_size=self.grad_size,
                 zero_grads=self.zero_grads,
                 spread=self.spread and seed % 2 == 1,
+                columns=columns_for(programs),
             )
             for seed in range(DRAWS)
         ]
@@ -143,7 +146,7 @@ def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
     """Compare the training and evaluation points of two recipes."""
     found: dict[Which, Difference | None] = {"train": None, "eval": None}
     exact = True
-    for course in conditions.courses():
+    for course in conditions.courses(left.program, right.program):
         a, b, was_exact = both(left, right, course)
         exact = exact and was_exact
         for point in found:
@@ -153,7 +156,7 @@ def compare(left: Side, right: Side, conditions: Conditions) -> Comparison:
     if not (conditions.zero_grads or all(found.values())):
         switches = _compare_at_switches(left, right, conditions, found)
     if conditions.long_steps > conditions.steps and not all(found.values()):
-        course = conditions.long_course()
+        course = conditions.long_course(left.program, right.program)
         a, b, _ = both(left, right, course, try_exact=False)
         for point in found:
             found[point] = found[point] or first_difference(a, b, course, point, exact=False)
@@ -171,7 +174,8 @@ def _compare_at_switches(
     found: dict[Which, Difference | None],
 ) -> bool:
     """Compare where a sign turns or a clip begins; return whether there is such a place."""
-    course = replace(conditions, steps=MOST_STEPS + LOOKAHEAD).courses()[-1]
+    longer = replace(conditions, steps=MOST_STEPS + LOOKAHEAD)
+    course = longer.courses(left.program, right.program)[-1]
     domain = ReferenceDomain("decimal")
     walks = (_started(left, None, course, domain), _started(right, left, course, domain))
     limit = conditions.grad_size if conditions.grad_size < 1 else None

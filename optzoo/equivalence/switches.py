@@ -46,6 +46,8 @@ class _Watcher:
             self.margins.append(args[0])
         if op in ("min", "max"):
             self.margins += [self.domain.apply("sub", [args[0], other]) for other in args[1:]]
+        if op in ("less", "greater"):
+            self.margins.append(self.domain.apply("sub", list(args)))
         return self.domain.apply(op, args)
 
 
@@ -56,7 +58,8 @@ def _margins(walk: Walk, grads: Sequence[Point]) -> list[Any]:
     assert isinstance(walk.domain, ReferenceDomain)
     watcher = _Watcher(walk.domain)
     walk.after(grads[-1], watcher)
-    return watcher.margins
+    size = len(grads[-1])  # of a margin with other sides, such as one of rows, the first counts
+    return [m[0] if isinstance(m, tuple) and len(m) != size else m for m in watcher.margins]
 
 
 def switching_walks(

@@ -15,19 +15,26 @@ from typing import Any
 from optzoo.program.domain import Domain, evaluate, initial_memory
 from optzoo.program.expressions import Expr, Name
 from optzoo.program.ir import Program
+from optzoo.program.matrices import Matrix
 from optzoo.program.walk import Point, Walk
 
 ELEMENTS = 3
+COLUMNS = 2
+"""Columns of points where a program tells rows from columns."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One drawn course: where to start, the gradients, the factor on lr at each step, and T."""
+    """One drawn course: where to start, the gradients, the factor on lr at each step, and T.
+
+    Points are columns, or matrices of `columns` where the programs ask for sides.
+    """
 
     start: tuple[Fraction, ...]
     grads: tuple[tuple[Fraction, ...], ...]
     lr_factors: tuple[Fraction, ...]
     total_steps: int
+    columns: int = 1
 
     def __len__(self) -> int:
         return len(self.grads)
@@ -42,6 +49,7 @@ def draw_course(
     grad_size: Fraction = Fraction(1),
     zero_grads: bool = False,
     spread: bool = False,
+    columns: int = 1,
 ) -> Course:
     """Draw a course. `total_steps` left out, T lies before the last step: its end is seen.
 
@@ -54,19 +62,25 @@ def draw_course(
     def numbers(sizes: Sequence[Fraction]) -> tuple[Fraction, ...]:
         return tuple(size * Fraction(rng.randint(-999, 999), 1000) for size in sizes)
 
-    start = numbers((Fraction(1),) * ELEMENTS)
+    start = numbers((Fraction(1),) * ELEMENTS * columns)
     factors = [Fraction(rng.randint(30, 170), 100) for _ in range(steps)]
     size = Fraction(0) if zero_grads else grad_size
     other = size * (1000 if grad_size >= 1 else Fraction(1, 10**6))
     sizes = (size, size / 1000, other) if spread else (size,) * ELEMENTS
-    grads = [numbers(sizes) for _ in range(steps)]
+    grads = [numbers(sizes * columns) for _ in range(steps)]
     drawn_total = rng.randint(steps // 2, steps - 2)
     return Course(
         start,
         tuple(grads),
         tuple(Fraction(1) if constant_lr else f for f in factors),
         drawn_total if total_steps is None else total_steps,
+        columns,
     )
+
+
+def columns_for(programs: Sequence[Program]) -> int:
+    """Return how many columns points need: one, unless a program asks for rows or columns."""
+    return 1 if all(program.is_flat for program in programs) else COLUMNS
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,9 @@ def start_walk(
         lr = domain.apply("mul", [base, number(course.lr_factors[t - 1])])
         return lr if rule is None else rule(lr, t)
 
-    param = tuple(number(x) for x in course.start)
+    numbers = [number(x) for x in course.start]
+    columns = course.columns
+    param = Matrix(numbers, ELEMENTS, columns) if columns > 1 else tuple(numbers)
     return Walk(program, domain, inputs, lr_at, param, initial_memory(program, domain), {})
 
 

@@ -15,11 +15,13 @@ from typing import Literal
 
 from optzoo.program.expressions import (
     ONE,
+    SIZES,
     Call,
     Expr,
     Name,
     NameAt,
     Num,
+    constant_value,
     format_number,
     names_in,
     num,
@@ -27,6 +29,8 @@ from optzoo.program.expressions import (
     substitute,
 )
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.ops import OPS, Op
+from optzoo.program.polar_lists import list_named
 
 Style = Literal["text", "latex"]
 
@@ -39,6 +43,9 @@ GREEK = frozenset(
 SYMBOLS = {"eps": r"\varepsilon", "weight_decay": r"\lambda", "grad": "g", "param": "w"}
 SYMBOLS["preconditioned"] = r"\tilde{g}"
 MINUS_ONE = num(-1)
+_BELOW = {"whole": "", "row": "_{j}", "column": "_{i}", "block": r"_{\mathrm{block}}"}
+"""What a reduction runs over, as an index: within a row over the columns j."""
+_COMPARISONS = {"less": "<", "greater": ">", "equal": "="}
 SUM, PRODUCT, SIGN, POWER, ATOM = 1, 2, 3, 4, 9
 
 
@@ -240,7 +247,80 @@ class Printer:
         text = rf"\cos\left(\pi \, {angle}\right)" if self.is_latex else f"cos(pi*{angle})"
         return Printed(text)
 
+    def _compared(self, sign: str, a: Expr, b: Expr) -> str:
+        return f"{self.print(a).text} {sign} {self.print(b).text}"
+
+    def _condition(self, expr: Expr) -> str:
+        """Return a condition as a statement; what is no comparison holds where it is not 0."""
+        if isinstance(expr, Call) and expr.op in _COMPARISONS:
+            return self._compared(_COMPARISONS[expr.op], *expr.args)
+        differs = r"\neq" if self.is_latex else "!="
+        return f"{self.print(expr).text} {differs} 0"
+
+    def _bracket(self, expr: Call) -> Printed:
+        text = self._condition(expr)
+        return Printed(rf"\left[{text}\right]" if self.is_latex else f"[{text}]")
+
+    def _where(self, condition: Expr, a: Expr, b: Expr) -> Printed:
+        first, last, when = self.print(a).text, self.print(b).text, self._condition(condition)
+        if not self.is_latex:
+            return Printed(f"({first} if {when}, else {last})")
+        rows = rf"{first} & {when} \\ {last} & \text{{otherwise}}"
+        return Printed(rf"\begin{{cases}}{rows}\end{{cases}}")
+
+    def _mod(self, a: Expr, b: Expr) -> Printed:
+        over, under = (self._wrapped(self.print(x), PRODUCT) for x in (a, b))
+        return Printed(rf"{over} \bmod {under}" if self.is_latex else f"{over} mod {under}", SUM)
+
+    def _tanh(self, a: Expr) -> Printed:
+        text = self.print(a).text
+        return Printed(rf"\tanh\left({text}\right)" if self.is_latex else f"tanh({text})")
+
+    def _matmul(self, a: Expr, b: Expr) -> Printed:
+        left = self._wrapped(self.print(a), PRODUCT)
+        right = self._wrapped(self.print(b), PRODUCT + 1)
+        return Printed(rf"{left} \, {right}" if self.is_latex else f"{left} @ {right}", PRODUCT)
+
+    def _transpose(self, a: Expr) -> Printed:
+        return self._raised(self._wrapped(self.print(a), ATOM), r"\top" if self.is_latex else "T")
+
+    def _identity(self, _: Expr) -> Printed:
+        return Printed("I")
+
+    def _polar(self, a: Expr, *numbers: Expr) -> Printed:
+        if self.is_latex:
+            return self._call("polar", [a])
+        name = list_named(tuple(constant_value(n) or Fraction(0) for n in numbers[2:]))
+        return Printed(f"polar({self.print(a).text}, {name or 'its own coefficients'})")
+
+    def _power(self, a: Expr, b: Expr) -> Printed:
+        return self._pow(a, b)
+
+    def _reduction(self, op: Op, args: Sequence[Expr]) -> Printed:
+        """Print a reduction; in LaTeX the index that it runs over stands below, j of columns."""
+        name, inside = op.reduces or "", self.print(args[0]).text
+        if not self.is_latex:
+            kept = f"block({self.print(args[1]).text})" if op.kept == "block" else op.kept
+            return Printed(f"{name}({inside})" if kept == "whole" else f"{name}({inside}, {kept})")
+        below = _BELOW[op.kept]
+        if name == "norm":
+            return Printed(rf"\left\lVert {inside} \right\rVert{below}")
+        known = {"largest": "max", "smallest": "min"}.get(name, name)
+        head = rf"\{known}" if known in ("max", "min") else rf"\operatorname{{{known}}}"
+        return Printed(rf"{head}{below}\left({inside}\right)")
+
     def _function(self, op: str, args: Sequence[Expr]) -> Printed:
+        known = OPS[op]
+        if op in _COMPARISONS:
+            return self._bracket(Call(op, tuple(args)))
+        if op in SIZES:
+            return Printed(_roman(op) if self.is_latex else op)
+        if known.reduces is not None:
+            return self._reduction(known, args)
+        if op.endswith("_take"):
+            inside = ", ".join(self.print(a).text for a in args)
+            side = op.removesuffix("_take")
+            return self._call(op, args) if self.is_latex else Printed(f"take({inside}, {side})")
         return self._call(op, args)
 
     def _call(self, op: str, args: Sequence[Expr]) -> Printed:

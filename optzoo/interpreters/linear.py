@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
@@ -25,7 +26,13 @@ from optzoo.program.ir import GRAD, PARAM, Program
 
 C = TypeVar("C")
 Kind = Literal[
-    "preconditioner", "sign", "norm clip", "elementwise clip", "elementwise factor", "norm factor"
+    "preconditioner",
+    "orthogonaliser",
+    "sign",
+    "norm clip",
+    "elementwise clip",
+    "elementwise factor",
+    "norm factor",
 ]
 
 
@@ -109,6 +116,8 @@ class LinearDomain(Generic[C]):
             value = values[expr]
             return value.read_as(expr, self._one) if isinstance(value, Opaque) else value
         args = [self.read(arg, values) for arg in expr.args]
+        if expr.op == "where" and isinstance(args[0], float | Fraction | Decimal):
+            return args[1 if args[0] != 0 else 2]
         self.node = expr
         return self.apply(expr.op, args)
 
@@ -186,7 +195,43 @@ class LinearDomain(Generic[C]):
     _max = _min
 
     def _norm(self, _: Value) -> Value:
+        """One number for a whole tensor."""
         return Opaque(self._one, (Factor("norm factor", self._whole()),), is_norm=True)
+
+    # ---------------------------------------------------------------- matrices
+
+    def _polar(self, a: Value, *_: Value) -> Value:
+        """A matrix P such that P a is the result, as 1/sqrt(v) is one for Adam: held fixed."""
+        if not isinstance(a, Form):
+            return self._opaque(a)
+        return self._held(a, (Factor("orthogonaliser", self._whole()),))
+
+    def _matmul(self, a: Value, b: Value) -> Value:
+        for i, (form, other) in enumerate(((a, b), (b, a))):
+            if isinstance(form, Form) and isinstance(other, Opaque) and not other.is_product:
+                factor = Factor("preconditioner", self._operand(1 - i))
+                return self._scaled(self._held(form, (factor,)), "mul", other.coefficient)
+            if isinstance(form, Form) and isinstance(other, Form) and not other.terms:
+                return self._held(form, (Factor("preconditioner", self._operand(1 - i)),))
+        whole = self._opaque(a, b)
+        has_forms = isinstance(a, Form) and isinstance(b, Form)
+        return replace(whole, is_product=True) if has_forms else whole
+
+    def _transpose(self, a: Value) -> Value:
+        """The same elements at other places."""
+        return a
+
+    def _where(self, condition: Value, a: Value, b: Value) -> Value:
+        """A mask on a linear form, where it is 0 in the other case or the same."""
+        if isinstance(a, Form) and isinstance(b, Form) and a == b:
+            return a
+        forms = [arg for arg in (a, b) if isinstance(arg, Form) and arg.terms]
+        others = [arg for arg in (a, b) if not any(arg is form for form in forms)]
+        if len(forms) == 1 and others == [self.scalars.number(Fraction(0))]:
+            return self._held(forms[0], (Factor("elementwise factor", self._operand(0)),))
+        return self._opaque(condition, a, b)
+
+    _rows = _cols = _size = _sum = _mean = _largest = _smallest = _norm
 
     # ---------------------------------------------------------------- what they are made of
 

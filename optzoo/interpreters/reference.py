@@ -1,20 +1,24 @@
 """The reference interpreter: the definition of the language, slow and without tricks.
 
-A tensor is the tuple of its elements; every operation is written out element by element. Values
-are float64; or, for deciding whether two programs are the same, rationals, and decimals of `DIGITS`
-digits where rationals do not suffice. It knows nothing of torch.
+A tensor is the tuple of its elements, which knows its rows and columns (`optzoo.program.matrices`);
+every operation is written out element by element. Values are float64; or, for deciding whether two
+programs are the same, rationals, and decimals of `DIGITS` digits where rationals do not suffice. It
+knows nothing of torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 from optzoo.program.arithmetic import DECIMAL, FLOAT, rational
+from optzoo.program.matrices import apply_matrix, elementwise
+from optzoo.program.ops import OPS, Scope
 
 Number = float | Fraction | Decimal
 Value = Number | tuple[Number, ...]
@@ -39,6 +43,7 @@ class ReferenceDomain:
 
     def __init__(self, kind: Kind = "float") -> None:
         self.kind = kind
+        self._rules = {op: partial(self._rule, op) for op in FLOAT} | _CLOSE[kind]
 
     def number(self, value: Fraction) -> Value:
         """Return a literal."""
@@ -55,26 +60,59 @@ class ReferenceDomain:
         if self.kind == "decimal":
             context = in_digits()
         with context:
-            if op == "norm":
-                (tensor,) = args
-                assert isinstance(tensor, tuple)
-                squares: Any = [self._rule("square", [x]) for x in tensor]
-                return self._rule("sqrt", [sum(squares[1:], squares[0]) if squares else 0])
-            sizes = {len(arg) for arg in args if isinstance(arg, tuple)}
-            if not sizes:
-                return self._rule(op, args)
-            (size,) = sizes
-            rows = [arg if isinstance(arg, tuple) else (arg,) * size for arg in args]
-            return tuple(self._rule(op, row) for row in zip(*rows, strict=True))
+            if OPS[op].scope is not Scope.ELEMENTWISE:
+                value: Value = apply_matrix(op, args, self._rules)
+                return value
+            if any(isinstance(arg, tuple) for arg in args):
+                return elementwise(self._rules[op], args)
+            return self._rule(op, *args)
 
-    def _rule(self, op: str, args: Sequence[Any]) -> Number:
+    def _rule(self, op: str, *args: Any) -> Number:
         if self.kind == "rational":
             return rational(op, [Fraction(arg) for arg in args])
         if self.kind == "decimal":
             return DECIMAL[op](*args)
-        if op == "div" and args[1] == 0:
-            is_nan = args[0] == 0 or math.isnan(args[0])
-            return math.nan if is_nan else math.copysign(math.inf, args[0])
-        if op == "sqrt" and args[0] < 0:
-            return math.nan
-        return FLOAT[op](*args)
+        return _IEEE.get(op, FLOAT[op])(*args)
+
+
+def _quotient(a: float, b: float) -> float:
+    if b != 0:
+        return a / b
+    is_nan = a == 0 or math.isnan(a)
+    return math.nan if is_nan else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        is_odd = a < 0 and b % 2 == 1
+        return -math.inf if is_odd else math.inf
+    except ValueError:  # a negative number to a power that is not whole, or 0 to one below 0
+        return math.nan if a < 0 else math.inf
+
+
+def _exponential(a: float) -> float:
+    try:
+        return math.exp(a)
+    except OverflowError:
+        return math.inf
+
+
+_IEEE: dict[str, Callable[..., float]] = {
+    "div": _quotient,
+    "sqrt": lambda a: math.nan if a < 0 else math.sqrt(a),
+    "pow": _power,
+    "exp": _exponential,
+    "log": lambda a: math.log(a) if a > 0 else (-math.inf if a == 0 else math.nan),
+}
+"""What IEEE gives where Python raises an error."""
+
+_CLOSE: dict[Kind, dict[str, Callable[..., bool]]] = {
+    "float": {"approximates": lambda small, whole: small <= 1e-34 * whole},
+    "rational": {},
+    "decimal": {
+        "approximates": lambda small, whole: small <= whole * Decimal(10) ** (-2 * DIGITS + 8)
+    },
+}
+"""When what is left of the off-diagonal, squared, is rounding; rationals have no eigenvalues."""

@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from optzoo.distributed.sharding import is_sharded, local, spread_like, whole
+from optzoo.distributed.sharding import is_sharded, local, repeated_like, spread_like, whole
+from optzoo.engines.shapes import buffer_shape
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.precision import Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.ir import Program
+from optzoo.program.sides import FULL, Shape
 
 STEP = "step"
 """Key of t, the number of updates a parameter has had, as torch's own optimizers call it."""
@@ -105,6 +107,7 @@ class Preparation:
             state.name: float(state.init) if isinstance(state.init, Fraction) else 0.0
             for state in program.tensor_states
         }
+        self.shapes = {state.name: state.shape for state in program.tensor_states}
         self.begun: set[str] = set()
         self._seen: set[int] = set()
 
@@ -133,14 +136,13 @@ class Preparation:
         for name, fill in self.fills.items():
             dtype = self.precision.buffer_dtype(name, param)
             held = entry.get(name)
+            shape = self.shapes[name]
             if held is not None and not _is_hollow(held, param):
-                entry[name] = placed(held, param, dtype, name, of)
+                entry[name] = placed(held, param, dtype, name, of, shape)
                 continue
             if t:
                 self.begun.add(name)
-            entry[name] = torch.full_like(
-                param, fill, dtype=dtype, memory_format=torch.preserve_format
-            )
+            entry[name] = filled(shape, param, fill, dtype)
         for name in self.precision.kept:
             if name in entry:
                 entry[name] = placed(entry[name], param, None, name, of)
@@ -164,16 +166,41 @@ class Preparation:
         return number
 
 
-def placed(value: Any, param: Tensor, dtype: torch.dtype | None, name: str, of: str) -> Tensor:
-    """Return a tensor of a state where its parameter is and spread alike; itself if it is there."""
+def filled(shape: Shape, param: Tensor, fill: float, dtype: torch.dtype) -> Tensor:
+    """Return a new buffer of a parameter: laid out and spread like it, or whole by its sides."""
+    if shape == FULL:
+        return torch.full_like(param, fill, dtype=dtype, memory_format=torch.preserve_format)
+    sizes = buffer_shape(shape, param)
+    whole_one = torch.full(sizes, fill, dtype=dtype, device=local(param).device)
+    return repeated_like(whole_one, param) if is_sharded(param) else whole_one
+
+
+def placed(
+    value: Any,
+    param: Tensor,
+    dtype: torch.dtype | None,
+    name: str,
+    of: str,
+    shape: Shape = FULL,
+) -> Tensor:
+    """Return a tensor of a state where its parameter is; itself if it is there.
+
+    What is shaped like the parameter is spread like it, and what has other sides is whole.
+    """
     if not isinstance(value, Tensor):
         raise refusal(f"`{name}` of {of} is {type(value).__name__}, not a tensor")
-    if value.shape != param.shape:
+    wanted = buffer_shape(shape, param)
+    if tuple(value.shape) != wanted:
+        has = "the parameter has" if shape == FULL else f"as {shape} of its parameter it has"
         raise refusal(
-            f"`{name}` of {of} has shape {tuple(value.shape)}; the parameter has "
-            f"{tuple(param.shape)}",
+            f"`{name}` of {of} has shape {tuple(value.shape)}; {has} {wanted}",
             "a parameter that is cut or grown needs its state cut or grown alike",
         )
+    if shape != FULL:
+        held = value if dtype is None else value.to(dtype)
+        if is_sharded(param):
+            return repeated_like(held, param)
+        return whole(held).to(param.device)
     if is_sharded(param) and not is_sharded(value):
         value = spread_like(value, param)
     elif is_sharded(value) and not is_sharded(param):

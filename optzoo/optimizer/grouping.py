@@ -292,7 +292,8 @@ def part_of(
     entries = [state[param] for param in params]
     wide = [local(e.get(MASTER, p)) for e, p in zip(entries, params, strict=True)]
     buffers = {s.name: [local(e[s.name]) for e in entries] for s in program.tensor_states}
-    batch = Batch(wide, [], buffers, shards_of(params[0]))
+    shards = shards_of(params[0])
+    batch = Batch(wide, [], buffers, shards, params if shards is not None else ())
     return Part(params, entries, batch, [places[p] for p in params])
 
 

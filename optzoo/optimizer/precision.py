@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -69,6 +71,9 @@ def with_compensation(param: Tensor, compensation: Tensor) -> Tensor:
     wide = param.detach().float() + compensation.float()
     return torch.where(wide.to(param.dtype) == param, wide, param.float())
 
+
+IN_CACHE = 1 << 17
+"""Elements that are compared at a time."""
 
 PORTION = 1 << 20
 """Elements that are worked on at a time where new tensors are made of them: a few megabytes."""
@@ -219,8 +224,9 @@ class Precision:
         The gradients are those of the part's batch. What is stored as it is taken is the
         stored tensors themselves; weights that someone loaded into narrow parameters are taken up.
         """
+        part.batch.shown = _shown(part, engine)
         if self.is_taken_as_kept(part, engine):
-            if part.has_masters:
+            if part.has_masters and not part.batch.shown:
                 refresh_masters([local(param) for param in part.params], part.batch.params)
             if part.batch.narrow:
                 part.batch.rounding = Rounding(_seed(self.seed, t, rank), part.places)
@@ -233,7 +239,7 @@ class Precision:
         """Store the results of a step on a batch of `batches`, rounded as they are kept."""
         params = [local(part.params[i]) for i in chosen]
         if wide is part.batch:
-            if part.has_masters:
+            if part.has_masters and not wide.shown:
                 torch._foreach_copy_(params, wide.params)
             return
         stored = part.batch.only(chosen)
@@ -296,7 +302,44 @@ def _take_up(state: MutableMapping[str, Any], param: Tensor) -> None:
         param.copy_(torch.where(is_rounded, wide, param))
 
 
+def _shown(part: Part, engine: Engine) -> list[Tensor]:
+    """Return the parameters of a part if the engine keeps them and their wide copies in step."""
+    batch = part.batch
+    if not part.has_masters or part.kind[0] != torch.bfloat16:
+        return []
+    if not isinstance(engine, NarrowEngine):
+        return []
+    batch.shown = batch.shown or [local(param) for param in part.params]
+    return batch.shown if engine.stores_narrow(batch) else []
+
+
 def refresh_masters(params: Sequence[Tensor], masters: Sequence[Tensor]) -> None:
     """Let weights that someone loaded into narrow parameters win over copies that are stale."""
     for p, master in zip(params, masters, strict=True):
-        torch.where(master.to(p.dtype) == p, master, p.to(master.dtype), out=master)
+        if not _rounds_to(master, p):
+            torch.where(master.to(p.dtype) == p, master, p.to(master.dtype), out=master)
+
+
+def _rounds_to(master: Tensor, param: Tensor) -> bool:
+    """Return whether a copy is seen to be fresh: its bits, rounded, are the parameter's.
+
+    Block by block in the cache, on the CPU, since on a GPU the host would wait for the answer.
+    """
+    if type(param) not in (Tensor, torch.nn.Parameter) or param.device.type != "cpu":
+        return False
+    if not (param.is_contiguous() and master.is_contiguous()):
+        return False
+    held, wide = _bits(param.detach()), master.detach().view(-1)
+    rounded = torch.empty(min(IN_CACHE, len(wide)), dtype=param.dtype, device="cpu")
+    return all(
+        np.array_equal(
+            held[start : start + IN_CACHE],
+            _bits(rounded[: len(wide) - start].copy_(wide[start : start + IN_CACHE])),
+        )
+        for start in range(0, len(wide), IN_CACHE)
+    )
+
+
+def _bits(tensor: Tensor) -> npt.NDArray[np.int16]:
+    """Return 16-bit numbers as bits, which compare several times as fast."""
+    return tensor.view(-1).view(torch.int16).numpy()

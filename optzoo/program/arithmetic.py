@@ -96,6 +96,11 @@ def _shared(number: Callable[[int], Any]) -> dict[str, Rule]:
         "max": max,
         "ratio": lambda a, b: a / b if b != 0 else number(0),
         "positive": lambda a: number(int(a > 0)),
+        "less": lambda a, b: number(int(a < b)),
+        "greater": lambda a, b: number(int(a > b)),
+        "equal": lambda a, b: number(int(a == b)),
+        "where": lambda condition, a, b: a if condition != 0 else b,
+        "mod": lambda a, b: a - b * math.floor(a / b) if b != 0 else a,
     }
 
 
@@ -133,6 +138,9 @@ FLOAT: dict[str, Callable[..., float]] = _shared(float) | {
     "log": math.log,
     "cospi": lambda a: math.cos(math.pi * math.fmod(a, 2.0)),
     "half_life": _half_life_rule(float, math.exp, math.log),
+    "mod": lambda a, b: a % b if b != 0 else a,
+    "tanh": math.tanh,
+    "atan2": math.atan2,
 }
 """Rules of float64. Beyond it they raise OverflowError, off the reals ValueError."""
 
@@ -195,6 +203,12 @@ def _rational_cospi(a: Fraction) -> Fraction:
     raise NotRationalError("cospi")
 
 
+def _rational_atan2(a: Fraction, b: Fraction) -> Fraction:
+    if a != 0 or b < 0:
+        raise NotRationalError("atan2")
+    return Fraction(0)
+
+
 _EXP, _LOG = _only("exp", 0, 1), _only("log", 1, 0)
 RATIONAL: dict[str, Callable[..., Fraction]] = _shared(Fraction) | {
     "pow": _rational_power,
@@ -203,6 +217,8 @@ RATIONAL: dict[str, Callable[..., Fraction]] = _shared(Fraction) | {
     "log": _LOG,
     "cospi": _rational_cospi,
     "half_life": _half_life_rule(Fraction, _EXP, _LOG),
+    "tanh": _only("tanh", 0, 0),
+    "atan2": _rational_atan2,
 }
 """Exact rules; NotRationalError where the value is not rational."""
 
@@ -250,6 +266,35 @@ def _cospi(x: Decimal) -> Decimal:
     return total
 
 
+def _tanh(x: Decimal) -> Decimal:
+    if abs(x) > 10 * getcontext().prec:
+        return Decimal(1).copy_sign(x)
+    twice = (2 * x).exp()
+    return (twice - 1) / (twice + 1)
+
+
+def _atan2(a: Decimal, b: Decimal) -> Decimal:
+    """Return the angle of the point (b, a) in (-pi, pi], and 0 at the origin."""
+    if b == 0:
+        return (PI / 2).copy_sign(a) if a != 0 else Decimal(0)
+    angle = _atan(a / b)
+    if b > 0:
+        return angle
+    return angle - PI if a < 0 else angle + PI
+
+
+def _atan(x: Decimal) -> Decimal:
+    """Return the arc tangent by its series, after three halvings of the angle."""
+    for _ in range(3):
+        x = x / (1 + (1 + x * x).sqrt())
+    square, term, total, k = x * x, x, x, 1
+    while abs(term) > Decimal(10) ** -(getcontext().prec + 5):
+        k += 2
+        term = -term * square
+        total += term / k
+    return 8 * total
+
+
 DECIMAL: dict[str, Callable[..., Decimal]] = _shared(Decimal) | {
     "pow": power,
     "sqrt": Decimal.sqrt,
@@ -257,6 +302,8 @@ DECIMAL: dict[str, Callable[..., Decimal]] = _shared(Decimal) | {
     "log": Decimal.ln,
     "cospi": _cospi,
     "half_life": _half_life_rule(Decimal, Decimal.exp, Decimal.ln),
+    "tanh": _tanh,
+    "atan2": _atan2,
 }
 """Rules of decimals, in as many digits as the context has: 50 inside `precisely()`."""
 

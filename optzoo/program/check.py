@@ -18,7 +18,8 @@ from optzoo.errors import did_you_mean
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM, Line, Loc, Program
-from optzoo.program.ops import OPS
+from optzoo.program.ops import OPS, Op
+from optzoo.program.sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 
 Sort = Literal["scalar", "tensor"]
 
@@ -43,7 +44,7 @@ def check_program(program: Program) -> list[Fault]:
     faults = _check_names(program)
     if faults:
         return faults
-    faults = _check_sorts(program)
+    faults = _check_sorts(program) or _check_shapes(program)
     if faults:
         return faults
     faults = [*_check_views(program), *_check_use(program)]
@@ -110,14 +111,15 @@ def _check_sorts(program: Program) -> list[Fault]:
         if isinstance(expr, Name):
             return sorts[expr]
         op = OPS[expr.op]
-        result: Sort = "scalar"
-        for arg in expr.args:
-            if sort(arg, line) == "tensor":
-                result = "tensor"
+        sorts_of_args = [sort(arg, line) for arg in expr.args]
+        result: Sort = "tensor" if "tensor" in sorts_of_args else "scalar"
         allowed = op.on_tensors if result == "tensor" else op.on_scalars
         if not allowed:
             wanted = "numbers" if result == "tensor" else "a tensor"
-            message = f"`{op.symbol or op.name}` takes {wanted}, not a {result}"
+            message = f"`{op.text}` takes {wanted}, not a {result}"
+            faults.append(Fault("sort-mismatch", message, line.source, expr.span))
+        elif _has_numbers(op) and (sorts_of_args[0] == "scalar" or "tensor" in sorts_of_args[1:]):
+            message = f"`{op.text}` takes a tensor, then numbers of the host"
             faults.append(Fault("sort-mismatch", message, line.source, expr.span))
         return result
 
@@ -128,6 +130,38 @@ def _check_sorts(program: Program) -> list[Fault]:
             faults.append(Fault("sort-mismatch", message, line.source, hint=hint + "in `signals`"))
     for line in program.step:
         sort(line.expr, line)
+    return faults
+
+
+def _has_numbers(op: Op) -> bool:
+    """Whether an operation takes a tensor first, and numbers of the host after it."""
+    return op.kept == "block" or op.name in ("polar", "power")
+
+
+def _check_shapes(program: Program) -> list[Fault]:
+    """Return sides that do not fit, line by line; what a line at fault makes is taken to fit."""
+    faults = []
+    shapes: dict[Name, Known] = dict(GIVEN)
+    shapes |= {Name(state.name, "prev"): state.shape for state in program.tensor_states}
+    homes = {PARAM: FULL, **{Name(s.name): s.shape for s in program.tensor_states}}
+    for line in program.step:
+        home = homes.get(line.target)
+        try:
+            shape = shape_of(line.expr, shapes)
+        except ShapeError as error:
+            place = (line.source, error.expr.span)
+            faults.append(Fault("side-mismatch", error.message, *place, hint=error.hint))
+            shape = home
+        if home is not None and shape is not None and not fits(shape, home):
+            message = f"`{line.target}` is {home.words}, and this is {shape.words}"
+            faults.append(Fault("side-mismatch", message, line.source))
+        shapes[line.target] = shape if home is None else home
+    for view in program.views:
+        for name in names_in(view.expr):
+            shape = homes.get(name)
+            if shape is not None and shape != FULL:
+                message = f"the view `{view.name}` reads `{name}`, which is {shape.words}"
+                faults.append(Fault("side-mismatch", message, view.source, name.span))
     return faults
 
 

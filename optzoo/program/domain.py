@@ -8,6 +8,7 @@ walk with another domain; that is the extension point for every interpreter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol, SupportsFloat, TypeVar
 
@@ -40,6 +41,12 @@ def evaluate(expr: Expr, domain: Domain[V], values: Mapping[Name, V]) -> V:
         return domain.number(expr.value)
     if isinstance(expr, Name):
         return values[expr]
+    if expr.op == "where":  # a condition that is a number decides which of the two is computed
+        condition = evaluate(expr.args[0], domain, values)
+        if isinstance(condition, float | Fraction | Decimal):
+            return evaluate(expr.args[1 if condition != 0 else 2], domain, values)
+        args = [condition, *(evaluate(arg, domain, values) for arg in expr.args[1:])]
+        return domain.apply("where", args)
     return domain.apply(expr.op, [evaluate(arg, domain, values) for arg in expr.args])
 
 

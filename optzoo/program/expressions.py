@@ -4,7 +4,9 @@ The text form is a small part of Python's, read with `ast` and a whitelist; noth
 evaluated by Python. Numbers are exact decimals (`Fraction`). Printing and parsing are inverse.
 
     expr ::= NUMBER | NAME | NAME.prev | NAME.next
-           | expr (+ - * / **) expr | -expr | FUNCTION(expr, ...)
+           | expr (+ - * / ** @) expr | expr (< > ==) expr | -expr | expr.T | FUNCTION(expr, ...)
+           | REDUCTION(expr [, row | column | block(expr)]) | take(expr, expr, row | column)
+           | polar(expr, LIST [, expr])
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
 from optzoo.errors import did_you_mean, printable
-from optzoo.program.ops import FUNCTIONS, OPS
+from optzoo.program.ops import FUNCTIONS, OPS, REDUCTIONS, Kept
+from optzoo.program.polar_lists import POLAR_LISTS, list_named
 
 MAX_CHARACTERS = 1_000
 MAX_NODES = 300
@@ -145,7 +148,10 @@ _BINARY: dict[type[ast.operator], str] = {
     ast.Mult: "mul",
     ast.Div: "div",
     ast.Pow: "pow",
+    ast.MatMult: "matmul",
 }
+_COMPARED: dict[type[ast.cmpop], str] = {ast.Lt: "less", ast.Gt: "greater", ast.Eq: "equal"}
+_KEPT: dict[str, Kept] = {"row": "row", "column": "column"}
 
 
 def parse_expression(source: str | int | float) -> Expr:
@@ -214,16 +220,32 @@ class _Parser:
             case ast.BinOp() if type(node.op) in _BINARY:
                 args = (self.parse(node.left, depth + 1), self.parse(node.right, depth + 1))
                 return Call(_BINARY[type(node.op)], args, self.span(node))
+            case ast.Compare(ops=[compared]) if type(compared) in _COMPARED:
+                args = (
+                    self.parse(node.left, depth + 1),
+                    self.parse(node.comparators[0], depth + 1),
+                )
+                return Call(_COMPARED[type(compared)], args, self.span(node))
+            case ast.Compare():
+                raise self.fail(
+                    node,
+                    "comparisons are `a < b`, `a > b` and `a == b`, one at a time",
+                    "both: multiply them; `a <= b` is `1 - (a > b)`",
+                )
+            case ast.Attribute(attr="T"):
+                return Call("transpose", (self.parse(node.value, depth + 1),), self.span(node))
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(node, name, depth)
             case ast.Attribute():
                 raise self.fail(
-                    node, "only `.prev` and `.next` may follow a name", "write `m.prev` or `m`"
+                    node,
+                    "only `.prev`, `.next` and `.T` may follow a name",
+                    "write `m.prev` or `m`",
                 )
         raise self.fail(
             node,
             f"`{ast.unparse(node)[:40]}` is not allowed in an expression",
-            "numbers, names, `.prev`, `.next`, + - * / ** and the functions "
+            "numbers, names, `.prev`, `.next`, + - * / ** @ < > == and the functions "
             + ", ".join(sorted(FUNCTIONS)),
         )
 
@@ -250,18 +272,105 @@ class _Parser:
             raise self.fail(node.func, f"`{name}` is not a function", hint)
         if node.keywords:
             raise self.fail(node, f"`{name}` takes plain arguments, without `name=`")
+        if name in _SPECIAL:
+            return _SPECIAL[name](self, node, depth + 1)
+        if name in (*REDUCTIONS, "dot") and len(node.args) == FUNCTIONS[name].min_args + 1:
+            return self._reduction(node, name, depth + 1)
         op = FUNCTIONS[name]
         count = len(node.args)
         if count < op.min_args or (op.max_args is not None and count > op.max_args):
             wanted = str(op.min_args) if op.min_args == op.max_args else f"{op.min_args} or more"
             raise self.fail(node, f"`{name}` takes {wanted} arguments, not {count}", op.doc)
         args = tuple(self.parse(arg, depth + 1) for arg in node.args)
-        return Call(name, args, self.span(node))
+        return self._reduced(node, name, args)
+
+    def _reduced(self, node: ast.Call, name: str, args: tuple[Expr, ...], kept: str = "") -> Call:
+        if name == "dot":  # an operation of its own in the language alone
+            return Call(f"{kept}sum", (Call("mul", args[:2]), *args[2:]), self.span(node))
+        return Call(f"{kept}{name}", args, self.span(node))
+
+    def _reduction(self, node: ast.Call, name: str, depth: int) -> Call:
+        """Parse a reduction that says what keeps a number of its own."""
+        *given, last = node.args
+        args = tuple(self.parse(arg, depth) for arg in given)
+        match last:
+            case ast.Name(id=("row" | "column") as kept):
+                return self._reduced(node, name, args, f"{kept}_")
+            case ast.Call(func=ast.Name(id="block"), args=[count], keywords=[]):
+                return self._reduced(node, name, (*args, self.parse(count, depth)), "block_")
+        raise self.fail(
+            last,
+            f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
+            f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
+            f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
+            "blocks of rows",
+        )
+
+    def _take(self, node: ast.Call, depth: int) -> Call:
+        match node.args:
+            case [values, places, ast.Name(id=("row" | "column") as side)]:
+                args = (self.parse(values, depth), self.parse(places, depth))
+                return Call(f"{side}_take", args, self.span(node))
+        raise self.fail(
+            node, "`take` is written `take(x, places, row)` or `take(x, places, column)`"
+        )
+
+    def _polar(self, node: ast.Call, depth: int) -> Call:
+        match node.args:
+            case [value, ast.Name(id=name), *rest] if name in POLAR_LISTS and len(rest) < 2:
+                known = POLAR_LISTS[name]
+                numbers = known.numbers
+                eps: Expr = self.parse(rest[0], depth) if rest else num(known.eps)
+                return polar(
+                    self.parse(value, depth), numbers, eps, num(known.safety), self.span(node)
+                )
+            case [value, ast.List(elts=rows), eps_node, *rest] if rows and len(rest) < 2:
+                numbers = tuple(self._literal(each) for row in rows for each in self._triple(row))
+                safety = self.parse(rest[0], depth) if rest else ONE
+                eps = self.parse(eps_node, depth)
+                return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
+        raise self.fail(
+            node,
+            "`polar` is written `polar(x, LIST)` or `polar(x, LIST, eps)`",
+            f"lists: {', '.join(POLAR_LISTS)}; or `polar(x, [[a, b, c], ...], eps)`",
+        )
+
+    def _triple(self, row: ast.expr) -> list[ast.expr]:
+        if isinstance(row, ast.List) and len(row.elts) == 3:
+            return row.elts
+        raise self.fail(row, "a step of `polar` is three coefficients: `[a, b, c]`")
+
+    def _literal(self, node: ast.expr) -> Fraction:
+        match node:
+            case ast.Constant():
+                return self._constant(node).value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() as inner):
+                return -self._constant(inner).value
+        raise self.fail(node, "the coefficients of `polar` are numbers")
+
+
+_SPECIAL: dict[str, Callable[[_Parser, ast.Call, int], Call]] = {
+    "take": _Parser._take,
+    "polar": _Parser._polar,
+}
+
+
+def polar(
+    value: Expr,
+    numbers: Sequence[Fraction],
+    eps: Expr,
+    safety: Expr,
+    span: tuple[int, int] = (0, 0),
+) -> Call:
+    """Return the polar factor of a value by Newton-Schulz steps with these coefficients."""
+    return Call("polar", (value, safety, eps, *map(number_expression, numbers)), span)
 
 
 # ------------------------------------------------------------------ printing
 
-_PRECEDENCE = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4}
+_PRECEDENCE = {"less": 1, "greater": 1, "equal": 1, "add": 2, "sub": 2}
+_PRECEDENCE |= {"mul": 3, "div": 3, "matmul": 3, "neg": 4, "pow": 5, "transpose": 6}
+_SPACED = ("less", "greater", "equal", "add", "sub", "matmul")
 
 
 def format_number(value: Fraction) -> str:
@@ -282,23 +391,74 @@ def format_expression(expr: Expr, *, parent: int = 0, right: bool = False) -> st
     if isinstance(expr, Name):
         return str(expr)
     if OPS[expr.op].symbol is None:
-        return f"{expr.op}({', '.join(format_expression(a) for a in expr.args)})"
+        return _format_function(expr)
     level = _PRECEDENCE[expr.op]
     if expr.op == "neg":
         # Python reads -a**b as -(a**b), so only a power or an atom follows the sign bare.
         text = f"-{format_expression(expr.args[0], parent=level)}"
+    elif expr.op == "transpose":
+        inner = expr.args[0]
+        text = format_expression(inner, parent=level)
+        text = f"({text}).T" if isinstance(inner, Num) else f"{text}.T"
     else:
         left, last = expr.args
         symbol = OPS[expr.op].symbol
-        gap = " " if level == 1 else ""
-        is_power = expr.op == "pow"
+        gap = " " if expr.op in _SPACED else ""
+        is_power = expr.op == "pow" or level == 1  # neither stands on the left of itself bare
         text = (
             format_expression(left, parent=level + is_power)
             + f"{gap}{symbol}{gap}"
-            + format_expression(last, parent=level, right=not is_power)
+            + format_expression(last, parent=level, right=expr.op != "pow")
         )
     needs = level < parent or (level == parent and right)
     return f"({text})" if needs else text
+
+
+def _format_function(expr: Call) -> str:
+    """Return the text of a function with its arguments."""
+    op, args = OPS[expr.op], [format_expression(arg) for arg in expr.args]
+    name = op.reduces or op.name
+    match op.kept:
+        case "row" | "column":
+            args.append(op.kept)
+        case "block":
+            args[1] = f"block({args[1]})"
+    if expr.op.endswith("_take"):
+        name, side = "take", expr.op.removesuffix("_take")
+        args.append(side)
+    elif expr.op == "polar":
+        args = [args[0], *format_polar(expr)]
+    elif expr.op in SIZES:
+        return expr.op
+    return f"{name}({', '.join(args)})"
+
+
+SIZES = ("rows", "cols", "size")
+"""Names of numbers that follow from the shape of a parameter; operations on it in a program."""
+
+
+def format_polar(expr: Call) -> list[str]:
+    """Return how the coefficients, the eps and the safety of a polar factor are written."""
+    _, safety, eps, *coefficients = expr.args
+    numbers = tuple(value for value in map(constant_value, coefficients) if value is not None)
+    name = list_named(numbers)
+    texts = [format_expression(each) for each in coefficients]
+    if name is None or safety != num(POLAR_LISTS[name].safety):
+        steps = [f"[{', '.join(texts[i : i + 3])}]" for i in range(0, len(texts), 3)]
+        written = [f"[{', '.join(steps)}]", format_expression(eps)]
+        return written if safety == ONE else [*written, format_expression(safety)]
+    known = POLAR_LISTS[name]
+    return [name] if eps == num(known.eps) else [name, format_expression(eps)]
+
+
+def constant_value(expr: Expr) -> Fraction | None:
+    """Return the number that a literal expression is, or None."""
+    if isinstance(expr, Num):
+        return expr.value
+    if isinstance(expr, Call) and expr.op == "neg":
+        inner = constant_value(expr.args[0])
+        return None if inner is None else -inner
+    return None
 
 
 # ------------------------------------------------------------------ walks

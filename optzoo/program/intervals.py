@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from optzoo.program.ops import OPS
+
 _INF = math.inf
 _LARGEST = sys.float_info.max
 
@@ -269,7 +271,67 @@ def _positive(a: Interval) -> Interval:
     return Interval(1.0 if a.low > 0 or (a.low == 0 and a.low_open) else 0.0, 1.0)
 
 
-_RULES: dict[str, Callable[..., Interval]] = {
+def _tanh(a: Interval) -> Interval:
+    return _monotone(math.tanh, a).meet(Interval(-1.0, 1.0)) or a
+
+
+def _mod(a: Interval, b: Interval) -> Interval:
+    if b.low > 0 or (b.low == 0 and b.low_open):
+        return Interval(0.0, b.high, False, True) if b.high < _INF or a.low < 0 else _above(a)
+    return EVERYTHING
+
+
+def _above(a: Interval) -> Interval:
+    return Interval(0.0, a.high, False, a.high_open)
+
+
+def _less(a: Interval, b: Interval) -> Interval:
+    if a.high < b.low or (a.high == b.low and (a.high_open or b.low_open)):
+        return point(1.0)
+    return point(0.0) if a.low >= b.high else Interval(0.0, 1.0)
+
+
+def _equal(a: Interval, b: Interval) -> Interval:
+    if a.meet(b) is None:
+        return point(0.0)
+    return point(1.0) if a == b and a.low == a.high else Interval(0.0, 1.0)
+
+
+def _where(condition: Interval, a: Interval, b: Interval) -> Interval:
+    if condition == point(0.0):
+        return b
+    return a if 0 not in condition else a.hull(b)
+
+
+def _sum(a: Interval, _: Interval | None = None) -> Interval:
+    """Any number of elements: the sign of the sum is theirs."""
+    low = 0.0 if a.low >= 0 else -_INF
+    high = 0.0 if a.high <= 0 else _INF
+    return Interval(low, high, low != 0, high != 0)
+
+
+def _norm(_: Interval, __: Interval | None = None) -> Interval:
+    return Interval(0.0, _INF, False, True)
+
+
+def _element(a: Interval, _: Interval | None = None) -> Interval:
+    return a
+
+
+def _anything(*_: Interval) -> Interval:
+    return EVERYTHING
+
+
+_COUNT = Interval(1.0, _INF, False, True)
+_OF_REDUCTIONS: dict[str, Callable[..., Interval]] = {
+    "sum": _sum,
+    "mean": _element,
+    "norm": _norm,
+    "largest": _element,
+    "smallest": _element,
+}
+
+_SIMPLE: dict[str, Callable[..., Interval]] = {
     "add": _add,
     "sub": _sub,
     "mul": _mul,
@@ -288,5 +350,28 @@ _RULES: dict[str, Callable[..., Interval]] = {
     "ratio": _ratio,
     "positive": _positive,
     "half_life": _half_life,
-    "norm": lambda a: Interval(0.0, _INF, False, True),
+    "tanh": _tanh,
+    "atan2": lambda a, b: Interval(-math.pi, math.pi),
+    "mod": _mod,
+    "less": _less,
+    "greater": lambda a, b: _less(b, a),
+    "equal": _equal,
+    "where": _where,
+    "rows": lambda a: _COUNT,
+    "cols": lambda a: _COUNT,
+    "size": lambda a: _COUNT,
+    "matmul": _anything,
+    "transpose": _element,
+    "identity": lambda a: Interval(0.0, 1.0),
+    "diagonal": _element,
+    "polar": _anything,
+    "orthonormal": lambda a: Interval(-1.0, 1.0),
+    "eigenbasis": lambda a: Interval(-1.0, 1.0),
+    "power": _anything,
+    "order": lambda a: Interval(0.0, _INF, False, True),
+    "row_take": _element,
+    "column_take": _element,
+}
+_RULES = _SIMPLE | {
+    name: _OF_REDUCTIONS[op.reduces] for name, op in OPS.items() if op.reduces is not None
 }

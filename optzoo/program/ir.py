@@ -1,7 +1,8 @@
 """The program: checked straight-line, single-assignment code. The heart of the house.
 
 A program has three blocks. `scalars` are numbers, computed once per clock and step on the host.
-`step` works on tensors shaped like the parameter and assigns `param` exactly once. `views` say
+`step` works on tensors and assigns `param` exactly once; the sides of a value are rows and columns
+of the parameter, or 1 (`optzoo.program.sides`). `views` say
 which point is trained, which is evaluated and which are observed.
 
 Every name has at most two values in a step: `m.prev` on entry and `m` once assigned. There are no
@@ -28,6 +29,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ops import OPS, Scope
+from optzoo.program.sides import FULL, Shape
 
 Loc = tuple[str | int, ...]
 
@@ -57,12 +59,19 @@ class State:
     """What a step leaves for the next: the value of the name `name` at the end of the step.
 
     `init` is the value of `name.prev` at a parameter's first update: a number, or for tensors
-    `grad` (that first gradient) or `param` (the parameter before it).
+    `grad` (that first gradient) or `param` (the parameter before it). `shape` is what a buffer is
+    shaped like; a value with a side of 1 where this has another is repeated along it.
     """
 
     name: str
     sort: Literal["scalar", "tensor"]
     init: Init = Fraction(0)
+    shape: Shape = FULL
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people: `scalar`, `tensor`, `rows x 1`."""
+        return str(self.shape) if self.sort == "tensor" and self.shape != FULL else self.sort
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,11 @@ class View:
 
 @dataclass(frozen=True)
 class Program:
-    """See the module docstring. `views[0]` is `train`, `views[1]` is `eval`."""
+    """See the module docstring. `views[0]` is `train`, `views[1]` is `eval`.
+
+    `polar_dtype` is what the products inside `polar` are rounded to for parameters of float32 and
+    narrower. It is a matter of engines and no part of the program's text: what it means is exact.
+    """
 
     name: str
     hypers: tuple[Hyper, ...]
@@ -101,6 +114,7 @@ class Program:
     scalars: tuple[Line, ...]
     step: tuple[Line, ...]
     views: tuple[View, ...]
+    polar_dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -121,6 +135,13 @@ class Program:
     def uses_total_steps(self) -> bool:
         """Whether any line mentions `T`."""
         return any(name.id == "T" for name in self.names())
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether a step may see its tensors as rows of elements: nothing asks for their sides."""
+        calls = (n for line in self.step for n in walk(line.expr) if isinstance(n, Call))
+        flat = all(call.op == "norm" or OPS[call.op].scope is Scope.ELEMENTWISE for call in calls)
+        return flat and all(state.shape == FULL for state in self.tensor_states)
 
     @property
     def scope(self) -> Scope:
@@ -168,7 +189,7 @@ def format_program(program: Program, *, values: bool = True) -> str:
     rows = [f"program {program.name} ({', '.join(hypers)})"]
     for state in program.states:
         init = state.init if isinstance(state.init, str) else format_number(state.init)
-        rows.append(f"  {'state':<8} {state.name}.prev : {state.sort}, starts at {init}")
+        rows.append(f"  {'state':<8} {state.name}.prev : {state.kind}, starts at {init}")
     for label, lines in (("scalars", program.scalars), ("step", program.step)):
         width = max((len(str(line.target)) for line in lines), default=0)
         for i, line in enumerate(lines):

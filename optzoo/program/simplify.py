@@ -6,7 +6,7 @@ AdEMAMix at beta1 = 0 has no fast buffer and weight decay 0 costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from optzoo.program.expressions import (
@@ -15,12 +15,20 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     Name,
+    Num,
     add,
     mul,
     names_in,
     substitute,
+    walk,
 )
 from optzoo.program.ir import GRAD, PARAM, Line, Program, State
+from optzoo.program.ops import OPS
+
+_ZERO_AT_ZERO = frozenset(
+    ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
+)
+"""Operations that are 0 where their first argument is."""
 
 KEPT = frozenset({"lr"})
 """Hyperparameters that are never folded: the learning rate is 0 at times, and moves."""
@@ -70,6 +78,52 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     return drop_unused(replace(program, hypers=hypers, scalars=scalars, step=step, views=views))
 
 
+def conditions_of(program: Program) -> tuple[Expr, ...]:
+    """Return the conditions in tensor lines that are numbers of the host, known before a step."""
+    tensors = {GRAD, PARAM.prev, *(line.target for line in program.step)}
+    tensors |= {Name(state.name, "prev") for state in program.tensor_states}
+    found: dict[Expr, None] = {}
+    for line in program.step:
+        for node in walk(line.expr):
+            match node:
+                case Call("where", (condition, *_)) if tensors.isdisjoint(names_in(condition)):
+                    found[condition] = None
+    return tuple(found)
+
+
+def decided(program: Program, known: Mapping[Expr, bool]) -> tuple[Line, ...]:
+    """Return the tensor lines of a step in which these conditions hold or do not.
+
+    What neither the parameter nor a buffer then depends on is left out. A line that has become a
+    copy of another name is read in its place.
+    """
+    copies: dict[Name, Expr] = {}
+    stores = {PARAM, *(Name(state.name) for state in program.tensor_states)}
+    lines = []
+    for line in program.step:
+        expr = substitute(_chosen(line.expr, known), copies.get)
+        if isinstance(expr, Name) and line.target not in stores:
+            copies[line.target] = expr
+        else:
+            lines.append(replace(line, expr=expr))
+    by_target = {line.target: line for line in lines}
+    needed, stack = set[Name](), list(stores)
+    while stack:
+        name = stack.pop()
+        if name in by_target and name not in needed:
+            needed.add(name)
+            stack.extend(names_in(by_target[name].expr))
+    return tuple(line for line in lines if line.target in needed)
+
+
+def _chosen(expr: Expr, known: Mapping[Expr, bool]) -> Expr:
+    if not isinstance(expr, Call):
+        return expr
+    if expr.op == "where" and expr.args[0] in known:
+        return _chosen(expr.args[1 if known[expr.args[0]] else 2], known)
+    return Call(expr.op, tuple(_chosen(arg, known) for arg in expr.args), expr.span)
+
+
 def drop_unused(program: Program) -> Program:
     """Remove lines and states that reach neither `param` nor a view."""
     lines = {line.target: line for line in program.lines}
@@ -104,8 +158,8 @@ def _with_tensors_in_norms(expr: Expr, tensors: Collection[Name]) -> Expr:
     if not isinstance(expr, Call):
         return expr
     args = tuple(_with_tensors_in_norms(arg, tensors) for arg in expr.args)
-    if expr.op == "norm" and not any(name in tensors for name in names_in(args[0])):
-        args = (add(args[0], mul(ZERO, GRAD)),)
+    if OPS[expr.op].reduces and not any(name in tensors for name in names_in(args[0])):
+        args = (add(args[0], mul(ZERO, GRAD)), *args[1:])
     return Call(expr.op, args, expr.span)
 
 
@@ -142,7 +196,14 @@ def _simplify(expr: Expr) -> Expr:
                 return ONE
             if a == ZERO and b == Name("t"):  # t counts from 1
                 return ZERO
-        case (("neg" | "square" | "sqrt" | "abs" | "sign" | "norm"), (a,)):
-            if a == ZERO:
+        case "where", (condition, a, b):
+            if isinstance(condition, Num):
+                return a if condition != ZERO else b
+            if a == b:
+                return a
+        case "matmul", (a, b) if ZERO in (a, b):
+            return ZERO
+        case _ if expr.op in _ZERO_AT_ZERO or OPS[expr.op].reduces:
+            if args[0] == ZERO:
                 return ZERO
     return Call(expr.op, args, expr.span)

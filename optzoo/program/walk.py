@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 from optzoo.program.domain import Domain, kept_memory, run_scalars, run_step, run_view
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
+from optzoo.program.matrices import Matrix, home, sides, spread
 
 Point = tuple[Any, ...]
 """The elements of a tensor."""
@@ -35,13 +36,14 @@ class Walk:
     def after(self, numbers: Point, tensors: Domain[Any] | None = None) -> Walk:
         """Return the walk one step on, with the gradient `numbers`; `tensors` runs its lines."""
         domain, t = self.domain, self.t + 1
-        grad = tuple(domain.number(x) if isinstance(x, Fraction) else x for x in numbers)
+        given = [domain.number(x) if isinstance(x, Fraction) else x for x in numbers]
+        grad = spread_like(given, self.param)
         buffers = self.buffers if self.t else first_buffers(self.program, domain, self.param, grad)
         scalars = self._scalars
         param, new = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
         kept = {  # a line that is a number is a tensor of that number
-            name: value if isinstance(value, tuple) else (value,) * len(grad)
-            for name, value in new.items()
+            state.name: spread(new[state.name], *home(state.shape, self.param))
+            for state in self.program.tensor_states
         }
         memory = kept_memory(self.program, scalars)
         return replace(self, param=param, memory=memory, buffers=kept, t=t)
@@ -72,5 +74,10 @@ def first_buffers(
         if isinstance(state.init, str):
             first[state.name] = grad if state.init == "grad" else param
         else:
-            first[state.name] = (domain.number(state.init),) * len(param)
+            first[state.name] = spread(domain.number(state.init), *home(state.shape, param))
     return first
+
+
+def spread_like(numbers: Sequence[Any], param: Point) -> Point:
+    """Return numbers as a tensor of the sides of a parameter."""
+    return Matrix(numbers, *sides(param)) if isinstance(param, Matrix) else tuple(numbers)

@@ -1,32 +1,32 @@
-"""What recipe files are made of: names, expressions, and the base of every section.
+"""What the fields of a recipe are made of: expressions, names, starts, lists of coefficients.
 
-Shape and syntax only; what an expression's names refer to is settled by `optzoo.recipe.names`.
+Each is read and checked here, with the place of what is wrong; the sections that hold them are in
+`optzoo.recipe.schema`.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
-from optzoo.files.explanations import bad_value
+from optzoo.files.explanations import bad_value, shown
 from optzoo.program.expressions import (
     Expr,
     ExpressionError,
     format_expression,
     parse_expression,
 )
+from optzoo.program.polar_lists import POLAR_LISTS
 
 MAX_NAME = 100
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """A name, by `fullmatch`; of `MAX_NAME` characters at most."""
+STARTS = ("zeros", "grad", "param")
+"""What a buffer may start as, beside a number."""
 RESERVED = frozenset(
     [
         "t",
@@ -61,6 +61,52 @@ def _parse(value: Any) -> Any:
         ) from None
 
 
+def parse_init(value: Any) -> Any:
+    """Return the word, the number or the expression that a buffer starts as."""
+    if isinstance(value, str) and value in STARTS:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        pass
+    else:
+        if math.isfinite(number):
+            return number
+        raise bad_value(f"a buffer starts as a finite number, not as {shown(value)}")
+    if isinstance(value, str | Expr):
+        return _parse(value)
+    raise bad_value(
+        f"a buffer starts as `zeros`, a number, `grad`, `param` or an expression, not as "
+        f"{shown(value)}"
+    )
+
+
+INIT_SCHEMA = {"anyOf": [{"type": "number"}, {"type": "string"}], "default": "zeros"}
+
+
+def parse_coefficients(value: Any) -> Any:
+    """Return the name of a list of coefficients, or the list itself as exact numbers."""
+    if isinstance(value, str) and value in POLAR_LISTS:
+        return value
+    if isinstance(value, list | tuple) and value and all(map(_is_triple, value)):
+        return tuple(tuple(_exact(number) for number in step) for step in value)
+    raise bad_value(
+        f"{shown(value)} is no list of coefficients",
+        hint=f"{', '.join(POLAR_LISTS)}, or steps of three numbers: `[[a, b, c], ...]`",
+    )
+
+
+def _is_triple(step: Any) -> bool:
+    numbers = list(step) if isinstance(step, list | tuple) else []
+    return len(numbers) == 3 and all(
+        isinstance(n, int | float | Fraction) and not isinstance(n, bool) for n in numbers
+    )
+
+
+def _exact(number: float | Fraction) -> Fraction:
+    return Fraction(repr(number)) if isinstance(number, float) else Fraction(number)
+
+
 Expression = Annotated[
     Any,
     BeforeValidator(_parse),
@@ -81,6 +127,15 @@ def _check_identifier(name: str) -> str:
     return name
 
 
+def _check_observer_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][\w.:-]{,99}", name) or name in ("train", "eval"):
+        raise ValueError(
+            f"`{name}` cannot name an observer: use letters, digits and `_.:-`, a letter first"
+        )
+    return name
+
+
+ObserverName = Annotated[str, BeforeValidator(lambda v: _check_observer_name(str(v)))]
 Identifier = Annotated[str, BeforeValidator(lambda v: _check_identifier(str(v)))]
 
 

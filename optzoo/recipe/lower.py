@@ -7,39 +7,49 @@ averaging rule follows the canonical storage b = x_old - z_new (docs/language.md
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal, TypeGuard
 
-from optzoo.program.check import Fault, check_program
+from optzoo.program.check import Fault, check_program, sorts_of
 from optzoo.program.expressions import (
     ONE,
+    SIZES,
+    ZERO,
     Call,
     Expr,
     Name,
-    Num,
     add,
     call,
+    constant_value,
     div,
     mul,
     names_in,
     num,
     one_minus,
+    polar,
     sub,
     substitute,
+    walk,
 )
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
+from optzoo.program.ops import OPS
+from optzoo.program.sides import FULL, Known, Shape, kept_shapes
 from optzoo.program.simplify import drop_unused
-from optzoo.recipe.names import mix_of
+from optzoo.recipe.names import IDENTITY, mix_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import (
     AveragingSpec,
+    BufferSpec,
     DirectionSpec,
+    PolarSpec,
     PreconditionerSpec,
     RecipeSpec,
+    RefreshedSpec,
     RmsSpec,
     RunningSpec,
     SignalSpec,
@@ -47,6 +57,9 @@ from optzoo.recipe.schema import (
 )
 
 LR, T, MOVED = Name("lr"), Name("t"), Name("moved")
+DEFAULT_EPS = "1e-7"
+"""Added to the norm that `polar` divides by, where a list of coefficients has no name."""
+_AT_FIRST = call("equal", T, ONE)
 IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
 
 
@@ -63,25 +76,29 @@ def lower_recipe(
         spec = spec.model_copy(update={"weight_decay": None})
     program = lower_unchecked(spec, values or {})
     program = program if decays else drop_unused(program)
-    faults = check_program(program)
+    faults = check_program(program) or check_version(program, spec.version)
     if faults:
         raise LoweringError(faults)
     return program
 
 
+def check_version(program: Program, version: int) -> list[Fault]:
+    """Return operations on tensors that the version of a recipe has on numbers alone."""
+    sorts, faults = sorts_of(program), []
+    for line in program.step if version == 1 else ():
+        for node in walk(line.expr):
+            if not isinstance(node, Call) or OPS[node.op].tensors_since == 1:
+                continue
+            if any(sorts[name] == "tensor" for name in names_in(node)):
+                message = f"`{OPS[node.op].text}` takes numbers, not a tensor"
+                hint = "with `version: 2` at the top it takes tensors too"
+                faults.append(Fault("sort-mismatch", message, line.source, node.span, hint))
+    return faults
+
+
 def lower_unchecked(spec: RecipeSpec, values: Mapping[str, Expr]) -> Program:
     """Lower a recipe to a program that is not complete yet, such as a rule in other names."""
     return _Lowering(spec, dict(values)).run()
-
-
-def constant_value(expr: Expr) -> Fraction | None:
-    """Return the number that a literal expression is, or None."""
-    if isinstance(expr, Num):
-        return expr.value
-    if isinstance(expr, Call) and expr.op == "neg":
-        inner = constant_value(expr.args[0])
-        return None if inner is None else -inner
-    return None
 
 
 class _Lowering:
@@ -101,6 +118,7 @@ class _Lowering:
         self.taken |= {s.buffer for s in (self.rms, spec.averaging) if s is not None}
         self.taken |= {"direction", "moved"} if spec.version > 1 else set()
         self.grad: Name = GRAD
+        self.begun: dict[Name, Name] = {}
 
     def run(self) -> Program:
         self.lower_hyperparameters()
@@ -147,6 +165,8 @@ class _Lowering:
                 return PARAM.prev
             if name.id == "grad":
                 return Name(self.grad.id, name.when)
+            if name.id in SIZES and self.spec.version > 1:
+                return call(name.id, PARAM.prev)
             return None
 
         return substitute(expr, replace)
@@ -223,22 +243,51 @@ class _Lowering:
 
     def lower_buffers(self) -> None:
         for name, buffer in self.spec.buffers.items():
-            old, fed = Name(name, "prev"), self.tensor(buffer.input)
-            expr = add(mul(buffer.decay, old), mul(buffer.gain, fed))
-            self.add_line(Name(name), expr, ("buffers", name))
-            self.inits[name] = _init(buffer.init)
+            self.add_line(Name(name), self.buffer_value(Name(name), buffer), ("buffers", name))
+            if isinstance(buffer.init, Expr):
+                self.lower_start(Name(name), buffer.init)
+            else:
+                self.inits[name] = _init(buffer.init)
         self.inits[self.grad.id] = _init(self.spec.grad_prev_init)
         if self.spec.order == "precondition_first" and isinstance(self.pre, PreconditionerSpec):
             fed = self.pre.input if self.pre.input is not None else GRAD
             expr = self.precondition(self.tensor(fed))
             self.add_line(Name("preconditioned"), expr, ("preconditioner",))
 
+    def buffer_value(self, buffer: Name, spec: BufferSpec | RefreshedSpec) -> Expr:
+        """Return what a buffer becomes in a step."""
+        value: Expr = buffer.prev
+        if isinstance(spec, BufferSpec):
+            value = add(mul(spec.decay, buffer.prev), mul(spec.gain, self.tensor(spec.input)))
+        if spec.refresh is not None:
+            offset = spec.refresh.offset
+            since = T if offset is None else sub(T, offset)
+            is_due = call("equal", call("mod", since, spec.refresh.every), ZERO)
+            value = call("where", is_due, self.tensor(spec.refresh.input), value)
+        if spec.first is not None:
+            value = call("where", _AT_FIRST, self.tensor(spec.first), value)
+        return value
+
+    def lower_start(self, buffer: Name, init: Expr) -> None:
+        """Let the previous value of a buffer be `init` at a parameter's first step.
+
+        Everybody who reads it reads a line that chooses; see `assemble`.
+        """
+        like = call("identity", buffer.prev)
+        start = substitute(self.tensor(init), lambda n: like if n == IDENTITY else None)
+        source: Loc = ("buffers", buffer.id, "init")
+        name = self.fresh(f"{buffer.id}_before")
+        self.begun[buffer.prev] = name
+        self.add_line(name, call("where", _AT_FIRST, start, buffer.prev), source)
+
     def precondition(self, expr: Expr) -> Expr:
         """Apply the preconditioner to a tensor."""
         assert isinstance(self.pre, PreconditionerSpec)
         source: Loc = ("preconditioner",)
-        if self.rms is None:
-            result: Expr = call("sign", expr)
+        if self.pre.polar is not None:
+            result: Expr = self.orthogonalised(expr, self.pre.polar)
+        elif self.rms is None:
+            result = call("sign", expr)
         else:
             divisor = self.rms_divisor(self.rms)
             gate = self.rms.gate
@@ -248,6 +297,13 @@ class _Lowering:
                 raw = self.named(expr, "raw", source)
                 result = add(mul(gate, div(raw, divisor)), mul(one_minus(gate), raw))
         return self.clipped(result, "preconditioned", None, self.pre.clip_value, source)
+
+    def orthogonalised(self, expr: Expr, spec: PolarSpec) -> Expr:
+        """Return the polar factor of a matrix, times its scale."""
+        guard = spec.guard
+        eps = spec.eps if spec.eps is not None else num(guard.eps if guard else DEFAULT_EPS)
+        factor = polar(expr, spec.numbers, eps, num(guard.safety) if guard else ONE)
+        return factor if spec.scale is None else mul(self.tensor(spec.scale), factor)
 
     def rms_divisor(self, rms: RmsSpec) -> Expr:
         source: Loc = ("preconditioner", "rms")
@@ -409,6 +465,11 @@ class _Lowering:
     # -------------------------------------------------------------- putting it together
 
     def assemble(self) -> Program:
+        if self.begun:
+            choosers = set(self.begun.values())
+            for target, line in self.step.items():
+                if target not in choosers:
+                    self.step[target] = replace(line, expr=substitute(line.expr, self.begun.get))
         expand_next(self.scalars, [*self.step.values(), *self.views])
         scalars, step = ordered(self.scalars), ordered(self.step)
         read = {n for line in (*scalars, *step) for n in names_in(line.expr)}
@@ -420,13 +481,31 @@ class _Lowering:
         is_scalar: Callable[[str], bool] = lambda name: (  # noqa: E731
             Name(name) in self.scalars or name in given or name == "lr"
         )
+        names = self.state_order(kept)
+        shapes = self.kept_shapes(step, [name for name in names if not is_scalar(name)])
         states = [
-            State(name, "scalar" if is_scalar(name) else "tensor", self.init_of(name))
-            for name in self.state_order(kept)
+            State(name, "tensor", self.init_of(name), shapes[name])
+            if name in shapes
+            else State(name, "scalar", self.init_of(name))
+            for name in names
         ]
         return Program(
-            self.spec.name, tuple(self.hypers), tuple(states), scalars, step, tuple(self.views)
+            self.spec.name,
+            tuple(self.hypers),
+            tuple(states),
+            scalars,
+            step,
+            tuple(self.views),
+            self.spec.polar_dtype,
         )
+
+    def kept_shapes(self, step: Sequence[Line], names: Sequence[str]) -> dict[str, Shape]:
+        """Return the shape of each buffer: that of its input, and in version 1 the parameter's."""
+        if self.spec.version == 1:
+            return dict.fromkeys(names, FULL)
+        is_full = {name: isinstance(self.init_of(name), str) or name == GRAD.id for name in names}
+        starts: dict[str, Known] = {name: FULL if is_full[name] else None for name in names}
+        return kept_shapes([(line.target, line.expr) for line in step], starts)
 
     def init_of(self, name: str) -> Init:
         return self.inits.get(name, Fraction(0))

@@ -13,19 +13,36 @@ from typing import Literal
 
 from optzoo.errors import did_you_mean
 from optzoo.program.check import Fault, Sort
-from optzoo.program.expressions import Expr, Name, add, mul, names_in, parse_expression
+from optzoo.program.expressions import (
+    SIZES,
+    ZERO,
+    Call,
+    Expr,
+    Name,
+    add,
+    mul,
+    names_in,
+    parse_expression,
+    substitute,
+    walk,
+)
 from optzoo.program.ir import CLOCK_INPUTS, Loc
+from optzoo.program.ops import OPS
 from optzoo.recipe.fields import Section
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import (
+    BufferSpec,
     DirectionSpec,
     PreconditionerSpec,
     RecipeSpec,
+    RefreshedSpec,
     RunningSpec,
     ScheduleSpec,
     SignalSpec,
 )
 
+IDENTITY = Name("identity")
+"""In what a buffer starts as: the identity matrix of its sides."""
 MAX_NAMES = 150
 """Names that a recipe defines, and entries of its `mix`: far more than any method has."""
 MAX_REPORTED = 100
@@ -71,6 +88,8 @@ def scope_of(spec: RecipeSpec) -> NameScope:
     """Collect the names a recipe defines."""
     scope = NameScope(set(spec.hyperparameters) | {"lr"}, set(spec.scalars))
     scope.tensors = {"grad", "param", *spec.buffers, *spec.signals}
+    if spec.version > 1:
+        scope.tensors |= set(SIZES)
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
         scope.tensors.add(spec.preconditioner.rms.buffer)
     if spec.order == "precondition_first":
@@ -99,12 +118,15 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
         else:
             yield Use(("signals", name), signal, "tensor")
     for name, buffer in spec.buffers.items():
-        yield from _fields(buffer, ("buffers", name), "scalar", tensors=("input",))
+        yield from _buffer_uses(buffer, ("buffers", name))
     pre = spec.preconditioner
     if isinstance(pre, PreconditionerSpec):
         yield from _fields(pre, ("preconditioner",), "scalar", tensors=("input",))
         if pre.rms is not None:
             yield from _fields(pre.rms, ("preconditioner", "rms"), "scalar", tensors=("of",))
+        if pre.polar is not None:
+            loc = ("preconditioner", "polar")
+            yield from _fields(pre.polar, loc, "scalar", tensors=("scale",))
     if spec.direction is not None:
         yield from _mix_uses(spec.direction, "direction")
     yield from _mix_uses(spec.update, "update")
@@ -118,6 +140,15 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
         yield from _fields(observer, ("observers", name), "scalar")
     if spec.evaluate is not None and spec.evaluate != Name("average"):
         yield Use(("evaluate",), spec.evaluate, "view")
+
+
+def _buffer_uses(buffer: BufferSpec | RefreshedSpec, loc: Loc) -> Iterator[Use]:
+    yield from _fields(buffer, loc, "scalar", tensors=("input", "first"), skip=("init",))
+    if isinstance(buffer.init, Expr):
+        known = substitute(buffer.init, lambda n: ZERO if n == IDENTITY else None)
+        yield Use((*loc, "init"), known, "tensor")
+    if buffer.refresh is not None:
+        yield from _fields(buffer.refresh, (*loc, "refresh"), "scalar", tensors=("input",))
 
 
 def _mix_uses(mixed: Expr | DirectionSpec, section: str) -> Iterator[Use]:
@@ -152,7 +183,7 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
     if faults:
         return faults
     scope = scope_of(spec)
-    faults = _check_definitions(spec)
+    faults = [*_check_version(spec), *_check_definitions(spec)]
     for section in ("direction", "update"):
         mixed = getattr(spec, section)
         if isinstance(mixed, DirectionSpec) and isinstance(mixed.mix, dict):
@@ -206,8 +237,38 @@ def _check_counts(spec: RecipeSpec) -> list[Fault]:
     return []
 
 
+def _check_version(spec: RecipeSpec) -> list[Fault]:
+    """Return what a recipe says that its version of the language does not have."""
+    if spec.version > 1:
+        return []
+    found: list[tuple[str, Loc, tuple[int, int]]] = []
+    for use in uses_of(spec):
+        for node in walk(use.expr):
+            if isinstance(node, Call) and OPS[node.op].since > 1:
+                found.append((f"`{OPS[node.op].text}`", use.loc, node.span))
+    for name, buffer in spec.buffers.items():
+        for key in ("first", "refresh"):
+            if getattr(buffer, key) is not None:
+                found.append((f"`{key}`", ("buffers", name, key), (0, 0)))
+        if isinstance(buffer.init, Expr):
+            found.append(("an expression as `init`", ("buffers", name, "init"), (0, 0)))
+    if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.polar:
+        found.append(("`polar`", ("preconditioner", "polar"), (0, 0)))
+    hint = "write `version: 2` at the top: all else means what it meant"
+    return [
+        Fault("later-version", f"{what} is of version 2 of the language", loc, span, hint)
+        for what, loc, span in found[:MAX_REPORTED]
+    ]
+
+
 def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     faults: list[Fault] = []
+    fixed = (*SIZES, IDENTITY.id) if spec.version > 1 else ()
+    for section in ("hyperparameters", "scalars", "signals", "buffers"):
+        for name in getattr(spec, section):
+            if name in fixed:
+                message = f"`{name}` has a fixed meaning and cannot be redefined"
+                faults.append(Fault("bad-value", message, (section, name), at_key=True))
     seen: dict[str, str] = {}
     sections = ("hyperparameters", "scalars", "signals", "buffers")
     pairs = [(s, name) for s in sections for name in getattr(spec, s)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -28,19 +28,20 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     ExpressionError,
+    constant_value,
     format_expression,
     parse_expression,
 )
 from optzoo.program.ir import Loc, Program
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
-from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe
+from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.routes import Routing, Rule, diagnostic_of_rule, routing_of
 from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
-from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, TrainingSpec
+from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, StateDtype, TrainingSpec
 from optzoo.recipe.values import (
     Hyperparameter,
     Value,
@@ -121,6 +122,7 @@ class Recipe:
     overrides: Mapping[str, Expr] = field(default_factory=dict)
     routing: Routing = field(default=Routing(), repr=False)
     label: str = HERE
+    polar_dtype: StateDtype | None = None
 
     @property
     def name(self) -> str:
@@ -262,6 +264,8 @@ class Recipe:
         lr = self.overrides.get("lr")
         if lr is not None and "lr" not in self.spec.hyperparameters:
             program = program.with_values({"lr": constant_value(lr) or Fraction(0)})
+        if self.polar_dtype is not None:
+            program = replace(program, polar_dtype=self.polar_dtype)
         return program
 
     @property
@@ -397,6 +401,20 @@ class Recipe:
             data["state_dtype"] = self.spec.state_dtype
         return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
 
+    def with_polar_dtype(self, wish: str | None) -> Recipe:
+        """Return the recipe with the products inside `polar` in this dtype; None leaves it be.
+
+        Parameters of float64 are always computed with in float64. Raises InputError for a dtype
+        other than "float32" and "bfloat16".
+        """
+        if wish is None:
+            return self
+        if wish not in STATE_DTYPES:
+            hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
+            message = f"`polar_dtype={wish}`: products cannot be computed so"
+            raise InputError(Diagnostic("bad-value", message, hint=hint))
+        return replace(self, polar_dtype=cast(StateDtype, wish))
+
     def build(
         self,
         params: Any,
@@ -405,6 +423,7 @@ class Recipe:
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
         model: Module | None = None,
@@ -415,7 +434,8 @@ class Recipe:
         `params` is a model, or what torch optimizers take: parameters, (name, parameter) pairs, or
         groups, which may carry hyperparameters of their own. A model tells routes the kinds of its
         parameters; `model` is the one that groups are of. `total_steps` is `T`; recipes that
-        mention it need it. `state_dtype` is what `with_state_dtype` takes, and `param_rounding` how
+        mention it need it. `state_dtype` is what `with_state_dtype` takes, `polar_dtype` what
+        `with_polar_dtype` takes, and `param_rounding` how
         parameters in bfloat16 and float16 are kept (`optzoo.optimizer.precision.ROUNDINGS`). Raises
         InputError for an unknown or illegal hyperparameter, a missing `T`, or a parameter that no
         route takes.
@@ -429,7 +449,7 @@ class Recipe:
             recipe = recipe.with_overrides({"lr": one_number("lr", lr)})
         return RecipeOptimizer(
             params,
-            recipe.with_state_dtype(state_dtype),
+            recipe.with_state_dtype(state_dtype).with_polar_dtype(polar_dtype),
             total_steps=total_steps,
             engine=engine,
             lr=lr,

@@ -15,13 +15,14 @@ from optzoo.program.check import Fault, check_program
 from optzoo.program.expressions import (
     Expr,
     Name,
+    constant_value,
     names_in,
     number_expression,
     substitute,
 )
 from optzoo.program.ir import Hyper, Line, Program, State, View
 from optzoo.program.simplify import drop_unused
-from optzoo.recipe.lower import IMPLICIT_LR, constant_value, lower_recipe, lower_unchecked
+from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe, lower_unchecked
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.routes import Rule
 from optzoo.recipe.schema import ObserverSpec, RecipeSpec

@@ -7,7 +7,7 @@ interpreter and no torch.
 
 from __future__ import annotations
 
-import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     Tag,
     WithJsonSchema,
     field_validator,
@@ -24,7 +25,17 @@ from pydantic import (
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
 from optzoo.program.intervals import Interval, parse_interval
-from optzoo.recipe.fields import Expression, Identifier, Section, mapping_kind
+from optzoo.program.polar_lists import POLAR_LISTS, PolarList
+from optzoo.recipe.fields import (
+    INIT_SCHEMA,
+    Expression,
+    Identifier,
+    ObserverName,
+    Section,
+    mapping_kind,
+    parse_coefficients,
+    parse_init,
+)
 
 RECIPE_VERSION = 2
 """The newest version that is read. What a key of `SECOND_VERSION` says, version 1 cannot say."""
@@ -34,32 +45,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """What a parameter may be to a route and to the rules of a trainer."""
 HERE = "here"
 """What a route calls the rule of the recipe itself."""
-STARTS = ("zeros", "grad", "param")
-"""What a buffer may start as, beside a number."""
-
-
-def _parse_init(value: Any) -> Any:
-    try:
-        return value if value in STARTS else float(value)
-    except (TypeError, ValueError):
-        pass
-    message = f"a buffer starts as `zeros`, a number, `grad` or `param`, not as {shown(value)}"
-    hint = (
-        "a first value that is computed comes in through the first step: a decay of 0 there, with "
-        "`later: min(1, t - 1)` among the scalars and `decay: later*beta`"
-    )
-    raise bad_value(message, hint=hint)
-
-
-def _check_observer_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][\w.:-]{,99}", name) or name in ("train", "eval"):
-        raise ValueError(
-            f"`{name}` cannot name an observer: use letters, digits and `_.:-`, a letter first"
-        )
-    return name
-
-
-ObserverName = Annotated[str, BeforeValidator(lambda v: _check_observer_name(str(v)))]
 
 
 class HyperparameterSpec(Section):
@@ -178,15 +163,52 @@ class SignalSpec(Section):
     )
 
 
-class BufferSpec(Section):
+class RefreshSpec(Section):
+    """What a buffer becomes at some of a parameter's steps: those where t - offset is a multiple
+    of `every`.
+    """
+
+    every: Expression = Field(description="steps between two refreshments")
+    offset: Expression | None = Field(default=None, description="0 if left out")
+    input: Expression = Field(description="what the buffer becomes")
+
+
+class StartSpec(Section):
+    """How a buffer begins, and what it becomes at some steps."""
+
+    init: Annotated[Any, BeforeValidator(parse_init), WithJsonSchema(INIT_SCHEMA)] = Field(
+        default="zeros",
+        description="the previous value at the first step: zeros, grad, param, a number, or an "
+        "expression (version 2), such as `eps*identity`",
+    )
+    first: Expression | None = Field(
+        default=None, description="the value after the first step, instead (version 2)"
+    )
+    refresh: RefreshSpec | None = Field(default=None, description="(version 2)")
+
+
+class BufferSpec(StartSpec):
     """A momentum buffer: `new = decay * prev + gain * input`."""
 
     input: Expression
     decay: Expression
     gain: Expression = Field(description="1 makes a sum, `1 - decay` makes an average")
-    init: Annotated[float | Literal["zeros", "grad", "param"], BeforeValidator(_parse_init)] = (
-        Field(default="zeros", description="the previous value at the first step")
-    )
+
+
+class RefreshedSpec(StartSpec):
+    """A buffer that keeps its value between the steps at which it is refreshed (version 2)."""
+
+    refresh: RefreshSpec
+
+
+def _buffer_kind(value: Any) -> str:
+    if isinstance(value, StartSpec):
+        return "[refreshed]" if isinstance(value, RefreshedSpec) else "[buffer]"
+    is_refreshed = isinstance(value, dict) and "refresh" in value
+    return "[refreshed]" if is_refreshed and not value.keys() & _FED else "[buffer]"
+
+
+_FED = {"input", "decay", "gain"}
 
 
 class RmsSpec(Section):
@@ -214,7 +236,40 @@ class RmsSpec(Section):
     buffer: Identifier = Field(default="v", description="name of the buffer")
 
 
-PRECONDITIONERS = ("rms", "sign")
+class PolarSpec(Section):
+    """Replace a matrix by its polar factor, by Newton-Schulz steps (version 2)."""
+
+    coefficients: Annotated[
+        Any,
+        BeforeValidator(parse_coefficients),
+        PlainSerializer(
+            lambda c: c if isinstance(c, str) else [[float(n) for n in step] for step in c]
+        ),
+        WithJsonSchema(
+            {"anyOf": [{"enum": [*POLAR_LISTS]}, {"type": "array", "items": {"type": "array"}}]}
+        ),
+    ] = Field(description=f"{', '.join(POLAR_LISTS)}, or a list of steps [a, b, c]")
+    eps: Expression | None = Field(
+        default=None, description="added to the norm that is divided by; the list's if left out"
+    )
+    scale: Expression | None = Field(
+        default=None, description="factor of the result; may read `rows`, `cols`, `size`"
+    )
+
+    @property
+    def numbers(self) -> tuple[Fraction, ...]:
+        """The coefficients, three a step."""
+        if isinstance(self.coefficients, str):
+            return POLAR_LISTS[self.coefficients].numbers
+        return tuple(number for step in self.coefficients for number in step)
+
+    @property
+    def guard(self) -> PolarList | None:
+        """The list that says how the norm is guarded, or None for one without a name."""
+        return POLAR_LISTS.get(self.coefficients) if isinstance(self.coefficients, str) else None
+
+
+PRECONDITIONERS = ("rms", "sign", "polar")
 """The preconditioners, of which there is one."""
 
 
@@ -223,6 +278,7 @@ class PreconditionerSpec(Section):
 
     rms: RmsSpec | None = None
     sign: Literal[True] | None = None
+    polar: PolarSpec | None = None
     input: Expression | None = Field(
         default=None, description="what `preconditioned` is made of; the gradient if left out"
     )
@@ -233,7 +289,7 @@ class PreconditionerSpec(Section):
     @model_validator(mode="after")
     def _one(self) -> PreconditionerSpec:
         if sum(getattr(self, method) is not None for method in PRECONDITIONERS) != 1:
-            raise ValueError(f"give exactly one of `{'` and `'.join(PRECONDITIONERS)}`")
+            raise ValueError("give exactly one of `rms`, `sign` and `polar`")
         return self
 
 
@@ -363,7 +419,9 @@ class RecipeSpec(Section):
     model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: Identifier
-    version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
+    version: int = Field(
+        description="1, or 2 for what only that can say: pins what everything here means"
+    )
     extends: str | None = Field(
         default=None, description="a recipe that this one changes: a shipped name, or a path"
     )
@@ -382,7 +440,13 @@ class RecipeSpec(Section):
             Discriminator(mapping_kind),
         ],
     ] = Field(default_factory=dict)
-    buffers: dict[Identifier, BufferSpec] = Field(default_factory=dict)
+    buffers: dict[
+        Identifier,
+        Annotated[
+            Annotated[BufferSpec, Tag("[buffer]")] | Annotated[RefreshedSpec, Tag("[refreshed]")],
+            Discriminator(_buffer_kind),
+        ],
+    ] = Field(default_factory=dict)
     grad_prev_init: Literal["zeros", "grad"] = Field(
         default="zeros", description="what `grad.prev` is at the first step"
     )
@@ -416,6 +480,11 @@ class RecipeSpec(Section):
         default=None, description="`param`, `average`, or `param` plus coefficients times buffers"
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec)
+    polar_dtype: StateDtype = Field(
+        default="float32",
+        description="what the products inside `polar` are rounded to for parameters of float32 "
+        "and narrower (version 2)",
+    )
     state_dtype: Annotated[
         Annotated[StateDtype, Tag("[word]")]
         | Annotated[dict[Identifier | Literal["grad"], StateDtype], Tag("[mapping]")],

@@ -15,6 +15,7 @@ from optzoo.program.expressions import (
     Call,
     Expr,
     ExpressionError,
+    constant_value,
     format_expression,
     names_in,
     parse_expression,
@@ -22,7 +23,6 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ops import OPS
-from optzoo.recipe.lower import constant_value
 
 Value = float | int | str
 

@@ -50,8 +50,12 @@ hyperparameters:
   c1: {default: 0.2, in: "[0, 1]", doc: a nameless coefficient}
   param_prev: {default: 0.1, in: "[0, 1]", doc: the parameter on entry}
   sqrtf: {default: 0.4, in: "[0, 1]", doc: a function of C}
+  fabs: {default: 0.5, in: "[0, 1]", doc: another}
+  larger_d: {default: 0.7, in: "[0, 1]", doc: one of the renderer}
 signals:
-  grad_at: grad/max(1, norm(grad))
+  x: larger_d*grad
+  term: x/max(1, fabs, norm(x))
+  grad_at: term/max(1, abs(norm(term) - fabs*norm(grad)))
 buffers:
   i: {input: grad_at, decay: double, gain: 1 - double}
   count: {input: i, decay: NAN, gain: tl}

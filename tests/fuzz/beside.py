@@ -7,6 +7,7 @@ rounding does. Where that moves a point by d, an engine may be off by 10 d and 1
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,15 +136,32 @@ class Outcome:
     is_sensitive: bool = False
 
 
-def compare(text: str, seed: int, engine: str, *, large: bool = True, **build: Any) -> Outcome:
-    """Run a recipe on an engine and in the simulator."""
+@dataclass(frozen=True)
+class Expected:
+    """A problem, and every view of every parameter after each step: as it is, and nudged."""
+
+    problem: Problem
+    views: tuple[str, ...]
+    wanted: list[dict[str, list[Array]]]
+    nudged: list[dict[str, list[Array]]]
+
+
+@functools.lru_cache(maxsize=2)
+def expected(text: str, seed: int, large: bool) -> Expected:
+    """Run a recipe in the simulator; engines that are tried one after the other share it."""
     problem = Problem.drawn(seed, (*SHAPES, LARGE) if large else SHAPES)
     views = tuple(view.name for view in optzoo.parse_recipe(text).program().views)
-    wanted = simulate(text, problem, views)
-    nudged = simulate(text, problem, views, noisy=True)
+    wanted, nudged = (simulate(text, problem, views, noisy=noisy) for noisy in (False, True))
+    return Expected(problem, views, wanted, nudged)
+
+
+def compare(text: str, seed: int, engine: str, *, large: bool = True, **build: Any) -> Outcome:
+    """Run a recipe on an engine and in the simulator."""
+    right = expected(text, seed, large)
+    views, wanted, nudged = right.views, right.wanted, right.nudged
     worst = Outcome()
     largest: dict[int, float] = {}
-    for step, found in enumerate(train(text, problem, engine, **build)):
+    for step, found in enumerate(train(text, right.problem, engine, **build)):
         for view in views:
             rows = zip(found[view], wanted[step][view], nudged[step][view], strict=True)
             for i, (a, b, c) in enumerate(rows):

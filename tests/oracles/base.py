@@ -10,6 +10,7 @@ All that the tests of the zoo have to be told about a recipe stands on its oracl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import exp, log
 from types import SimpleNamespace
 from typing import ClassVar
@@ -27,6 +28,9 @@ NORMALISED = {"lr": 0.03}
 
 class Oracle:
     """Run one optimizer on one tensor; make the instance at the tensor's first gradient.
+
+    `kind` is what a model says of the tensor: matrix, embedding, head, norm or bias. Left out, two
+    and more axes are a matrix and anything else the gain of a norm.
 
     A class that says `recipe` is the oracle of the shipped recipe of that name, and registers
     itself in `ORACLES`. `recipe` is never inherited; the other attributes are, so that a variant
@@ -72,6 +76,12 @@ class Oracle:
     as lr where gradients are normalised) does not suit the method.
     """
 
+    shape: ClassVar[tuple[int, ...]] = (40,)
+    """A tensor on which all its hyperparameters act: a matrix where vectors follow another rule."""
+
+    drift: ClassVar[float] = 0.0
+    """What is added to random gradients, for a method that measures its own progress."""
+
     has_clock: ClassVar[bool] = True
     """Whether a step depends on how many went before: debiasing, schedules, first-step rules."""
 
@@ -102,12 +112,15 @@ class Oracle:
         """Return the names that the recipe's hyperparameters must have, `lr` included."""
         return set(cls.defaults) - {"lr0"} | ({"lr"} if cls.default_lr is not None else set())
 
-    def __init__(self, w0: Array, total_steps: int, **hyperparameters: float) -> None:
+    def __init__(
+        self, w0: Array, total_steps: int, kind: str | None = None, **hyperparameters: float
+    ) -> None:
         if set(hyperparameters) != set(self.defaults):
             wrong = sorted(set(hyperparameters) ^ set(self.defaults))
             raise TypeError(f"{type(self).__name__}: missing or unknown hyperparameters {wrong}")
         self.w0 = np.array(w0, dtype=np.float64)
         self.total_steps = total_steps
+        self.kind = kind or ("matrix" if self.w0.ndim > 1 else "norm")
         self.t = 0  # 1 during the first call of step
         self.h = SimpleNamespace(**hyperparameters)
         self.begin(self.w0)
@@ -118,6 +131,12 @@ class Oracle:
             assert lr == 1.0, f"{type(self).__name__} has no learning rate: hold lr at 1.0"
         self.t += 1
         self.update(np.array(grad, dtype=np.float64), float(lr))
+
+    @classmethod
+    def step_together(cls, oracles: Sequence[Oracle], grads: Sequence[Array], lr: float) -> None:
+        """Step the oracles of all tensors that have a gradient; numbers may be of all of them."""
+        for oracle, grad in zip(oracles, grads, strict=True):
+            oracle.step(grad, lr)
 
     def begin(self, w0: Array) -> None:
         """Set the variables before the first gradient."""
@@ -140,7 +159,9 @@ ORACLES: dict[str, type[Oracle]] = {}
 """The oracle of each shipped recipe by its name, whichever modules have been imported."""
 
 
-def make_oracle(name: str, w0: Array, total_steps: int, **settings: float) -> Oracle:
+def make_oracle(
+    name: str, w0: Array, total_steps: int, kind: str | None = None, **settings: float
+) -> Oracle:
     """Build the oracle of recipe `name` from all hyperparameters of the recipe, `lr` included.
 
     `lr` is the learning rate at construction: it becomes `lr0` where the oracle asks for that, and
@@ -150,7 +171,7 @@ def make_oracle(name: str, w0: Array, total_steps: int, **settings: float) -> Or
     hyperparameters = {key: value for key, value in settings.items() if key != "lr"}
     if "lr0" in oracle.defaults:
         hyperparameters["lr0"] = settings["lr"]
-    return oracle(w0, total_steps, **hyperparameters)
+    return oracle(w0, total_steps, kind, **hyperparameters)
 
 
 def half_life_linear(t: int, start: float, end: float, warmup: float) -> float:

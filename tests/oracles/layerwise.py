@@ -176,3 +176,31 @@ class LookaheadAdamW(AdamW):
             self.counter = 0
             self.phi = self.phi + self.h.alpha * (self.w - self.phi)
             self.w = self.phi
+
+
+class SgdSaI(Oracle):
+    """SGD-SaI (Xu et al. 2024) as AnonymousAlethiometer/SGD_SaI 1.0.3 computes it.
+
+    One rate a tensor, of the first gradient for ever: its norm over its unbiased standard
+    deviation, which is 0 for a single number. The average starts as the first gradient.
+    """
+
+    recipe = "sgd_sai"
+    defaults = {"momentum": 0.9, "eps": 1e-8, "weight_decay": 1e-2}
+    default_lr = 1e-2
+    lively = {"lr": 0.02, "momentum": 0.85, "eps": 0.03, "weight_decay": 0.2}
+    learns_at = {"lr": 0.03}  # times the root of the size
+
+    def begin(self, w0: Array) -> None:
+        self.w = w0
+
+    def update(self, g: Array, lr: float) -> None:
+        h = self.h
+        if self.t == 1:
+            sigma = np.std(g, ddof=1) if g.size > 1 else 0.0
+            self.gsnr = np.sqrt(np.sum(g * g)) / (sigma + h.eps)
+            self.buf = g
+        else:
+            self.buf = h.momentum * self.buf + (1 - h.momentum) * g
+        self.w = self.w * (1 - lr * h.weight_decay)
+        self.w = self.w - lr * self.gsnr * self.buf

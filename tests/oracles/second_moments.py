@@ -161,3 +161,67 @@ class RAdam(Oracle):
             self.w = self.w - lr * r * m_hat * adaptive
         else:
             self.w = self.w - lr * m_hat
+
+
+class AdamAtan2(Oracle):
+    """Adam-atan2 (Everett et al. 2024): the angle of the moments in place of their quotient.
+
+    As adam-atan2-pytorch 0.4.1 computes it; the paper's authors have published no code.
+    """
+
+    recipe = "adam_atan2"
+    defaults = {"beta1": 0.9, "beta2": 0.99, "a": 1.27, "b": 1.0, "weight_decay": 0.0}
+    default_lr = 1e-4
+    lively = {
+        "lr": 0.02,
+        "beta1": 0.85,
+        "beta2": 0.93,
+        "a": 1.4,
+        "b": 0.7,
+        "weight_decay": 0.2,
+    }
+    learns_at = NORMALISED
+
+    def begin(self, w0: Array) -> None:
+        self.w = w0
+        self.m = np.zeros_like(w0)
+        self.v = np.zeros_like(w0)
+
+    def update(self, g: Array, lr: float) -> None:
+        h, t = self.h, self.t
+        self.m = h.beta1 * self.m + (1 - h.beta1) * g
+        self.v = h.beta2 * self.v + (1 - h.beta2) * g * g
+        m_hat, v_hat = self.m / (1 - h.beta1**t), self.v / (1 - h.beta2**t)
+        self.w = self.w * (1 - lr * h.weight_decay)
+        self.w = self.w - lr * h.a * np.arctan2(m_hat, h.b * np.sqrt(v_hat))
+
+
+class Madgrad(Oracle):
+    """MADGRAD (Defazio and Jelassi 2021, Algorithm 1) as facebookresearch/madgrad 1.3 computes it.
+
+    That code adds eps to every lr but 0 and couples the decay. `k` of the code is t - 1.
+    """
+
+    recipe = "madgrad"
+    defaults = {"momentum": 0.9, "eps": 1e-6, "weight_decay": 0.0}
+    default_lr = 1e-2
+    lively = {"lr": 0.02, "momentum": 0.85, "eps": 0.03, "weight_decay": 0.2}
+    moves_at_lr_zero = True  # towards the dual average of what went before
+
+    def begin(self, w0: Array) -> None:
+        self.x = self.x0 = w0
+        self.s = np.zeros_like(w0)
+        self.nu = np.zeros_like(w0)  # grad_sum_sq
+
+    def update(self, g: Array, lr: float) -> None:
+        h = self.h
+        g = g + h.weight_decay * self.x
+        lamb = (lr + h.eps if lr != 0 else 0.0) * np.sqrt(self.t)
+        self.s = self.s + lamb * g
+        self.nu = self.nu + lamb * g * g
+        z = self.x0 - self.s / (np.cbrt(self.nu) + h.eps)
+        ck = 1 - h.momentum
+        self.x = (1 - ck) * self.x + ck * z
+
+    def train_point(self) -> Array:
+        return self.x

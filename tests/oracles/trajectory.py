@@ -24,12 +24,18 @@ class Trajectory:
     lrs: Array
 
 
-def problem(seed: int = 0, elements: int = 40) -> tuple[Array, Array, Array, Array]:
+def problem(seed: int = 0, shape: int | tuple[int, ...] = 40) -> tuple[Array, Array, Array, Array]:
     """Return start, curvature per element, noise per step and size of the gradient per step."""
     rng = np.random.default_rng(seed)
-    curvature = 10 ** rng.uniform(-1.5, 0.3, elements)
+    shape = (shape,) if isinstance(shape, int) else shape
+    curvature = 10 ** rng.uniform(-1.5, 0.3, shape)
     sizes = np.repeat(rng.permutation([0.02, 1.0] * 5), STEPS // 10)  # MARS clips some steps only
-    return rng.normal(size=elements), curvature, rng.normal(size=(STEPS, elements)), sizes
+    return rng.normal(size=shape), curvature, rng.normal(size=(STEPS, *shape)), sizes
+
+
+def larger(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape of the same rank with some 2000 elements."""
+    return (50, 40) if len(shape) == 2 else (2000,)
 
 
 def schedule(settings: dict[str, float], varying: bool) -> Array:
@@ -46,19 +52,19 @@ def run(
     varying: bool = False,
     lrs: Array | None = None,
     grad_scale: float = 1.0,
-    elements: int = 40,
+    shape: tuple[int, ...] | None = None,
     oracle: Oracle | None = None,
     **changes: float,
 ) -> Trajectory:
     """Run recipe `name` at its lively settings with `changes`; `oracle` replaces the one made."""
     settings = {**ORACLES[name].lively, **changes}
-    w0, curvature, noise, sizes = problem(elements=elements)
+    w0, curvature, noise, sizes = problem(shape=ORACLES[name].shape if shape is None else shape)
     lrs = schedule(settings, varying) if lrs is None else lrs
     oracle = make_oracle(name, w0, STEPS, **settings) if oracle is None else oracle
     train, evaluated, grads = [w0], [oracle.eval_point()], []
     for t in range(STEPS):
         grads.append(grad_scale * sizes[t] * (curvature * oracle.train_point() + noise[t]))
-        oracle.step(grads[-1], lrs[t])
+        type(oracle).step_together([oracle], [grads[-1]], lrs[t])
         train.append(oracle.train_point())
         evaluated.append(oracle.eval_point())
     return Trajectory(np.array(train), np.array(evaluated), np.array(grads), np.array(lrs))

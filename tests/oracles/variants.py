@@ -13,6 +13,7 @@ from .ademamix import APPENDIX_A, AcceleratedAdamW, SimplifiedAdEMAMix
 from .averaged import ScheduleFreeAdamW
 from .base import Array
 from .normalised_first import Adopt
+from .orthogonal import Muon, MuonMoonlight, NorMuon, ScheduleFreeMuon
 from .sgd_family import NesterovVaswani
 
 
@@ -136,3 +137,22 @@ class NesterovVaswaniScheduled(NesterovVaswani):
 
 VASWANI_SCHEDULES = {"alpha": "2/(t + 3)", "beta": "1 - 1/(t + 1)", "gamma": "(t + 5)/2"}
 """The same schedules as texts, for a recipe's hyperparameters."""
+
+
+class MuonLargerOf(Muon):
+    """torch.optim.Muon 2.13: the norm before the iteration is at least 1e-7, not 1e-7 more."""
+
+    def size_for_norm(self, norm: float) -> float:
+        return max(norm, 1e-7)
+
+
+class MuonMoonlightLargerOf(MuonLargerOf, MuonMoonlight):
+    """torch.optim.Muon 2.13 with adjust_lr_fn="match_rms_adamw"."""
+
+
+class NorMuonLargerOf(MuonLargerOf, NorMuon):
+    """pytorch_optimizer 4.1.0 NorMuon, whose iteration is torch's."""
+
+
+class ScheduleFreeMuonLargerOf(MuonLargerOf, ScheduleFreeMuon):
+    """schedulefree 1.4.1 ScheduleFreeWrapper around torch.optim.Muon 2.13."""

@@ -57,7 +57,7 @@ def test_a_good_program_has_no_faults() -> None:
         ({"a": "1", "rate": "a"}, {"param": "param.prev - rate*grad"}, (), {}, "rebound-name"),
         ({}, {"u": "grad"}, (), {}, "no-param"),
         ({"a": "grad"}, {"param": "a*param.prev"}, (), {}, "sort-mismatch"),
-        ({}, {"param": "param.prev - grad**2"}, (), {}, "sort-mismatch"),
+        ({}, {"param": "param.prev - cospi(grad)"}, (), {}, "sort-mismatch"),
         ({"a": "norm(rate)"}, {"param": "a*param.prev"}, (), {}, "sort-mismatch"),
         ({"a": "1"}, {"param": "param.prev - grad"}, (), {}, "unused-name"),
         ({}, {**GOOD, "param": "param.prev - grad"}, (M,), {}, "unused-buffer"),

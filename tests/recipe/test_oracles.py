@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from oracles import LIVELY, ORACLES, make_oracle
 from oracles.base import Oracle
-from oracles.trajectory import STEPS, distance, problem, run
+from oracles.trajectory import STEPS, distance, larger, problem, run
 
 COEFFICIENTS = [(name, key) for name, settings in LIVELY.items() for key in settings]
 
 
 @pytest.mark.parametrize(("name", "key"), COEFFICIENTS)
 def test_a_coefficient_off_by_a_thousandth_shows(name: str, key: str) -> None:
-    many = {"elements": 2000}  # sign methods react only where an element is near its threshold
-    moved = run(name, varying=True, **many, **{key: LIVELY[name][key] * (1 + 1e-3)})
-    right = run(name, varying=True, **many)
+    many = larger(ORACLES[name].shape)  # a sign reacts only where an element is near its threshold
+    moved = run(name, varying=True, shape=many, **{key: LIVELY[name][key] * (1 + 1e-3)})
+    right = run(name, varying=True, shape=many)
     if key in ORACLES[name].idle:
         assert distance(moved, right) == 0
         return
@@ -63,14 +63,14 @@ def test_the_others_have_no_clock(name: str) -> None:
 
 
 def late_clock(name: str) -> Oracle:
-    oracle = make_oracle(name, problem()[0], STEPS, **LIVELY[name])
+    oracle = make_oracle(name, problem(shape=ORACLES[name].shape)[0], STEPS, **LIVELY[name])
     oracle.t = 1
     return oracle
 
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_an_oracle_says_whether_it_asks_for_the_length_of_the_run(name: str) -> None:
-    longer = make_oracle(name, problem()[0], 2 * STEPS, **LIVELY[name])
+    longer = make_oracle(name, problem(shape=ORACLES[name].shape)[0], 2 * STEPS, **LIVELY[name])
     changed = distance(run(name, oracle=longer), run(name))
     assert changed > 1e-7 if ORACLES[name].reads_total_steps else changed == 0
 
@@ -117,8 +117,8 @@ def test_any_shape_and_gradient_buffers_may_be_reused(name: str, shape: tuple[in
     start[...] = 99.0
     for _ in range(5):
         buffer[...] = rng.normal(size=shape)
-        reusing.step(buffer, lr)
-        copying.step(buffer.copy(), lr)
+        ORACLES[name].step_together([reusing], [buffer], lr)
+        ORACLES[name].step_together([copying], [buffer.copy()], lr)
     for point in (reusing.train_point(), reusing.eval_point()):
         assert np.shape(point) == shape
         assert np.all(np.isfinite(point))
@@ -131,11 +131,11 @@ def test_any_shape_and_gradient_buffers_may_be_reused(name: str, shape: tuple[in
 def test_a_first_step_with_learning_rate_zero_stays_finite(name: str) -> None:
     """optimizers.md 20, boundary tests. Weight and learning-rate powers must survive 0/0."""
     oracle = make_oracle(name, np.ones(3), STEPS, **LIVELY[name])
-    oracle.step(np.full(3, 0.5), 0.0)
+    ORACLES[name].step_together([oracle], [np.full(3, 0.5)], 0.0)
     if not ORACLES[name].moves_at_lr_zero:
         np.testing.assert_array_equal(oracle.train_point(), np.ones(3))
     for _ in range(6):  # RAdam is silent for its first few
-        oracle.step(np.full(3, 0.5), 0.1)
+        ORACLES[name].step_together([oracle], [np.full(3, 0.5)], 0.1)
     assert np.all(np.isfinite(oracle.eval_point()))
     assert np.all(np.abs(oracle.eval_point() - 1) > 1e-4)
 

@@ -244,7 +244,7 @@ def test_sign_methods_take_the_sign_of_accelerated_sgd(name: str) -> None:
     """Section 4.2: Lion is "an accelerated SGD method followed by a coordinate-wise sign"."""
     s = LIVELY[name]
     many = 2000  # a sign reacts only where its argument is near 0
-    trajectory = run(name, varying=True, weight_decay=0.0, elements=many)
+    trajectory = run(name, varying=True, weight_decay=0.0, shape=(many,))
     signum = constant(lambda s: (s["beta"], 1.0, 0.0))
     triples = (per_step(lion) if name == "lion" else signum)(s, trajectory.lrs)
     signs = [np.sign(move) for _, move in numerators(trajectory.grads, triples)]

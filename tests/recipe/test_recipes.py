@@ -26,6 +26,7 @@ from problems import (
     lr_factor,
     oracle_class,
     settings_of,
+    shapes_of,
     starts,
 )
 from torch.optim.lr_scheduler import LambdaLR
@@ -37,16 +38,20 @@ SLOW_ENGINE = ("adamw", "ademamix", "mars", "schedule_free_adamw", "adopt", "nes
 """Recipes that also run on the reference engine: between them they use every kind of operation."""
 
 
-def parameters() -> list[torch.nn.Parameter]:
-    return [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in starts()]
+def parameters(name: str) -> list[torch.nn.Parameter]:
+    points = starts(shapes=shapes_of(name))
+    return [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in points]
 
 
 def train(
-    optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], schedule: str
+    optimizer: torch.optim.Optimizer,
+    params: list[torch.nn.Parameter],
+    schedule: str,
+    drift: float = 0.0,
 ) -> Iterator[list[Array]]:
     """Run an optimizer through the problem; yield the parameters after each step."""
     scheduler = LambdaLR(optimizer, lambda step: lr_factor(schedule, step))
-    for grads in gradients():
+    for grads in gradients(shapes=tuple(tuple(p.shape) for p in params), drift=drift):
         for p, g in zip(params, grads, strict=True):
             p.grad = None if g is None else torch.from_numpy(g.copy())
         optimizer.step()
@@ -55,17 +60,18 @@ def train(
 
 
 def compare(name: str, settings: dict[str, float], schedule: str, engine: str) -> None:
-    params = parameters()
+    params, before = parameters(name), parameters(name)
     recipe = optzoo.load_recipe(name)
     opt = recipe.build(params, total_steps=TOTAL_STEPS, engine=engine, **settings)
-    pairs = zip(train(opt, params, schedule), expected(name, settings, schedule), strict=True)
+    ours = train(opt, params, schedule, oracle_class(name).drift)
+    pairs = zip(ours, expected(name, settings, schedule), strict=True)
     for step, (found, (train_point, eval_point)) in enumerate(pairs, 1):
         assert largest_error(found, train_point) <= EXACT, f"training point after step {step}"
         with opt.evaluation():
             shown = [p.detach().numpy().copy() for p in params]
         assert largest_error(shown, eval_point) <= EXACT, f"evaluation point after step {step}"
-    moved = [np.any(p.detach().numpy() != w) for p, w in zip(params, starts(), strict=True)]
-    assert moved == [True, True, True, True, False]
+    moved = [bool(torch.any(p != w)) for p, w in zip(params, before, strict=True)]
+    assert moved == [p.numel() > 0 for p in params]
 
 
 @pytest.mark.parametrize("kind", ["default", "lively"])
@@ -82,9 +88,32 @@ def test_a_recipe_is_its_oracle_on_the_reference_engine(name: str) -> None:
     compare(name, settings, "from_zero", "reference")
 
 
+AWAITED = {
+    "muon",
+    "muon_moonlight",
+    "normuon",
+    "adamuon",
+    "scion",
+    "shampoo",
+    "soap",
+    "adafactor",
+    "adam_mini",
+    "prodigy",
+    "schedule_free_muon",
+    "ademamix_muon",
+    "simplified_ademamix_muon",
+    "mars_muon",
+    "laprop_muon",
+    "madgrad",
+    "adam_atan2",
+    "sgd_sai",
+}
+"""Oracles that are here before their recipes; whatever recipe comes is compared at once."""
+
+
 def test_every_oracle_has_a_recipe_and_every_recipe_is_shipped() -> None:
     assert len(RECIPES) >= 46
-    assert not set(ORACLES) - set(RECIPES)
+    assert not set(ORACLES) - set(RECIPES) - AWAITED
     assert sorted(shipped()) == sorted(RECIPES)
 
 
@@ -137,7 +166,7 @@ TORCH: dict[str, Make] = {
 @pytest.mark.parametrize("name", TORCH)
 def test_a_recipe_is_torchs_own_optimizer(name: str, kind: str) -> None:
     settings = settings_of(name, kind)
-    ours, theirs = parameters(), parameters()
+    ours, theirs = parameters(name), parameters(name)
     opt = optzoo.load_recipe(name).build(ours, total_steps=TOTAL_STEPS, **settings)
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # NAdam keeps its product of mu in the default dtype

@@ -343,6 +343,31 @@ def _bill(description: Description) -> list[str]:
     return [
         f"state: {len(bill.buffers)} tensor{plural}{names}, "
         f"{description.state_bytes_per_parameter} bytes per parameter in {' and '.join(kept)}",
+        *_other_state(description),
         f"a step reads {bill.tensors_read} tensors and writes {bill.tensors_written}{passes}, "
         f"{moved} bytes per parameter; scope {description.program.scope}",
+        *_products(description),
     ]
+
+
+SHOWN_SIDES = (1024, 4096)
+"""Rows and columns of the matrix whose costs are told as an example."""
+
+
+def _other_state(description: Description) -> list[str]:
+    """Say what is kept that is not shaped like the parameter."""
+    others = description.cost.others
+    if not others:
+        return []
+    rows, cols = SHOWN_SIDES
+    told = ", ".join(f"{name} of {shape}" for name, shape in others)
+    share = description.cost.other_bytes(rows, cols, description.storage) / (rows * cols)
+    return [f"  and {told}: {share:.3g} bytes per parameter of a {rows} x {cols} matrix"]
+
+
+def _products(description: Description) -> list[str]:
+    rows, cols = SHOWN_SIDES
+    flops = description.cost.product_flops(rows, cols)
+    if not flops:
+        return []
+    return [f"products of matrices: {flops / 1e9:.3g} GFLOP a step for a {rows} x {cols} matrix"]

@@ -13,7 +13,8 @@ The functions of the text, for a table of `tensors` rows:
     step(chunks, owner, start, length, slots, coefficients, numbers, threads)
 
 Chunk j is the elements `start[j]` to `start[j] + length[j]` of row `owner[j]`; a row of `slots` is
-the addresses of the parameter, the gradient and the buffers.
+the addresses of the parameter, the gradient and the buffers, and of the parameter as it is shown
+where it is kept in bfloat16 beside a wide copy.
 
 Parameters and buffers may be stored in bfloat16. They are widened where they are read and rounded
 stochastically where they are written, with random bits that are a hash of a key of the row and the
@@ -27,23 +28,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from optzoo.engines.render.c_functions import NAMES, TYPES, functions
 from optzoo.engines.render.dialect import (
+    COMPARED,
     INFIX,
+    SUM,
     Dialect,
     Identifiers,
     Row,
     Spelling,
+    heading,
     narrow_slots,
     random_words,
     spell,
     word_of,
 )
-from optzoo.program.expressions import Expr, Name, format_expression, names_in
-from optzoo.program.ir import GRAD, Line
+from optzoo.program.expressions import Expr, Name, names_in
+from optzoo.program.ir import GRAD, PARAM, Line
 from optzoo.program.planning import Pass, Plan
-
-TYPES = {"float64": "double", "float32": "float", "bfloat16": "uint16_t"}
-"""Storage types by the name of the dtype."""
 
 _KEYWORDS = """
     auto break case char const continue default do double else enum extern float for goto if inline
@@ -51,12 +53,10 @@ _KEYWORDS = """
     unsigned void volatile while asm typeof
 """
 _OWN = """
-    real stored chunks owner start length slots coefficients numbers partial threads norms tensors
-    row step main squared smaller larger magnitude sign_of root widened i j count
-    keys first drawn wide_of narrowed
-    int32_t int64_t uint16_t uint32_t
+    chunks owner start length slots coefficients numbers partial threads norms tensors
+    row step main i j count begin end keys first shown_at
 """
-_RESERVED = frozenset(_KEYWORDS.split()) | frozenset(_OWN.split())
+_RESERVED = frozenset(f"{_KEYWORDS} {_OWN} {NAMES}".split())
 
 _FUNCTIONS: dict[str, Row] = {
     "square": Row("squared({})", arguments=(0,)),
@@ -65,6 +65,15 @@ _FUNCTIONS: dict[str, Row] = {
     "sign": Row("sign_of({})", arguments=(0,)),
     "min": Row("smaller({}, {})"),
     "max": Row("larger({}, {})"),
+    "pow": Row("power({}, {})"),
+    "exp": Row("exponential({})", arguments=(0,)),
+    "log": Row("logarithm({})", arguments=(0,)),
+    "tanh": Row("tangent({})", arguments=(0,)),
+    "atan2": Row("angle({}, {})"),
+    "ratio": Row("ratio_of({}, {})"),
+    "where": Row("chosen({}, {}, {})", arguments=(0, 0, 0)),
+    "positive": Row("(real)({} > 0)", arguments=(SUM,)),
+    **{op: Row(f"(real)({{}} {sign} {{}})", arguments=(SUM, SUM)) for op, sign in COMPARED.items()},
 }
 
 
@@ -85,71 +94,23 @@ NUMBERS = Dialect(
         "sign": Row("sign_of_d({})", arguments=(0,)),
         "min": Row("smaller_d({}, {})"),
         "max": Row("larger_d({}, {})"),
+        "pow": Row("pow({}, {})"),
+        "exp": Row("exp({})", arguments=(0,)),
+        "log": Row("log({})", arguments=(0,)),
+        "tanh": Row("tanh({})", arguments=(0,)),
+        "atan2": Row("atan2({}, {})"),
+        "ratio": Row("ratio_of_d({}, {})"),
+        "where": Row("chosen_d({}, {}, {})", arguments=(0, 0, 0)),
+        "positive": Row("(double)({} > 0)", arguments=(SUM,)),
+        **{
+            op: Row(f"(double)({{}} {sign} {{}})", arguments=(SUM, SUM))
+            for op, sign in COMPARED.items()
+        },
     },
     lambda value: f"({float(value)!r})",
     _RESERVED,
 )
 """Numbers per tensor, in double."""
-
-_PRELUDE = """\
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-
-typedef {real} real;
-typedef {grad} stored;
-
-static inline real widened(stored x) {{ {widen} }}
-static inline real squared(real x) {{ return x * x; }}
-static inline real root(real x) {{ return {sqrt}(x); }}
-static inline real magnitude(real x) {{ return {fabs}(x); }}
-static inline real sign_of(real x) {{ return (real)(x > 0) - (real)(x < 0); }}
-/* NaN goes through, as in torch */
-static inline real smaller(real a, real b) {{ return (a < b) | (a != a) ? a : b; }}
-static inline real larger(real a, real b) {{ return (a > b) | (a != a) ? a : b; }}
-static inline double squared_d(double x) {{ return x * x; }}
-static inline double sign_of_d(double x) {{ return (double)(x > 0) - (double)(x < 0); }}
-static inline double smaller_d(double a, double b) {{ return (a < b) | (a != a) ? a : b; }}
-static inline double larger_d(double a, double b) {{ return (a > b) | (a != a) ? a : b; }}
-"""
-_WIDEN_BFLOAT16 = (
-    "uint32_t bits = (uint32_t)x << 16; float wide; memcpy(&wide, &bits, 4); return wide;"
-)
-
-_NARROW = """\
-/* 32 random bits of element i, by multiplications that a processor does many of at once */
-static inline uint32_t drawn(uint64_t key, uint32_t i)
-{
-    uint32_t x = i + (uint32_t)key;
-    x = (x ^ (x >> 16)) * UINT32_C(0x7feb352d);
-    x = (x ^ (x >> 15)) + (uint32_t)(key >> 32);
-    x = (x ^ (x >> 16)) * UINT32_C(0x846ca68b);
-    x = (x ^ (x >> 15)) * UINT32_C(0x9e3779b1);
-    return x ^ (x >> 16);
-}
-
-static inline real wide_of(uint16_t x)
-{
-    uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, 4);
-    return (real)wide;
-}
-
-/* One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
-   the largest bfloat16 goes where rounding to nearest takes it. */
-static inline uint16_t narrowed(real x, uint32_t random)
-{
-    const float value = (float)x;
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    const uint32_t size = bits & UINT32_C(0x7fffffff);
-    const uint32_t nearest = UINT32_C(0x7fff) + ((bits >> 16) & 1);
-    const uint32_t usual = bits + (size < UINT32_C(0x7f7f0000) ? random : nearest);
-    const uint32_t is_nan = size > UINT32_C(0x7f800000);
-    return (uint16_t)((is_nan ? bits | UINT32_C(0x400000) : usual) >> 16);
-}
-"""
 
 _CHUNK = """\
 int64_t chunks, const int32_t *owner, const int64_t *start,
@@ -178,19 +139,30 @@ def render_c(
     dtype: str = "float32",
     grad_dtype: str = "float32",
     narrow: Collection[str] = (),
+    *,
+    shown: bool = False,
 ) -> CSource:
     """Return the step of a plan as C, with arithmetic in `dtype` ("float32" or "float64").
 
     Gradients may be stored narrower, see `TYPES`; `narrow` are the buffers stored in
-    bfloat16, and `param` if the parameters are.
+    bfloat16, and `param` if the parameters are. `shown`: `param` is the wide copy of parameters in
+    bfloat16, which are the last slot of a row: they win where something was loaded into them, and
+    hold the new ones rounded to nearest.
     """
-    return _CRenderer(plan, narrow).render(dtype, grad_dtype)
+    return _CRenderer(plan, dtype, grad_dtype, narrow, shown).render()
 
 
 class _CRenderer:
-    def __init__(self, plan: Plan, narrow: Collection[str]) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str], shown: bool
+    ) -> None:
+        self.plan, self.dtype, self.shown = plan, dtype, shown
         self.narrow = narrow_slots(plan, narrow)
+        self.kinds = {
+            name: grad_dtype if name == GRAD else "bfloat16" if name in self.narrow else dtype
+            for name in plan.inputs
+        }
+        """What the elements of a slot are stored as, by name of the dtype."""
         identifiers = self.identifiers = Identifiers(TENSORS)
         self.spelling: Spelling = spell(plan, identifiers)
         self.words = {
@@ -203,32 +175,22 @@ class _CRenderer:
         self.coefficients = list(self.spelling.coefficients)
         self.numbers = list(self.spelling.numbers)
 
-    def render(self, dtype: str, grad_dtype: str) -> CSource:
-        is_double = dtype == "float64"
-        prelude = _PRELUDE.format(
-            real=TYPES[dtype],
-            grad=TYPES[grad_dtype],
-            widen=_WIDEN_BFLOAT16 if grad_dtype == "bfloat16" else "return (real)x;",
-            sqrt="sqrt" if is_double else "sqrtf",
-            fabs="fabs" if is_double else "fabsf",
+    def render(self) -> CSource:
+        first, *rest = heading(self.plan, self.spelling)
+        head = [f"/* {first}", *(f"   {row}" if row else row for row in rest), "*/"]
+        parts = ["\n".join(head)]
+        parts += functions(
+            self.dtype,
+            bfloat16="bfloat16" in self.kinds.values(),
+            random=bool(self.narrow),
+            shown=self.shown,
         )
-        parts = [self.heading(), prelude, *([_NARROW] if self.narrow else [])]
         for k, each in enumerate(self.plan.passes):
             parts += [self.pass_(k, each), self.norms(k, each), self.per_tensor(k, each)]
         parts.append(self.step())
         coefficients = tuple(expr for _, expr in self.plan.coefficients)
         norms = tuple(len(each.reductions) for each in self.plan.passes)
         return CSource("\n".join(parts), coefficients, norms, len(self.numbers), tuple(self.words))
-
-    def heading(self) -> str:
-        rows = [f"/* One step of {self.plan.program.name} on all parameters.", ""]
-        rows += [f"   {line}" for line in self.plan.program.scalars]
-        for (name, expr), spelt in zip(
-            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
-        ):
-            if str(name) != spelt:
-                rows.append(f"   {spelt} := {format_expression(expr)}")
-        return "\n".join([*rows, "*/"])
 
     # -------------------------------------------------------------- loops
 
@@ -237,8 +199,9 @@ class _CRenderer:
         sums = [self.identifiers.fresh(f"sum{k + 1}_{r + 1}") for r in range(len(arguments))]
         body = self.lines(each.lines)
         for s, argument in zip(sums, arguments, strict=True):
+            term = self.identifiers.fresh("term")
             text = TENSORS.text(argument, self.names)
-            body.append(f"{{ const double x = (double)({text}); {s} += x * x; }}")
+            body += [f"const double {term} = (double)({text});", f"{s} += {term} * {term};"]
         reads = {n for line in each.lines for n in names_in(line.expr)}
         reads |= {n for argument in arguments for n in names_in(argument)}
         after = [f"partial[j * {len(sums)} + {r}] = {s};" for r, s in enumerate(sums)]
@@ -265,6 +228,8 @@ class _CRenderer:
             head.append("const uint32_t first = (uint32_t)start[j];")
         for name in stores:
             body.append(f"{self.places[name.prev]}[i] = {self.stored(name)};")
+            if name.prev == PARAM.prev and self.shown:
+                body.append(f"shown_at[i] = nearest({self.names[name]});")
         keys = "const uint64_t *keys, " if self.narrow else ""
         signature = (
             f"void step({_CHUNK}, void *const *slots,\n"
@@ -281,9 +246,18 @@ class _CRenderer:
         random = self.words[word][1]
         return f"narrowed({self.names[name]}, {random}{half})"
 
-    def kind(self, name: Name) -> str:
-        """Return the type in which a slot is stored."""
-        return "stored" if name == GRAD else "uint16_t" if name in self.narrow else "real"
+    def type(self, name: Name) -> str:
+        """Return the type that the elements of a slot have."""
+        return "real" if self.kinds[name] == self.dtype else TYPES[self.kinds[name]]
+
+    def loaded(self, name: Name) -> str:
+        """Return element i of a slot, as a number of the arithmetic."""
+        at = f"{self.places[name]}[i]"
+        if name == PARAM.prev and self.shown:
+            return f"kept({at}, shown_at[i])"
+        if self.kinds[name] == self.dtype:
+            return at
+        return f"wide_of({at})" if self.kinds[name] == "bfloat16" else f"(real){at}"
 
     def lines(self, lines: Sequence[Line]) -> list[str]:
         rows = []
@@ -303,27 +277,44 @@ class _CRenderer:
         after: Sequence[str] = (),
     ) -> str:
         """Return a function that walks the chunks; all loads of an element precede its stores."""
-        width = len(self.spelling.olds)
+        width = len(self.spelling.olds) + self.shown
         rows = [signature, "{", f"    {_LOOP}", "    for (int64_t j = 0; j < chunks; j++) {"]
         rows.append(f"        void *const *row = slots + (int64_t)owner[j] * {width};")
         for place, name in enumerate(self.spelling.olds):
             if name in reads or name in written:
-                kind = self.kind(name)
                 const = "" if name in written else "const "
-                at = f"({const}{kind} *)row[{place}] + start[j]"
-                rows.append(f"        {const}{kind} *{self.places[name]} = {at};")
+                type_ = f"{const}{self.type(name)} *"
+                rows.append(
+                    f"        {type_}{self.places[name]} = ({type_})row[{place}] + start[j];"
+                )
+        if self.shown:
+            const = "" if PARAM.prev in written else "const "
+            type_ = f"{const}uint16_t *"
+            rows.append(f"        {type_}shown_at = ({type_})row[{width - 1}] + start[j];")
         rows += self.scalars(reads)
         rows += [f"        {row}" for row in head]
-        rows += ["        const int32_t count = length[j];", f"        {pragma}"]
-        rows.append("        for (int32_t i = 0; i < count; i++) {")
+        rows += [
+            "        const int32_t count = length[j];",
+            "        for (int32_t begin = 0; begin < count; begin += BLOCK) {",
+            "            const int32_t end = count - begin < BLOCK ? count : begin + BLOCK;",
+        ]
+        for name in self.spelling.olds:
+            if name in reads or name in written:
+                size = f"sizeof({self.type(name)})"
+                rows.append(f"            fetch_ahead({self.places[name]} + begin, {size});")
+        rows += [f"            {pragma}", "            for (int32_t i = begin; i < end; i++) {"]
         for name, spelt in self.spelling.olds.items():
             if name in reads:
-                at = f"{self.places[name]}[i]"
-                widen = {"stored": "widened({})", "uint16_t": "wide_of({})", "real": "{}"}
-                loaded = widen[self.kind(name)].format(at)
-                rows.append(f"            const real {spelt} = {loaded};")
-        rows += [f"            {row}" for row in body]
-        rows += ["        }", *(f"        {row}" for row in after), "    }", "}", ""]
+                rows.append(f"                const real {spelt} = {self.loaded(name)};")
+        rows += [f"                {row}" for row in body]
+        rows += [
+            "            }",
+            "        }",
+            *(f"        {row}" for row in after),
+            "    }",
+            "}",
+            "",
+        ]
         return "\n".join(rows)
 
     def scalars(self, reads: set[Name]) -> list[str]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.program.expressions import Call, Expr, Name, Num
+from optzoo.errors import Diagnostic, InputError
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
+from optzoo.program.ops import OPS
 from optzoo.program.planning import Plan
 
 SUM, PRODUCT, SIGN, ATOM = 1, 2, 3, 9
@@ -35,6 +37,19 @@ INFIX: dict[str, Row] = {
 }
 
 
+class UnwritableError(InputError):
+    """An operation that a language has no row for: another engine runs it."""
+
+    def __init__(self, op: str) -> None:
+        reason = f"`{OPS[op].text}` is not rendered as source in this language"
+        hint = "the eager engine runs the step; `optzoo show RECIPE --program` prints it"
+        super().__init__(Diagnostic("no-source", reason, hint=hint))
+
+
+COMPARED = {"less": "<", "greater": ">", "equal": "=="}
+"""Comparisons, as every language here writes them."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """The rows of a language, how it writes numbers, and words that are no names there.
@@ -55,7 +70,9 @@ class Dialect:
             return names[expr]
         if expr.op in ("min", "max"):
             return self._bound(expr, names)
-        row = self.rows[expr.op]
+        row = self.rows.get(expr.op)
+        if row is None:
+            raise UnwritableError(expr.op)
         texts = [self.text(a, names, n) for a, n in zip(expr.args, row.arguments, strict=False)]
         result = row.template.format(*texts)
         return result if row.level >= level else f"({result})"
@@ -132,6 +149,17 @@ def spell(plan: Plan, identifiers: Identifiers) -> Spelling:
         numbered(plan.numbers, "n"),
         spelt,
     )
+
+
+def heading(plan: Plan, spelling: Spelling) -> list[str]:
+    """Return the lines that a rendered step begins with: its scalars, and what c1, c2 stand for."""
+    rows = [f"One step of {plan.program.name} on all parameters.", ""]
+    rows += map(str, plan.program.scalars)
+    for name, expr in plan.coefficients:
+        spelt = spelling.coefficients[name]
+        if str(name) != spelt:
+            rows.append(f"{spelt} := {format_expression(expr)}")
+    return rows
 
 
 def narrow_slots(plan: Plan, narrow: Collection[str]) -> set[Name]:

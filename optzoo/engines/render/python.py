@@ -14,7 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from optzoo.engines.render.dialect import INFIX, Dialect, Identifiers, Row, spell
+from optzoo.engines.render.dialect import (
+    COMPARED,
+    INFIX,
+    PRODUCT,
+    SIGN,
+    SUM,
+    Dialect,
+    Identifiers,
+    Row,
+    spell,
+)
 from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.planning import Plan, plan_program
@@ -35,6 +45,18 @@ PYTHON = Dialect(
         "max": Row("torch.maximum({}, {})"),
         "min literal": Row("torch.clamp_max({}, {})"),
         "max literal": Row("torch.clamp_min({}, {})"),
+        "pow": Row("torch.pow({}, {})"),
+        "exp": Row("torch.exp({})", arguments=(0,)),
+        "log": Row("torch.log({})", arguments=(0,)),
+        "tanh": Row("torch.tanh({})", arguments=(0,)),
+        "atan2": Row("torch.atan2({}, {})"),
+        "ratio": Row("torch.where({1} == 0, 0.0, {0} / {1})", arguments=(PRODUCT, SIGN)),
+        "where": Row("torch.where({} != 0, {}, {})", arguments=(SUM, 0, 0)),
+        "positive": Row("1.0 * ({} > 0)", PRODUCT, (SUM,)),
+        **{
+            op: Row(f"1.0 * ({{}} {sign} {{}})", PRODUCT, (SUM, SUM))
+            for op, sign in COMPARED.items()
+        },
     },
     _literal,
     frozenset({"torch", "coefficients", *keyword.kwlist}),

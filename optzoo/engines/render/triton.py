@@ -17,21 +17,25 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optzoo.engines.render.dialect import (
+    COMPARED,
     INFIX,
+    SUM,
     Dialect,
     Identifiers,
     Row,
+    heading,
     narrow_slots,
     random_words,
     spell,
     word_of,
 )
-from optzoo.program.expressions import Expr, Name, Num, format_expression, names_in
-from optzoo.program.ir import GRAD, Line
+from optzoo.program.expressions import Expr, Name, Num, names_in
+from optzoo.program.ir import GRAD, PARAM, Line
 from optzoo.program.planning import Plan
 
 _OWN = "tl triton step owner start length slots coefficients numbers partial BLOCK j row lane at "
-_OWN += "inside sum squared sign_of keys drawn wide_of narrowed"
+_OWN += "inside sum squared sign_of ratio_of keys drawn wide_of narrowed "
+_OWN += "half_a_unit upper nearest kept shown_at shown"
 _RESERVED = frozenset([*_OWN.split(), *keyword.kwlist])
 _HELPERS = """\
 @triton.jit
@@ -44,8 +48,33 @@ def sign_of(x):
     return (x > 0).to(tl.{dtype}) - (x < 0).to(tl.{dtype})
 
 
+@triton.jit
+def ratio_of(a, b):
+    return tl.where(b == 0, 0.0, a / tl.where(b == 0, 1.0, b)).to(tl.{dtype})
+
+
 """
-_NARROW = """\
+_BFLOAT16 = """\
+@triton.jit
+def wide_of(x):
+    return (x.to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+
+
+# What rounds to nearest, ties to even, when it is added before the lower half is cut off
+@triton.jit
+def half_a_unit(bits):
+    return ((bits >> 16) & 1) + 0x7FFF
+
+
+# The upper half of a sum; NaN stays.
+@triton.jit
+def upper(bits, added):
+    is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
+    return (tl.where(is_nan, bits | 0x400000, bits + added) >> 16).to(tl.uint16)
+
+
+"""
+_RANDOM = """\
 # 32 random bits of element i of a stretch, by the key there: the bits that the C of the step draws
 @triton.jit
 def drawn(key, stretch, i):
@@ -59,20 +88,28 @@ def drawn(key, stretch, i):
     return x ^ (x >> 16)
 
 
-@triton.jit
-def wide_of(x):
-    return (x.to(tl.uint32) << 16).to(tl.float32, bitcast=True)
-
-
 # One of the two neighbours of x, by 16 random bits. Infinities and NaN stay; a finite value beyond
 # the largest bfloat16 goes where rounding to nearest takes it.
 @triton.jit
 def narrowed(x, random):
     bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
-    size = bits & 0x7FFFFFFF
-    nearest = ((bits >> 16) & 1) + 0x7FFF
-    usual = bits + tl.where(size < 0x7F7F0000, random, nearest)
-    return (tl.where(size > 0x7F800000, bits | 0x400000, usual) >> 16).to(tl.uint16)
+    is_usual = (bits & 0x7FFFFFFF) < 0x7F7F0000
+    return upper(bits, tl.where(is_usual, random, half_a_unit(bits)))
+
+
+"""
+_SHOWN = """\
+@triton.jit
+def nearest(x):
+    bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
+    return upper(bits, half_a_unit(bits))
+
+
+# The wide copy of a parameter where that still is what it shows, else what was loaded into it
+@triton.jit
+def kept(x, shown):
+    return tl.where(nearest(x) == shown, x, wide_of(shown))
+
 
 """
 _SIGNATURE = "owner, start, length, slots, coefficients, numbers"
@@ -98,18 +135,22 @@ def render_triton(
     dtype: str = "float32",
     grad_dtype: str = "float32",
     narrow: Collection[str] = (),
+    *,
+    shown: bool = False,
 ) -> TritonSource:
     """Return the step of a plan as Triton, with arithmetic in `dtype`, "float32" or "float64".
 
-    Gradients may be stored narrower; `narrow` are the buffers stored in bfloat16, and `param`
-    if the parameters are.
+    Gradients may be stored narrower; `narrow` and `shown` are those of `render_c`.
     """
-    return _TritonRenderer(plan, dtype, grad_dtype, narrow).render()
+    return _TritonRenderer(plan, dtype, grad_dtype, narrow, shown).render()
 
 
 class _TritonRenderer:
-    def __init__(self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str]) -> None:
+    def __init__(
+        self, plan: Plan, dtype: str, grad_dtype: str, narrow: Collection[str], shown: bool
+    ) -> None:
         self.plan, self.dtype, self.grad_dtype = plan, dtype, grad_dtype
+        self.shown = shown
         self.literals: dict[Fraction, str] = {}
         is_double = dtype == "float64"
         nan = "propagate_nan=tl.PropagateNan.ALL"
@@ -121,7 +162,14 @@ class _TritonRenderer:
             "sqrt": Row("tl.sqrt({})" if is_double else "tl.sqrt_rn({})", arguments=(0,)),
             "min": Row(f"tl.minimum({{}}, {{}}, {nan})"),
             "max": Row(f"tl.maximum({{}}, {{}}, {nan})"),
+            "exp": Row("tl.exp({})", arguments=(0,)),
+            "log": Row("tl.log({})", arguments=(0,)),
+            "where": Row("tl.where({} != 0, {}, {})", arguments=(SUM, 0, 0)),
+            "ratio": Row("ratio_of({}, {})"),
+            "positive": Row(f"({{}} > 0).to(tl.{dtype})", arguments=(SUM,)),
         }
+        for op, sign in COMPARED.items():
+            rows[op] = Row(f"({{}} {sign} {{}}).to(tl.{dtype})", arguments=(SUM, SUM))
         if not is_double:  # `/` is off by two units there
             rows["div"] = Row("tl.div_rn({}, {})")
         self.dialect = Dialect(rows, self.literal, _RESERVED)
@@ -141,21 +189,18 @@ class _TritonRenderer:
         return self.literals[value]
 
     def render(self) -> TritonSource:
-        functions = [_HELPERS.format(dtype=self.dtype), *([_NARROW] if self.narrow else [])]
+        functions = [_HELPERS.format(dtype=self.dtype)]
+        functions += [_BFLOAT16] if self.narrow or self.shown else []
+        functions += [*([_RANDOM] if self.narrow else []), *([_SHOWN] if self.shown else [])]
         functions += [self.pass_(k) for k in range(len(self.plan.passes))] + [self.step()]
-        heading = [f'"""One step of {self.plan.program.name} on all parameters.', ""]
-        heading += [f"{line}" for line in self.plan.program.scalars]
-        for (name, expr), spelt in zip(
-            self.plan.coefficients, self.spelling.coefficients.values(), strict=True
-        ):
-            if str(name) != spelt:
-                heading.append(f"{spelt} := {format_expression(expr)}")
-        heading += ['"""', "", "import triton", "import triton.language as tl", "", ""]
+        first, *rest = heading(self.plan, self.spelling)
+        head = [f'"""{first}', *rest, '"""', ""]
+        head += ["import triton", "import triton.language as tl", "", ""]
         coefficients = [expr for _, expr in self.plan.coefficients]
         coefficients += [Num(value) for value in self.literals]
         norms = tuple(len(each.reductions) for each in self.plan.passes)
         return TritonSource(
-            "\n".join([*heading, *functions]), tuple(coefficients), norms, tuple(self.words)
+            "\n".join([*head, *functions]), tuple(coefficients), norms, tuple(self.words)
         )
 
     def pass_(self, k: int) -> str:
@@ -185,6 +230,8 @@ class _TritonRenderer:
                 word, half = word_of(self.plan, name)
                 new = f"narrowed({new}, {self.words[word]}{half})"
             body.append(f"tl.store({self.places[name.prev]}, {new}, mask=inside)")
+            if name.prev == PARAM.prev and self.shown:
+                body.append(f"tl.store(shown_at, nearest({new}), mask=inside)")
         written = [name.prev for name in self.plan.stores]
         signature = f"{_SIGNATURE}, keys" if self.words else _SIGNATURE
         return self.function("step", signature, reads, body, written)
@@ -205,7 +252,7 @@ class _TritonRenderer:
         written: Sequence[Name],
     ) -> str:
         """Return a function over one chunk; all loads precede all stores."""
-        width = len(self.spelling.olds)
+        width = len(self.spelling.olds) + self.shown
         rows = ["j = tl.program_id(0)", "row = tl.load(owner + j).to(tl.int64)"]
         rows += ["lane = tl.arange(0, BLOCK)", "inside = lane < tl.load(length + j)"]
         rows.append("at = tl.load(start + j) + lane")
@@ -222,6 +269,13 @@ class _TritonRenderer:
                 loaded = f"wide_of({loaded})" if old in self.narrow else loaded
                 cast = f".to(tl.{self.dtype})" if kind != self.dtype else ""
                 rows.append(f"{spelt} = {loaded}{cast}")
+        if self.shown:
+            pointer = f"tl.load(slots + row * {width} + {width - 1}).to(tl.pointer_type(tl.uint16))"
+            rows.append(f"shown_at = {pointer} + at")
+            if PARAM.prev in reads:
+                spelt = self.spelling.olds[PARAM.prev]
+                rows.append("shown = tl.load(shown_at, mask=inside, other=0)")
+                rows.append(f"{spelt} = kept({spelt}, shown)")
         for k, (given, spelt) in enumerate(self.spelling.coefficients.items()):
             if given in reads:
                 rows.append(f"{spelt} = tl.load(coefficients + {k})")

@@ -1,0 +1,221 @@
+"""Sides: what shape a value has, by the names of its sides and not by numbers.
+
+A parameter is a matrix of `rows` x `cols` (its first side, and all others together; a vector is a
+matrix of one column). A value has two sides, each `rows`, `cols` or `1`. Operations on elements
+join them: 1 joins anything, equal sides stay, and anything else is an error. Shapes are thus known
+and checked from names alone, without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
+from optzoo.program.ops import OPS
+
+Side = Literal["1", "rows", "cols"]
+
+
+class Shape(NamedTuple):
+    """The sides of a value."""
+
+    rows: Side
+    cols: Side
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.cols}"
+
+    @property
+    def words(self) -> str:
+        """What such a value is called."""
+        match self:
+            case ("1", "1"):
+                return "one number"
+            case ("rows", "1"):
+                return f"a number for each row ({self})"
+            case ("1", "cols"):
+                return f"a number for each column ({self})"
+            case ("rows", "cols"):
+                return f"a tensor like the parameter ({self})"
+        return f"a matrix of {self}"
+
+
+FULL = Shape("rows", "cols")
+NUMBER = Shape("1", "1")
+
+GIVEN = {Name("grad"): FULL, Name("param", "prev"): FULL}
+"""Shapes of what a step is given."""
+
+Known = Shape | None
+"""A shape, or None for what follows from itself alone and fits anything so far."""
+
+
+class ShapeError(ValueError):
+    """Sides that do not fit. `expr` is the operation at fault."""
+
+    def __init__(self, expr: Call, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.expr, self.message, self.hint = expr, message, hint
+
+
+def join(*shapes: Known) -> Known:
+    """Return the shape that values of these shapes have together; None where they do not fit.
+
+    A shape that is not known yet is left out; where none is known, neither is theirs.
+    """
+    known = [shape for shape in shapes if shape is not None]
+    if not known:
+        return None
+    rows, cols = _joined([s.rows for s in known]), _joined([s.cols for s in known])
+    return None if rows is None or cols is None else Shape(rows, cols)
+
+
+def _joined(sides: Sequence[Side]) -> Side | None:
+    named = {side for side in sides if side != "1"}
+    if len(named) > 1:
+        return None
+    return named.pop() if named else "1"
+
+
+def fits(shape: Known, home: Shape) -> bool:
+    """Whether a value of one shape can be kept as another, repeated along sides of 1."""
+    return shape is None or join(shape, home) == home
+
+
+def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = False) -> Known:
+    """Return the shape of an expression; numbers of the host count as one number.
+
+    A number that meets what is not known yet is one number, or not known either for who
+    `is_patient`. Raises ShapeError for sides that do not fit.
+    """
+    if isinstance(expr, Num):
+        return NUMBER
+    if isinstance(expr, Name):
+        return shapes.get(expr, NUMBER)
+    args = [shape_of(arg, shapes, is_patient=is_patient) for arg in expr.args]
+    op = OPS[expr.op]
+    if op.reduces is not None:
+        return _reduced(op.kept, args[0])
+    match expr.op:
+        case "rows" | "cols" | "size":
+            return NUMBER
+        case "matmul":
+            return _product(expr, *args)
+        case "transpose":
+            return None if args[0] is None else Shape(args[0].cols, args[0].rows)
+        case "polar" | "orthonormal":
+            return args[0]
+        case "identity" | "eigenbasis" | "power" | "diagonal":
+            return _of_square(expr, args[0])
+        case "order":
+            return _of_column(expr, args[0])
+        case "row_take" | "column_take":
+            return _taken(expr, *args)
+    if is_patient and None in args:
+        args = [shape for shape in args if shape != NUMBER]
+    return _elementwise(expr, args)
+
+
+def _reduced(kept: str, shape: Known) -> Known:
+    match kept:
+        case "whole":
+            return NUMBER
+        case "column":
+            return None if shape is None else Shape("1", shape.cols)
+    return None if shape is None else Shape(shape.rows, "1")
+
+
+def _product(expr: Call, a: Known, b: Known) -> Known:
+    if a is None or b is None:
+        return None
+    if a.cols != b.rows:
+        message = f"`{format_expression(expr)}` multiplies {a} by {b}"
+        hint = "the inner sides of `@` are the same: turn one of them with `.T`"
+        raise ShapeError(expr, message, hint)
+    return Shape(a.rows, b.cols)
+
+
+def _of_square(expr: Call, shape: Known) -> Known:
+    if shape is None:
+        return None
+    if shape.rows != shape.cols:
+        what = "an identity matrix has" if expr.op == "identity" else f"`{expr.op}` takes"
+        message = f"{what} two sides of the same name, and this is {shape.words}"
+        raise ShapeError(expr, message, "such as `grad @ grad.T`, of rows x rows")
+    return Shape(shape.rows, "1") if expr.op == "diagonal" else shape
+
+
+def _of_column(expr: Call, shape: Known) -> Known:
+    if shape is not None and shape.cols != "1":
+        message = f"`order` takes a column, and this is {shape.words}"
+        raise ShapeError(expr, message, "such as `diagonal(x)`, or `mean(x, row)`")
+    return shape
+
+
+def _taken(expr: Call, values: Known, places: Known) -> Known:
+    if values is None or places is None:
+        return values
+    side = values.rows if expr.op == "row_take" else values.cols
+    if places != Shape(side, "1"):
+        which = expr.op.removesuffix("_take")
+        message = (
+            f"`take` of a {which} wants a place for each of {side}, and this is {places.words}"
+        )
+        raise ShapeError(expr, message)
+    return values
+
+
+def _elementwise(expr: Call, args: Sequence[Known]) -> Known:
+    known = [shape for shape in args if shape is not None]
+    if not known:
+        return None
+    joined = join(*known)
+    if joined is None:
+        pairs = zip(expr.args, args, strict=False)
+        told = [
+            f"`{format_expression(arg)}` is {s.words}"
+            for arg, s in pairs
+            if s not in (None, NUMBER)
+        ]
+        raise ShapeError(expr, f"these do not fit: {', and '.join(told)}", _turned(known))
+    return joined
+
+
+def _turned(shapes: Sequence[Shape]) -> str:
+    if any(s.cols == "rows" or s.rows == "cols" for s in shapes):
+        return "sides are told apart by name: turn one of them with `.T`, or multiply with `@`"
+    return "sides of 1 join anything; of the others both have the same name"
+
+
+def kept_shapes(
+    lines: Sequence[tuple[Name, Expr]], starts: Mapping[str, Known]
+) -> dict[str, Shape]:
+    """Return the shape of every buffer: that of what its line makes, together with its start.
+
+    `starts` holds what is known of each, None where nothing is. A buffer that follows from itself
+    alone is like the parameter. Lines whose sides do not fit say nothing; the checker refuses them.
+    """
+    found = dict(starts)
+    for is_patient in (True, False):
+        for _ in range(2 * len(found) + 1):  # a side only ever goes from 1 to a name
+            before = dict(found)
+            _look(lines, found, is_patient=is_patient)
+            if found == before:
+                break
+    return {name: shape or FULL for name, shape in found.items()}
+
+
+def _look(lines: Sequence[tuple[Name, Expr]], found: dict[str, Known], *, is_patient: bool) -> None:
+    """Join what is known of each buffer with what its line makes of what is known."""
+    shapes: dict[Name, Known] = dict(GIVEN)
+    shapes |= {Name(name, "prev"): shape for name, shape in found.items()}
+    for target, expr in lines:
+        try:
+            shape = shape_of(expr, shapes, is_patient=is_patient)
+        except ShapeError:
+            shape = None
+        if target.id in found:
+            joined = join(shape, found[target.id])
+            shape = found[target.id] = found[target.id] if joined is None else joined
+        shapes[target] = shape
