@@ -33,6 +33,7 @@ from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import (
     BufferSpec,
     DirectionSpec,
+    PointSpec,
     PreconditionerSpec,
     RecipeSpec,
     RefreshedSpec,
@@ -130,7 +131,12 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
     if spec.direction is not None:
         yield from _mix_uses(spec.direction, "direction")
     yield from _mix_uses(spec.update, "update")
-    if spec.point is not None:
+    if isinstance(spec.point, PointSpec):
+        yield Use(("point", "input"), spec.point.input, "tensor")
+        if spec.point.refresh is not None:
+            refresh = spec.point.refresh
+            yield from _fields(refresh, ("point", "refresh"), "scalar", tensors=("input",))
+    elif spec.point is not None:
         yield Use(("point",), spec.point, "tensor")
     for section in ("weight_decay", "averaging"):
         value = getattr(spec, section)

@@ -173,6 +173,13 @@ class RefreshSpec(Section):
     input: Expression = Field(description="what the buffer becomes")
 
 
+class PointSpec(Section):
+    """What a parameter becomes in a step, and at some of its steps (version 2)."""
+
+    input: Expression = Field(description="such as `moved`, the point after the step")
+    refresh: RefreshSpec | None = None
+
+
 class StartSpec(Section):
     """How a buffer begins, and what it becomes at some steps."""
 
@@ -471,9 +478,13 @@ class RecipeSpec(Section):
         Discriminator(mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
-    point: Expression | None = Field(
-        default=None, description="takes the place of `moved`, the point after the step"
-    )
+    point: (
+        Annotated[
+            Annotated[Expression, Tag("[word]")] | Annotated[PointSpec, Tag("[mapping]")],
+            Discriminator(mapping_kind),
+        ]
+        | None
+    ) = Field(default=None, description="takes the place of `moved`, the point after the step")
     averaging: AveragingSpec | None = None
     observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(

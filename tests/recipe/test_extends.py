@@ -188,6 +188,22 @@ def test_moved_is_the_point_after_the_step_and_point_replaces_it(tmp_path: Path)
     ]
 
 
+def test_a_point_may_be_refreshed_at_some_steps(tmp_path: Path) -> None:
+    mine = child(
+        tmp_path,
+        'hyperparameters: {fast: {default: 5, in: "[1, inf)", doc: steps}}\n'
+        "buffers:\n"
+        "  slow: {init: param, refresh: {every: fast, input: 0.5*slow.prev + 0.5*moved}}\n"
+        "point: {input: moved, refresh: {every: fast, input: slow}}\n",
+        "sgd",
+    )
+    assert lines_of(mine)[-3:] == [
+        "moved := param.prev - lr*g",
+        "slow := where(mod(t, fast) == 0, 0.5*slow.prev + 0.5*moved, slow.prev)",
+        "param := where(mod(t, fast) == 0, slow, moved)",
+    ]
+
+
 # ------------------------------------------------------------------ mistakes
 
 
