@@ -48,6 +48,24 @@ class RoutedVerdict:
         return {**names, "same": self.same, "routes": rows}
 
 
+def compare_recipes(
+    left: Recipe,
+    right: Recipe,
+    *,
+    right_lr: Expr | None,
+    conditions: Conditions,
+    iterates_only: bool,
+    fixed: frozenset[str],
+    search: bool,
+) -> Verdict | RoutedVerdict:
+    """Compare two recipes, route by route where one has routes; see `equivalence`."""
+    options: dict[str, Any] = {"right_lr": right_lr, "conditions": conditions}
+    options["iterates_only"] = iterates_only
+    if left.is_routed or right.is_routed:
+        return routed_equivalence(left, right, **options)
+    return equivalence(left, right, **options, fixed=fixed, search=search)
+
+
 def routed_equivalence(
     left: Recipe,
     right: Recipe,
@@ -110,8 +128,10 @@ def _of_kind(routes: Sequence[Route], kind: str) -> str | None:
     return next((r.rule for r in routes if not r.kinds or kind in r.kinds), None)
 
 
-def format_routed_verdict(found: RoutedVerdict, arguments: Sequence[str]) -> str:
+def format_comparison(found: Verdict | RoutedVerdict, arguments: Sequence[str]) -> str:
     """Return the answer as text, route by route; rules that meet twice are compared once."""
+    if isinstance(found, Verdict):
+        return format_verdict(found, arguments)
     a, b = found.left.name, found.right.name
     whole = "same" if found.same else "different"
     blocks = [f"{whole}, route by route: {a} and {b}"]

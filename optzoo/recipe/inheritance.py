@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optzoo.errors import Diagnostic, InputError, did_you_mean
+from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.files.documents import MAX_VALUES, Document, Loc, read_document
 from optzoo.files.overlays import (
     fresh_copy,
@@ -280,20 +280,26 @@ def _still_read(found: Document, parent: Document, child: Document) -> Iterator[
             if value is not None or name in defined:
                 continue
             reads = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w)")
-            for loc, mark in found.values.items():
-                text = value_at(found, loc)
-                is_read = loc[:1] == ("hyperparameters",) and loc[-1:] == ("default",)
-                is_read |= loc[0:1] != () and loc[0] in _WITH_EXPRESSIONS
-                if (
-                    is_read
-                    and isinstance(text, str)
-                    and reads.search(text)
-                    and loc in parent.values
-                ):
-                    message = f"`{name}` is removed here, and {mark} still reads it"
-                    where = child.location((section, name), key=True)
-                    yield Diagnostic("unknown-name", message, where)
-                    break
+            where = next(
+                (mark for mark, text in _inherited_texts(found, parent) if reads.search(text)), None
+            )
+            if where is not None:
+                message = f"`{name}` is removed here, and {where} still reads it"
+                removal = child.location((section, name), key=True)
+                yield Diagnostic("unknown-name", message, removal)
+
+
+def _inherited_texts(found: Document, parent: Document) -> Iterator[tuple[Location, str]]:
+    """Yield what a parent's expressions say, and the keys of a mix, with their places."""
+    inherited = {*parent.values.values(), *parent.keys.values()}
+    for loc, mark in found.values.items():
+        is_default = loc[:1] == ("hyperparameters",) and loc[-1:] == ("default",)
+        if loc and (is_default or loc[0] in (*_WITH_EXPRESSIONS, "direction")):
+            text = value_at(found, loc)
+            if isinstance(text, str) and mark in inherited:
+                yield mark, text
+            if loc[-2:-1] == ("mix",) and found.keys[loc] in inherited:
+                yield found.keys[loc], str(loc[-1])
 
 
 # ------------------------------------------------------------------ the parent's direction

@@ -217,11 +217,11 @@ def diagnostic_of(fault: Fault, document: Document) -> Diagnostic:
 def diagnostic_of_rule(fault: Fault, document: Document, rule: Rule | None) -> Diagnostic:
     """Return what is wrong with a rule of a recipe, or with the recipe itself.
 
-    Faults at `routes` stand in the recipe's document. What is inherited and no longer read is told
-    to who changed it.
+    Faults at `routes` and `observers` stand in the recipe's document. What is inherited and no
+    longer read is told to who changed it.
     """
-    is_route = fault.source[:1] == ("routes",)
-    found = diagnostic_of(fault, document if rule is None or is_route else rule.document)
+    is_ours = fault.source[:1] in (("routes",), ("observers",))
+    found = diagnostic_of(fault, document if rule is None or is_ours else rule.document)
     if not fault.code.startswith("unused") or len(fault.source) < 2 or found.location is None:
         return found
     section, name = fault.source[:2]

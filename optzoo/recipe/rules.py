@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from optzoo.program.check import check_program
+from optzoo.program.check import Fault, check_program
 from optzoo.program.expressions import (
     Expr,
     Name,
@@ -25,7 +25,7 @@ from optzoo.program.simplify import drop_unused
 from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe, lower_unchecked
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.routes import Rule
-from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.schema import ObserverSpec, RecipeSpec
 
 _OURS = "@"
 """Ends names of the recipe with the routes while both sets of names are in one expression."""
@@ -45,6 +45,7 @@ def rule_program(
     if not decays:
         observed = observed.model_copy(update={"weight_decay": None})
     ours = _Ours.of(spec, values or {})
+    observed = observed.model_copy(update={"observers": ours.observers(spec, rule)})
     program = _Transposed(ours, rule, observed).program
     program = replace(program if decays else drop_unused(program), name=_name(spec, rule))
     faults = check_program(program)
@@ -84,6 +85,25 @@ class _Ours:
             expr = substitute(expr, lambda name: self.formulas.get(name.id))
         return expr
 
+    def observers(self, spec: RecipeSpec, rule: Rule) -> dict[str, ObserverSpec]:
+        """Return the recipe's observers for a rule of another one, in which they have no scalars.
+
+        Raises LoweringError for one that reads more than hyperparameters, `t` and `T`.
+        """
+        found = {}
+        for name, observer in spec.observers.items():
+            weight = self.spelt_out(observer.weight)
+            for read in names_in(weight):
+                if read.when != "now" or read.id not in {*self.plain, "t", "T"}:
+                    message = f"the observer `{name}` reads `{read}`, and {rule.source} has no such"
+                    raise LoweringError([Fault("unknown-name", message, ("observers", name))])
+            found[name] = ObserverSpec(weight=substitute(weight, _as_ours))
+        return found
+
+
+def _as_ours(name: Name) -> Expr | None:
+    return None if name.id in ("t", "T") else Name(name.id + _OURS)
+
 
 class _Transposed:
     def __init__(self, ours: _Ours, rule: Rule, spec: RecipeSpec) -> None:
@@ -120,13 +140,10 @@ class _Transposed:
             moves = {n.id for n in names_in(expr)} & {"t", "T", "lr"}
             value = constant_value(expr)
             if moves and name != "lr":
-                values[name] = substitute(expr, self.as_ours)
+                values[name] = substitute(expr, _as_ours)
             else:
                 values[name] = number_expression(value if value is not None else Fraction(0))
         return values
-
-    def as_ours(self, name: Name) -> Expr | None:
-        return None if name.id in ("t", "T") else Name(name.id + _OURS)
 
     def rename_own(self, lowered: Program) -> None:
         """Give another name to what is called as a hyperparameter of ours."""

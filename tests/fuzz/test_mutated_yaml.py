@@ -34,6 +34,40 @@ HANG = 60
 MEGABYTES = 200
 
 SOURCES = [path.read_text(encoding="utf-8") for path in shipped().values()]
+SOURCES += 8 * [
+    """\
+name: filtered
+version: 2
+summary: a filter of another recipe
+reference: none
+extends: adamw
+hyperparameters:
+  eps: {default: 1e-6}
+  a: {default: 0.5, in: "[0, 1]", doc: pace}
+weight_decay: null
+signals: {u: direction + weight_decay*param}
+buffers:
+  m: {gain: 1}
+  slow: {input: a*slow.prev + (1 - a)*moved, decay: 0, gain: 1, init: param}
+update: u/(norm(u) + 1e-9)
+point: moved + a*(slow - moved)
+""",
+    """\
+name: routed
+version: 2
+summary: rules for kinds
+reference: none
+extends: sgd_momentum
+routes:
+  - {name: ["*.q", "*.k"], use: plain}
+  - {kind: matrix, rank: 2, use: here}
+  - {kind: [embedding, head], use: adamw, set: {lr: 0.05*lr, beta2: 1 - t**-0.8, weight_decay: 0}}
+  - {use: schedule_free_sgd, set: {lr: lr/2}}
+parts:
+  plain: {buffers: {m: {gain: 1}}, scalars: {later: null}, update: "max(grad, 2*direction)"}
+observers: {tail: {weight: "min(1, 1/(0.1*t))"}}
+""",
+]
 Mutation = Callable[[random.Random, str], str]
 
 

@@ -89,13 +89,16 @@ def describe(
     if total_steps is None and any(each.ends for each in found):
         typer.echo(f"T is taken as {ASSUMED_TOTAL_STEPS:,}: see --total-steps", err=True)
     if plot is not None:
-        from optzoo.description.output.figure import draw
-
-        draw(found[0], plot)
-        typer.echo(f"wrote {plot}", err=True)
-        if len(found) > 1:
-            typer.echo(f"the figure shows the rule {found[0].recipe.label}", err=True)
+        _draw(found[0], plot)
     typer.echo(_printer(*chosen)(found))
+
+
+def _draw(found: Description, file: Path) -> None:
+    from optzoo.description.output.figure import draw
+
+    draw(found, file)
+    rule = f", of the rule {found.recipe.label}" if found.recipe.is_routed else ""
+    typer.echo(f"wrote {file}{rule}", err=True)
 
 
 def _printer(

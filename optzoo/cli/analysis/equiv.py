@@ -92,13 +92,8 @@ def equiv(
     Different ones are told apart by the first weight that differs, and hyperparameters of B that
     make it A are looked for.
     """
-    from optzoo.equivalence.route_pairs import (
-        RoutedVerdict,
-        format_routed_verdict,
-        routed_equivalence,
-    )
+    from optzoo.equivalence.route_pairs import compare_recipes, format_comparison
     from optzoo.equivalence.sides import LONG_STEPS, Conditions
-    from optzoo.equivalence.verdict import Verdict, equivalence, format_verdict
     from optzoo.recipe.recipe import load_recipe
 
     right_values = read_settings(set_b)
@@ -108,24 +103,15 @@ def equiv(
         grad_size=Fraction(repr(grad_size)),
         long_steps=steps,
     )
-    a = load_recipe(left).with_overrides(read_settings(set_a))
-    b = load_recipe(right).with_overrides(right_values)
-    rule = None if lr_b is None else _lr_expression(lr_b)
-    verdict: Verdict | RoutedVerdict
-    if a.is_routed or b.is_routed:
-        verdict = routed_equivalence(
-            a, b, right_lr=rule, conditions=conditions, iterates_only=iterates_only
-        )
-    else:
-        verdict = equivalence(
-            a,
-            b,
-            right_lr=rule,
-            conditions=conditions,
-            iterates_only=iterates_only,
-            fixed=frozenset(right_values),
-            search=search,
-        )
+    verdict = compare_recipes(
+        load_recipe(left).with_overrides(read_settings(set_a)),
+        load_recipe(right).with_overrides(right_values),
+        right_lr=None if lr_b is None else _lr_expression(lr_b),
+        conditions=conditions,
+        iterates_only=iterates_only,
+        fixed=frozenset(right_values),
+        search=search,
+    )
     if as_json:
         typer.echo(json.dumps(verdict.to_json(), indent=2))
     else:
@@ -136,11 +122,7 @@ def equiv(
         arguments += ["--iterates-only"] if iterates_only else []
         arguments += [f"--grad-size {grad_size:g}"] if grad_size != 1 else []
         arguments += [f"--total-steps {total_steps}"] if total_steps is not None else []
-        typer.echo(
-            format_verdict(verdict, arguments)
-            if isinstance(verdict, Verdict)
-            else format_routed_verdict(verdict, arguments)
-        )
+        typer.echo(format_comparison(verdict, arguments))
     if not verdict.same:
         raise typer.Exit(1)
 
