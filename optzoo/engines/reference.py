@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from optzoo.engines.engine import Batch
-from optzoo.engines.shapes import sides_of
+from optzoo.engines.torch_sides import sides_of
 from optzoo.interpreters.reference import ReferenceDomain, Value
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
 from optzoo.program.ir import PARAM, Program
-from optzoo.program.matrices import Matrix, spread
+from optzoo.program.tensors.elements import Matrix, spread
 
 
 def _elements(tensor: Tensor) -> Value:

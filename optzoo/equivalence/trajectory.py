@@ -15,7 +15,7 @@ from typing import Any
 from optzoo.program.domain import Domain, evaluate, initial_memory
 from optzoo.program.expressions import Expr, Name
 from optzoo.program.ir import Program
-from optzoo.program.matrices import Matrix
+from optzoo.program.tensors.elements import Matrix
 from optzoo.program.walk import Point, Walk
 
 ELEMENTS = 3

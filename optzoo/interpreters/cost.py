@@ -23,7 +23,7 @@ from optzoo.program.domain import run_step
 from optzoo.program.expressions import SIZES, Call, Name, walk
 from optzoo.program.ir import GRAD, PARAM, Program
 from optzoo.program.ops import OPS, Scope
-from optzoo.program.sides import FULL, GIVEN, Known, Shape, shape_of
+from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one element, by dtype."""

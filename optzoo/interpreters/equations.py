@@ -30,7 +30,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import GRAD, PARAM, Program
 from optzoo.program.ops import OPS, Op
-from optzoo.program.polar_lists import list_named
+from optzoo.program.tensors.polar_lists import list_named
 
 Style = Literal["text", "latex"]
 

@@ -1,6 +1,6 @@
 """The reference interpreter: the definition of the language, slow and without tricks.
 
-A tensor is the tuple of its elements, which knows its rows and columns (`optzoo.program.matrices`);
+A tensor is the tuple of its elements, which knows its rows and columns (`optzoo.program.tensors.elements`);
 every operation is written out element by element. Values are float64; or, for deciding whether two
 programs are the same, rationals, and decimals of `DIGITS` digits where rationals do not suffice. It
 knows nothing of torch.
@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, Literal
 
 from optzoo.program.arithmetic import DECIMAL, FLOAT, rational
-from optzoo.program.matrices import apply_matrix, elementwise
 from optzoo.program.ops import OPS, Scope
+from optzoo.program.tensors.elements import apply_matrix, elementwise
 
 Number = float | Fraction | Decimal
 Value = Number | tuple[Number, ...]

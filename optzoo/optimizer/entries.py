@@ -20,13 +20,13 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
 from optzoo.distributed.sharding import is_sharded, local, repeated_like, spread_like, whole
-from optzoo.engines.shapes import buffer_shape
+from optzoo.engines.torch_sides import buffer_shape
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.precision import Precision
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import initial_memory
 from optzoo.program.ir import Program
-from optzoo.program.sides import FULL, Shape
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 STEP = "step"
 """Key of t, the number of updates a parameter has had, as torch's own optimizers call it."""

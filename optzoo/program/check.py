@@ -19,7 +19,7 @@ from optzoo.program.expressions import Call, Expr, Name, Num, format_expression,
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
-from optzoo.program.sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
+from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 
 Sort = Literal["scalar", "tensor"]
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 from optzoo.errors import did_you_mean, printable
 from optzoo.program.ops import FUNCTIONS, OPS, REDUCTIONS, Kept
-from optzoo.program.polar_lists import POLAR_LISTS, list_named
+from optzoo.program.tensors.polar_lists import POLAR_LISTS, list_named
 
 MAX_CHARACTERS = 1_000
 MAX_NODES = 300

@@ -2,7 +2,7 @@
 
 A program has three blocks. `scalars` are numbers, computed once per clock and step on the host.
 `step` works on tensors and assigns `param` exactly once; the sides of a value are rows and columns
-of the parameter, or 1 (`optzoo.program.sides`). `views` say
+of the parameter, or 1 (`optzoo.program.tensors.named_sides`). `views` say
 which point is trained, which is evaluated and which are observed.
 
 Every name has at most two values in a step: `m.prev` on entry and `m` once assigned. There are no
@@ -29,7 +29,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.intervals import Interval
 from optzoo.program.ops import OPS, Scope
-from optzoo.program.sides import FULL, Shape
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 Loc = tuple[str | int, ...]
 

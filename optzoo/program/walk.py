@@ -11,7 +11,7 @@ from typing import Any
 from optzoo.program.domain import Domain, kept_memory, run_scalars, run_step, run_view
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
-from optzoo.program.matrices import Matrix, home, sides, spread
+from optzoo.program.tensors.elements import Matrix, home, sides, spread
 
 Point = tuple[Any, ...]
 """The elements of a tensor."""

@@ -20,7 +20,7 @@ from optzoo.program.expressions import (
     format_expression,
     parse_expression,
 )
-from optzoo.program.polar_lists import POLAR_LISTS
+from optzoo.program.tensors.polar_lists import POLAR_LISTS
 
 MAX_NAME = 100
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

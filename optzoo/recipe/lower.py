@@ -36,8 +36,8 @@ from optzoo.program.expressions import (
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
 from optzoo.program.ops import OPS
-from optzoo.program.sides import FULL, Known, Shape, kept_shapes
 from optzoo.program.simplify import drop_unused
+from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered

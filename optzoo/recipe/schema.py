@@ -25,7 +25,7 @@ from pydantic import (
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
 from optzoo.program.intervals import Interval, parse_interval
-from optzoo.program.polar_lists import POLAR_LISTS, PolarList
+from optzoo.program.tensors.polar_lists import POLAR_LISTS, PolarList
 from optzoo.recipe.fields import (
     INIT_SCHEMA,
     Expression,

@@ -24,7 +24,7 @@ from optzoo.engines.engine import Batch, check_scope
 from optzoo.engines.reference import ReferenceEngine
 from optzoo.files.shipped import shipped
 from optzoo.program.ops import Scope
-from optzoo.program.sides import FULL
+from optzoo.program.tensors.named_sides import FULL
 
 pytestmark = pytest.mark.xdist_group("processes")
 SHAPES = [(5, 3), (1, 4), (3,), (1,)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.ops import OPS, Kept
-from optzoo.program.sides import Shape
+from optzoo.program.tensors.named_sides import Shape
 
 Rule = Callable[..., Any]
 Rules = Mapping[str, Rule]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from optzoo.program.sides import FULL, Shape
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 
 def sides_of(tensor: Tensor) -> tuple[int, int]:

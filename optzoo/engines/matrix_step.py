@@ -22,15 +22,15 @@ from torch import Tensor
 from optzoo.distributed.sharding import Owners, gathered, part_here
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.engine import Batch
-from optzoo.engines.shapes import sides_of
+from optzoo.engines.torch_sides import sides_of
 from optzoo.program.arithmetic import FLOAT, FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
-from optzoo.program.matrices import row_blocks
 from optzoo.program.ops import OPS
-from optzoo.program.sides import FULL, Shape
 from optzoo.program.simplify import conditions_of, decided
+from optzoo.program.tensors.elements import row_blocks
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 STACK = 1 << 22
 """Elements of the matrices that are worked on as one stack."""

@@ -1,0 +1,1 @@
+"""Tensors as matrices: the names of their sides, their arithmetic in any kind of number."""
