@@ -125,7 +125,7 @@ def _head_weights(model: nn.Module) -> Iterator[Tensor]:
             continue
         if owners[0] in _CONTAINERS:
             last[owners[0]] = module.weight
-        if any(map(str.isdecimal, owners)):
+        if len(owners) > 1 and any(map(str.isdecimal, owners)):  # one of the blocks
             continue
         if words is not None and module.weight.shape == words.weight.shape:
             last["onto the vocabulary"] = module.weight

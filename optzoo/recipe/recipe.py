@@ -43,12 +43,14 @@ from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, StateDtype, TrainingSpec
 from optzoo.recipe.values import (
+    STATE_DTYPES,
     Hyperparameter,
     Value,
     check_total_steps,
     one_number,
     parse_value,
     plain_value,
+    read_state_dtypes,
     why_illegal,
 )
 
@@ -59,8 +61,6 @@ if TYPE_CHECKING:
 
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
-STATE_DTYPES = ("float32", "bfloat16")
-"""What buffers may be kept in between steps."""
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -81,7 +81,7 @@ def _checked(document: Document) -> Recipe:
     spec = validate_document(document, RecipeSpec, what="recipe")
     faults = check_names(spec)
     if faults:
-        raise _input_error(faults, document)
+        raise _error(faults, document)
     recipe = Recipe(spec, document, routing=routing_of(spec, document))
     intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
@@ -92,7 +92,7 @@ def _checked(document: Document) -> Recipe:
             loc: Loc = ("hyperparameters", name, "default")
             faults.append(Fault("out-of-range", message, loc))
     if faults:
-        raise _input_error(faults, document)
+        raise _error(faults, document)
     for rule in recipe.rules:
         rule.trained_program()
     if isinstance(spec.state_dtype, dict):
@@ -102,13 +102,11 @@ def _checked(document: Document) -> Recipe:
                 message = f"`{name}` is not a buffer of {spec.name}"
                 hint = did_you_mean(name, known, what="buffers")
                 fault = Fault("unknown-name", message, ("state_dtype", name), (0, 0), hint, True)
-                raise _input_error([fault], document)
+                raise _error([fault], document)
     return recipe
 
 
-def _input_error(
-    faults: Sequence[Fault], document: Document, rule: Rule | None = None
-) -> InputError:
+def _error(faults: Sequence[Fault], document: Document, rule: Rule | None = None) -> InputError:
     """Return the error about faults of a recipe, or of a rule that its routes lead to."""
     return InputError(*(diagnostic_of_rule(fault, document, rule) for fault in faults))
 
@@ -144,8 +142,8 @@ class Recipe:
 
         Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
         """
-        if label != HERE:
-            self.routing.rules[label]
+        if label != HERE and label not in self.routing.rules:
+            raise KeyError(label)
         return self if label == self.label else replace(self, label=label)
 
     @cached_property
@@ -211,7 +209,7 @@ class Recipe:
         faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
         faults = faults or check_values(program)
         if faults:
-            raise _input_error(faults, self.document, self._rule)
+            raise _error(faults, self.document, self._rule)
         return program
 
     def check_steps(self, last: int, *, total_steps: int) -> None:
@@ -242,7 +240,7 @@ class Recipe:
         ):
             hint += f" in `{text}`"
         fault = Fault("not-real", str(error), error.line.source, hint=hint)
-        return _input_error([fault], self.document, self._rule).diagnostics[0]
+        return _error([fault], self.document, self._rule).diagnostics[0]
 
     @property
     def _rule(self) -> Rule | None:
@@ -260,7 +258,7 @@ class Recipe:
                 assert self._rule is not None
                 program = rule_program(self.spec, self._rule, self.overrides, decays=decays)
         except LoweringError as error:
-            raise _input_error(error.faults, self.document, self._rule) from None
+            raise _error(error.faults, self.document, self._rule) from None
         lr = self.overrides.get("lr")
         if lr is not None and "lr" not in self.spec.hyperparameters:
             program = program.with_values({"lr": constant_value(lr) or Fraction(0)})
@@ -331,6 +329,13 @@ class Recipe:
         rest = "float32" if isinstance(wish, dict) else wish
         return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}
 
+    @property
+    def kept_dtypes(self) -> dict[str, str]:
+        """What the buffers of all rules are kept in, as `RULE.BUFFER` where there are routes."""
+        if not self.is_routed:
+            return self.state_dtypes
+        return {f"{r.label}.{n}": d for r in self.rules for n, d in r.state_dtypes.items()}
+
     def with_state_dtype(self, wish: str | Mapping[str, str] | None) -> Recipe:
         """Return the recipe with its buffers kept in other dtypes between steps.
 
@@ -339,22 +344,8 @@ class Recipe:
         """
         if wish is None:
             return self
-        if isinstance(wish, str) and "=" in wish:
-            pairs = (part.partition("=") for part in wish.split(","))
-            wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
-        known, kept = self.buffers, {k: v for r in self.rules for k, v in r.state_dtypes.items()}
-        faults = []
-        for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
-            if name and name not in known:
-                hint = did_you_mean(name, known, what="buffers")
-                message = f"`{name}` is not a buffer of {self.name}"
-                faults.append(Diagnostic("unknown-name", message, hint=hint))
-            if dtype not in STATE_DTYPES:
-                message = f"`{dtype}` is not a dtype that state is kept in"
-                hint = f"one of {', '.join(STATE_DTYPES)}, or `BUFFER=DTYPE,...`"
-                faults.append(Diagnostic("bad-value", message, hint=hint))
-        if faults:
-            raise InputError(*faults)
+        wish = read_state_dtypes(wish, self.buffers, self.name)
+        kept = {name: dtype for rule in self.rules for name, dtype in rule.state_dtypes.items()}
         new = {**kept, **wish} if isinstance(wish, Mapping) else wish
         return replace(self, spec=self.spec.model_copy(update={"state_dtype": new}))
 

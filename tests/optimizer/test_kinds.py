@@ -109,6 +109,7 @@ def test_the_map_onto_the_vocabulary_is_the_head_whatever_it_is_called() -> None
     model.add_module("tokens", nn.Embedding(11, 6))
     model.add_module("out", nn.Linear(6, 11))
     assert kinds(model) == {"tokens.weight": "embedding", "out.weight": "head", "out.bias": "bias"}
+    assert kinds(nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11)))["1.weight"] == "head"
 
 
 def test_the_last_map_of_a_classifier_is_the_head() -> None:
