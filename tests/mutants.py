@@ -23,13 +23,14 @@ from optzoo.program.expressions import (
     call,
     format_expression,
     names_in,
-    parse_expression,
     substitute,
     walk,
 )
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, Program, State
+from optzoo.program.parsing import parse_expression
 from optzoo.recipe.lower import lower_recipe
-from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
+from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.sections import PreconditionerSpec, SignalSpec, UpdateSpec
 
 NUDGE = Fraction(1001, 1000)
 _DROPPED = ("add", "sub", "mul", "div", "neg", "min", "max", "sqrt", "square", "sign", "abs")

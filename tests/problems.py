@@ -18,7 +18,8 @@ import optzoo
 from optzoo.files.shipped import recipes_dir
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name, parse_expression
+from optzoo.program.expressions import Name
+from optzoo.program.parsing import parse_expression
 
 STEPS = 50
 TOTAL_STEPS = 40

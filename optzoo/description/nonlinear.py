@@ -13,14 +13,7 @@ from optzoo.interpreters.equations import Printer, debiasing, printer_for
 from optzoo.interpreters.linear import Factor, Form, Gain, LinearDomain, Opaque, linear_step
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.domain import initial_memory, run_scalars
-from optzoo.program.expressions import (
-    Call,
-    Expr,
-    Name,
-    names_in,
-    substitute,
-    walk,
-)
+from optzoo.program.expressions import Call, Expr, Name, names_in, substitute, walk
 from optzoo.program.ir import GRAD, PARAM, Program
 from optzoo.program.simplify import conditions_of, decided
 

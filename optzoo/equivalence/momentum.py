@@ -14,14 +14,7 @@ from typing import Any
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.linear import Form, LinearDomain
 from optzoo.interpreters.terms import ONE_TERM, ZERO_TERM, Terms, TermsDomain, terms_of
-from optzoo.program.expressions import (
-    ZERO,
-    Expr,
-    Name,
-    format_expression,
-    names_in,
-    substitute,
-)
+from optzoo.program.expressions import ZERO, Expr, Name, format_expression, names_in, substitute
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM
 from optzoo.recipe.names import mix_of
 from optzoo.recipe.recipe import Recipe

@@ -37,7 +37,8 @@ from optzoo.program.expressions import (
 from optzoo.program.ratios import TooLongError
 from optzoo.recipe.names import mix_name, mix_of, uses_of
 from optzoo.recipe.recipe import Recipe, parse_recipe
-from optzoo.recipe.schema import PreconditionerSpec, RecipeSpec, SignalSpec, UpdateSpec
+from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.sections import PreconditionerSpec, SignalSpec, UpdateSpec
 
 
 def to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Recipe:

@@ -1,9 +1,9 @@
 """The reference interpreter: the definition of the language, slow and without tricks.
 
-A tensor is the tuple of its elements, which knows its rows and columns (`optzoo.program.tensors.elements`);
-every operation is written out element by element. Values are float64; or, for deciding whether two
-programs are the same, rationals, and decimals of `DIGITS` digits where rationals do not suffice. It
-knows nothing of torch.
+A tensor is the tuple of its elements, which knows its rows and columns
+(`optzoo.program.tensors.elements`); every operation is written out element by element. Values are
+float64; or, for deciding whether two programs are the same, rationals, and decimals of `DIGITS`
+digits where rationals do not suffice. It knows nothing of torch.
 """
 
 from __future__ import annotations

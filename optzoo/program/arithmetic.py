@@ -27,13 +27,7 @@ from decimal import (
 from fractions import Fraction
 from typing import Any, SupportsFloat
 
-from optzoo.program.expressions import (
-    Call,
-    Expr,
-    Name,
-    format_expression,
-    number_expression,
-)
+from optzoo.program.expressions import Call, Expr, Name, format_expression, number_expression
 from optzoo.program.ir import Line
 
 Rule = Callable[..., Any]

@@ -14,12 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from optzoo.files.explanations import bad_value, shown
-from optzoo.program.expressions import (
-    Expr,
-    ExpressionError,
-    format_expression,
-    parse_expression,
-)
+from optzoo.program.expressions import Expr, format_expression
+from optzoo.program.parsing import ExpressionError, parse_expression
 from optzoo.program.tensors.polar_lists import POLAR_LISTS
 
 MAX_NAME = 100

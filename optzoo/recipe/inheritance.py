@@ -28,7 +28,8 @@ from optzoo.files.overlays import (
     value_at,
 )
 from optzoo.recipe.names import FIXED
-from optzoo.recipe.schema import HERE, PRECONDITIONERS, SECOND_VERSION, RecipeSpec
+from optzoo.recipe.schema import HERE, SECOND_VERSION, RecipeSpec
+from optzoo.recipe.sections import PRECONDITIONERS
 
 MAX_ROUTES = 100
 """Routes, and parts, of one recipe: far more than any model has kinds of parameters."""

@@ -22,20 +22,20 @@ from optzoo.program.expressions import (
     add,
     mul,
     names_in,
-    parse_expression,
     substitute,
     walk,
 )
 from optzoo.program.ir import CLOCK_INPUTS, Loc
 from optzoo.program.ops import OPS
+from optzoo.program.parsing import parse_expression
 from optzoo.recipe.fields import Section
 from optzoo.recipe.ordering import LoweringError
-from optzoo.recipe.schema import (
+from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.sections import (
     BufferSpec,
     DirectionSpec,
     PointSpec,
     PreconditionerSpec,
-    RecipeSpec,
     RefreshedSpec,
     RunningSpec,
     ScheduleSpec,

@@ -24,21 +24,15 @@ from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.check import Fault, check_values
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.domain import initial_memory, kept_memory
-from optzoo.program.expressions import (
-    Call,
-    Expr,
-    ExpressionError,
-    constant_value,
-    format_expression,
-    parse_expression,
-)
+from optzoo.program.expressions import Call, Expr, constant_value, format_expression
 from optzoo.program.ir import Loc, Program
+from optzoo.program.parsing import ExpressionError, parse_expression
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
 from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
-from optzoo.recipe.routes import Routing, Rule, diagnostic_of_rule, routing_of
+from optzoo.recipe.routes import Routing, Rule, error_of_rule, routing_of
 from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, StateDtype, TrainingSpec
@@ -81,7 +75,7 @@ def _checked(document: Document) -> Recipe:
     spec = validate_document(document, RecipeSpec, what="recipe")
     faults = check_names(spec)
     if faults:
-        raise _error(faults, document)
+        raise error_of_rule(faults, document)
     recipe = Recipe(spec, document, routing=routing_of(spec, document))
     intervals = {n: knob.interval for n, knob in recipe.hyperparameters.items()}
     for name, hyper in spec.hyperparameters.items():
@@ -92,7 +86,7 @@ def _checked(document: Document) -> Recipe:
             loc: Loc = ("hyperparameters", name, "default")
             faults.append(Fault("out-of-range", message, loc))
     if faults:
-        raise _error(faults, document)
+        raise error_of_rule(faults, document)
     for rule in recipe.rules:
         rule.trained_program()
     if isinstance(spec.state_dtype, dict):
@@ -102,13 +96,8 @@ def _checked(document: Document) -> Recipe:
                 message = f"`{name}` is not a buffer of {spec.name}"
                 hint = did_you_mean(name, known, what="buffers")
                 fault = Fault("unknown-name", message, ("state_dtype", name), (0, 0), hint, True)
-                raise _error([fault], document)
+                raise error_of_rule([fault], document)
     return recipe
-
-
-def _error(faults: Sequence[Fault], document: Document, rule: Rule | None = None) -> InputError:
-    """Return the error about faults of a recipe, or of a rule that its routes lead to."""
-    return InputError(*(diagnostic_of_rule(fault, document, rule) for fault in faults))
 
 
 @dataclass(frozen=True)
@@ -209,7 +198,7 @@ class Recipe:
         faults = [fault for fault in check_values(whole) if fault.code == "out-of-range"]
         faults = faults or check_values(program)
         if faults:
-            raise _error(faults, self.document, self._rule)
+            raise error_of_rule(faults, self.document, self._rule)
         return program
 
     def check_steps(self, last: int, *, total_steps: int) -> None:
@@ -240,7 +229,7 @@ class Recipe:
         ):
             hint += f" in `{text}`"
         fault = Fault("not-real", str(error), error.line.source, hint=hint)
-        return _error([fault], self.document, self._rule).diagnostics[0]
+        return error_of_rule([fault], self.document, self._rule).diagnostics[0]
 
     @property
     def _rule(self) -> Rule | None:
@@ -258,7 +247,7 @@ class Recipe:
                 assert self._rule is not None
                 program = rule_program(self.spec, self._rule, self.overrides, decays=decays)
         except LoweringError as error:
-            raise _error(error.faults, self.document, self._rule) from None
+            raise error_of_rule(error.faults, self.document, self._rule) from None
         lr = self.overrides.get("lr")
         if lr is not None and "lr" not in self.spec.hyperparameters:
             program = program.with_values({"lr": constant_value(lr) or Fraction(0)})

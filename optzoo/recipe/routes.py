@@ -286,3 +286,10 @@ def _bad_settings(spec: RecipeSpec, rules: Mapping[str, Rule]) -> Iterator[Fault
             if reason is not None:
                 message = f"`{name}` of {rule.source}: {format_expression(expr)} {reason}"
                 yield Fault("out-of-range", message, loc)
+
+
+def error_of_rule(
+    faults: Sequence[Fault], document: Document, rule: Rule | None = None
+) -> InputError:
+    """Return the error about faults of a recipe, or of a rule that its routes lead to."""
+    return InputError(*(diagnostic_of_rule(fault, document, rule) for fault in faults))

@@ -38,7 +38,6 @@ from optzoo.program.expressions import (
     ONE,
     ZERO,
     Expr,
-    ExpressionError,
     Name,
     add,
     call,
@@ -47,10 +46,10 @@ from optzoo.program.expressions import (
     names_in,
     num,
     one_minus,
-    parse_expression,
     sub,
 )
-from optzoo.recipe.schema import RunningSpec, ScheduleSpec
+from optzoo.program.parsing import ExpressionError, parse_expression
+from optzoo.recipe.sections import RunningSpec, ScheduleSpec
 
 STEP, TOTAL = Name("t"), Name("T")
 LR_KINDS = ("constant", "linear", "cosine", "wsd")

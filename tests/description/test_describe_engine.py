@@ -22,7 +22,8 @@ from optzoo.program.expressions import names_in
 from optzoo.program.ir import GRAD
 from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
-from optzoo.recipe.schema import RecipeSpec, SignalSpec
+from optzoo.recipe.schema import RecipeSpec
+from optzoo.recipe.sections import SignalSpec
 
 STEPS = 20
 TOTAL = 16  # schedules end on the way

@@ -17,7 +17,8 @@ import optzoo
 from optzoo.description.scalars import WALKED
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name, parse_expression
+from optzoo.program.expressions import Name
+from optzoo.program.parsing import parse_expression
 from optzoo.recipe.schedules import parse_lr_schedule
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.schema import load_setup

@@ -29,7 +29,8 @@ from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.terms import terms_of
 from optzoo.program.check import sorts_of
-from optzoo.program.expressions import Call, format_expression, names_in, parse_expression, walk
+from optzoo.program.expressions import Call, format_expression, names_in, walk
+from optzoo.program.parsing import parse_expression
 
 REFUSED = {
     "adagrad": "no past gradient",

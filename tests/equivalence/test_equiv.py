@@ -21,7 +21,8 @@ from optzoo.equivalence.verdict import equivalence
 from optzoo.errors import InputError
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.arithmetic import FLOAT
-from optzoo.program.expressions import format_expression, parse_expression
+from optzoo.program.expressions import format_expression
+from optzoo.program.parsing import parse_expression
 
 CLAIMS = Path(__file__).parents[1] / "claims"
 ANY, CONSTANT, SHORT = Conditions(), Conditions(constant_lr=True), Conditions(long_steps=0)

@@ -26,8 +26,9 @@ from optzoo.equivalence.verdict import equivalence, format_verdict
 from optzoo.errors import InputError
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name, names_in, parse_expression
+from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Program
+from optzoo.program.parsing import parse_expression
 
 TOTAL_STEPS, STEPS = 6, 9
 WARMUP = "min(1, t/4)"

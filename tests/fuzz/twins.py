@@ -23,9 +23,9 @@ from optzoo.program.expressions import (
     format_expression,
     mul,
     num,
-    parse_expression,
     substitute,
 )
+from optzoo.program.parsing import parse_expression
 
 KEPT = frozenset({"in", "doc", "kind", "at", "schedule", "eps_place", "read", "buffer", "init"})
 KEPT_SECTIONS = frozenset({"name", "version", "summary", "reference", "order", "grad_prev_init"})

@@ -32,8 +32,8 @@ from optzoo.program.expressions import (
     format_expression,
     mul,
     one_minus,
-    parse_expression,
 )
+from optzoo.program.parsing import parse_expression
 
 NAMES = {Name("a"): 0.7, Name("b"): 1.3, Name("c"): 2.1}
 PLAIN = Printer("text", moving=frozenset())

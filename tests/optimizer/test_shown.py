@@ -16,7 +16,7 @@ from torch.optim import lr_scheduler
 
 import optzoo
 from optzoo.optimizer.state import is_offset
-from optzoo.program.expressions import parse_expression
+from optzoo.program.parsing import parse_expression
 
 ELSEWHERE = ("schedule_free_adamw", "adamw_averaged", "agnes", "gpa_adamw")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)

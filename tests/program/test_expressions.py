@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 
 from optzoo.program.arithmetic import FloatDomain, half_life
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import (
-    Call,
-    Expr,
-    ExpressionError,
-    Name,
-    Num,
-    format_expression,
-    parse_expression,
-)
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
 from optzoo.program.ops import FUNCTIONS
+from optzoo.program.parsing import ExpressionError, parse_expression
 
 NUMBERS = st.decimals(min_value=0, max_value=10**6, places=6).map(lambda d: Num(Fraction(d)))
 NAMES = st.builds(

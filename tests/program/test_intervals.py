@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from optzoo.program.arithmetic import FLOAT
-from optzoo.program.expressions import parse_expression
 from optzoo.program.intervals import Interval, apply_interval, parse_interval
+from optzoo.program.parsing import parse_expression
 
 ENDS = st.sampled_from([-3.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0])
 BINARY = ["add", "sub", "mul", "div", "min", "max", "ratio", "pow"]

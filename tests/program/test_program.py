@@ -12,10 +12,11 @@ from reference_run import ReferenceRun
 import optzoo
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.check import check_program, intervals_of
-from optzoo.program.expressions import Name, parse_expression
+from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.ir import Hyper, Line, Program, State, View
 from optzoo.program.ops import Scope
+from optzoo.program.parsing import parse_expression
 from optzoo.program.simplify import specialise
 
 RATE = Hyper("rate", Fraction(1, 10), parse_interval("[0, 1)"))

@@ -18,7 +18,7 @@ from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_rec
 from optzoo.equivalence.verdict import equivalence
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, RealDomain, half_life, precisely
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import parse_expression
+from optzoo.program.parsing import parse_expression
 from optzoo.recipe.recipe import Recipe, parse_recipe
 
 LINE = 9

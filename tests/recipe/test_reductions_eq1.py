@@ -28,7 +28,7 @@ from oracles.base import half_life_linear
 import optzoo
 from optzoo.program.ir import Program
 from optzoo.recipe.lower import lower_recipe
-from optzoo.recipe.schema import SignalSpec
+from optzoo.recipe.sections import SignalSpec
 
 Triple = tuple[Fraction, Fraction, Fraction]
 JAIN = {"alpha": "0.8", "beta": "0.3", "gamma": "0.1", "delta": "0.03"}

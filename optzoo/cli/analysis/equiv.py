@@ -128,7 +128,8 @@ def equiv(
 
 
 def _lr_expression(text: str) -> Expr:
-    from optzoo.program.expressions import ExpressionError, names_in, parse_expression
+    from optzoo.program.expressions import names_in
+    from optzoo.program.parsing import ExpressionError, parse_expression
 
     try:
         expr = parse_expression(text)
