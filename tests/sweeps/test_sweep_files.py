@@ -159,7 +159,8 @@ def test_what_only_another_rule_reads_makes_another_run(tmp_path: Path) -> None:
     )
     file = tmp_path / "sweep.yaml"
     file.write_text(
-        f"name: mine\nversion: 1\nsummary: s\nreference: r\nsetup: quick\nmethods:\n  - recipe: {tmp_path}/mixed.yaml\n"
+        "name: mine\nversion: 1\nsummary: s\nreference: r\nsetup: quick\n"
+        f"methods:\n  - recipe: {tmp_path}/mixed.yaml\n"
         "    grid: {eps: [1e-6, 1e-3]}\n"
     )
     points = points_of(load_sweep(file))
