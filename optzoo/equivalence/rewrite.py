@@ -297,6 +297,7 @@ def _text(value: Terms) -> str | int | float:
 
 
 def _set_mix(data: dict[str, Any], mix: dict[str, Any]) -> None:
+    data.pop("direction", None)  # what the old update has filtered
     update = data["update"]
     data["update"] = {**(update if isinstance(update, dict) else {}), "mix": mix}
 

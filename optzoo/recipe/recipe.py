@@ -37,12 +37,14 @@ from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, StateDtype, TrainingSpec
 from optzoo.recipe.values import (
+    STATE_DTYPES,
     Hyperparameter,
     Value,
     check_total_steps,
     one_number,
     parse_value,
     plain_value,
+    read_state_dtypes,
     why_illegal,
 )
 
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
-STATE_DTYPES = ("float32", "bfloat16")
-"""What buffers may be kept in between steps."""
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -131,8 +131,8 @@ class Recipe:
 
         Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
         """
-        if label != HERE:
-            self.routing.rules[label]
+        if label != HERE and label not in self.routing.rules:
+            raise KeyError(label)
         return self if label == self.label else replace(self, label=label)
 
     @cached_property
@@ -318,6 +318,13 @@ class Recipe:
         rest = "float32" if isinstance(wish, dict) else wish
         return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}
 
+    @property
+    def kept_dtypes(self) -> dict[str, str]:
+        """What the buffers of all rules are kept in, as `RULE.BUFFER` where there are routes."""
+        if not self.is_routed:
+            return self.state_dtypes
+        return {f"{r.label}.{n}": d for r in self.rules for n, d in r.state_dtypes.items()}
+
     def with_state_dtype(self, wish: str | Mapping[str, str] | None) -> Recipe:
         """Return the recipe with its buffers kept in other dtypes between steps.
 
@@ -326,22 +333,8 @@ class Recipe:
         """
         if wish is None:
             return self
-        if isinstance(wish, str) and "=" in wish:
-            pairs = (part.partition("=") for part in wish.split(","))
-            wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
-        known, kept = self.buffers, {k: v for r in self.rules for k, v in r.state_dtypes.items()}
-        faults = []
-        for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
-            if name and name not in known:
-                hint = did_you_mean(name, known, what="buffers")
-                message = f"`{name}` is not a buffer of {self.name}"
-                faults.append(Diagnostic("unknown-name", message, hint=hint))
-            if dtype not in STATE_DTYPES:
-                message = f"`{dtype}` is not a dtype that state is kept in"
-                hint = f"one of {', '.join(STATE_DTYPES)}, or `BUFFER=DTYPE,...`"
-                faults.append(Diagnostic("bad-value", message, hint=hint))
-        if faults:
-            raise InputError(*faults)
+        wish = read_state_dtypes(wish, self.buffers, self.name)
+        kept = {name: dtype for rule in self.rules for name, dtype in rule.state_dtypes.items()}
         new = {**kept, **wish} if isinstance(wish, Mapping) else wish
         return replace(self, spec=self.spec.model_copy(update={"state_dtype": new}))
 

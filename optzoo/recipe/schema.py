@@ -33,6 +33,7 @@ from optzoo.recipe.sections import (
     BufferSpec,
     DirectionSpec,
     HyperparameterSpec,
+    PointSpec,
     PreconditionerSpec,
     RefreshedSpec,
     ScalarSpec,
@@ -210,9 +211,13 @@ class RecipeSpec(Section):
         Discriminator(mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
-    point: Expression | None = Field(
-        default=None, description="takes the place of `moved`, the point after the step"
-    )
+    point: (
+        Annotated[
+            Annotated[Expression, Tag("[word]")] | Annotated[PointSpec, Tag("[mapping]")],
+            Discriminator(mapping_kind),
+        ]
+        | None
+    ) = Field(default=None, description="takes the place of `moved`, the point after the step")
     averaging: AveragingSpec | None = None
     observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(

@@ -209,7 +209,7 @@ def run_id(path: Path) -> str:
 
 def recipe_asks(recipe: Recipe) -> dict[str, Any]:
     """Return what decides a run and is no part of a recipe's program, as JSON values."""
-    return {"lr_schedule": recipe.training.lr_schedule, "state_dtypes": recipe.state_dtypes}
+    return {"lr_schedule": recipe.training.lr_schedule, "state_dtypes": recipe.kept_dtypes}
 
 
 def open_run(path: Path) -> RunDirectory:
