@@ -69,12 +69,16 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure optimizer steps: time, bytes per second, and the same method in other packages."""
+    from optzoo.recipe.recipe import load_recipe
+
     if ((overhead or scaling) and plot is not None) or (overhead and scaling):
         message = "`--overhead`, `--scaling` and `--plot` do not go together"
         raise InputError(Diagnostic("bad-value", message))
     if plot is not None and not plot.parent.is_dir():
         message = f"`--plot {plot}`: the folder {plot.parent} does not exist"
         raise InputError(Diagnostic("no-folder", message))
+    for recipe in recipes or ():
+        load_recipe(recipe)  # a mistake is said now, not after torch is imported
     engines, packages, sizes = _names(engine), _names(against), _names(scaling)
     from optzoo.bench.run import OVERHEAD_RECIPES, USUAL_RECIPES, Settings
 

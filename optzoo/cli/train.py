@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -163,11 +164,13 @@ def train(
     if resume is not None:
         beside = {"--setup": setup, "--run-dir": run_dir, "--observe": observe}
         _refuse_beside_resume({**beside, "--or-resume": or_resume})
+        _look_at_run(resume)
         from optzoo.train.session import resume_run
 
         _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
         return
     recipe = _given(recipe)
+    _look_at_order(recipe, setup or "quick", changes, observe or ())
     if dry_run:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
         return
@@ -193,6 +196,27 @@ def _given(recipe: str | None) -> str:
             )
         )
     return recipe
+
+
+def _look_at_order(
+    recipe: str, setup: str, changes: list[tuple[str, str]], observers: Sequence[str]
+) -> None:
+    """Raise InputError for what is mistyped now, not after the seconds that importing torch takes.
+
+    Of several processes one speaks, and which is known later.
+    """
+    from optzoo.train.setup.overrides import resolve
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        resolve(recipe, setup, changes, observers)
+
+
+def _look_at_run(path: Path) -> None:
+    """Raise InputError where there is no run, as `_look_at_order` does."""
+    from optzoo.train.runs.directory import open_run
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        open_run(path)
 
 
 def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
@@ -317,6 +341,7 @@ def eval_(
 
     Example: optzoo eval runs/ademamix-quick-s0 --view train
     """
+    _look_at_run(run)
     from optzoo.train.session import evaluate_run
 
     result = evaluate_run(run, view or ["eval"], data=data)
@@ -356,6 +381,7 @@ def export(
 
     Example: optzoo export runs/ademamix-quick-s0 --view train --out model.safetensors
     """
+    _look_at_run(run)
     from optzoo.train.export import export_run
 
     exported = export_run(run, view=view, step=step, out=out, dtype=dtype)

@@ -92,11 +92,16 @@ def equiv(
     Different ones are told apart by the first weight that differs, and hyperparameters of B that
     make it A are looked for.
     """
-    from optzoo.equivalence.sides import LONG_STEPS, Conditions
-    from optzoo.equivalence.verdict import equivalence, format_verdict
     from optzoo.recipe.recipe import load_recipe
 
     right_values = read_settings(set_b)
+    sides = (
+        load_recipe(left).with_overrides(read_settings(set_a)),
+        load_recipe(right).with_overrides(right_values),
+    )
+    from optzoo.equivalence.sides import LONG_STEPS, Conditions
+    from optzoo.equivalence.verdict import equivalence, format_verdict
+
     conditions = Conditions(
         constant_lr=lr_schedule is LrSchedule.constant,
         total_steps=total_steps,
@@ -104,8 +109,7 @@ def equiv(
         long_steps=steps,
     )
     verdict = equivalence(
-        load_recipe(left).with_overrides(read_settings(set_a)),
-        load_recipe(right).with_overrides(right_values),
+        *sides,
         right_lr=None if lr_b is None else _lr_expression(lr_b),
         conditions=conditions,
         iterates_only=iterates_only,
@@ -173,8 +177,6 @@ def convert(
     and a weight for the current gradient, as simplified_ademamix. `--set` overrides the original's
     hyperparameters.
     """
-    from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
-    from optzoo.equivalence.verdict import format_verdict
     from optzoo.recipe.recipe import load_recipe
 
     if (to is None) == (source is None):
@@ -183,14 +185,18 @@ def convert(
     original = load_recipe(source or recipe).with_overrides(read_settings(settings))
     target = recipe if source is not None else to
     assert target is not None
-    if target == "accelerated":
+    wanted = None if target == "accelerated" else load_recipe(target)
+    from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
+    from optzoo.equivalence.verdict import format_verdict
+
+    if wanted is None:
         if batch_tokens is not None:
             message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
             raise InputError(Diagnostic("bad-value", message))
         found = convert_to_accelerated(original, drop_clips=drop_clips)
     else:
         found = convert_to_recipe(
-            original, load_recipe(target), total_steps=total_steps, batch_tokens=batch_tokens
+            original, wanted, total_steps=total_steps, batch_tokens=batch_tokens
         )
     text = found.recipe.to_yaml()
     if output is None:

@@ -117,8 +117,6 @@ def quadratic(
     """
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
-    from optzoo.risk.question import Question, with_settings
-    from optzoo.risk.regression.problem import Problem
 
     if (study is None) == (not recipes):
         message = "name recipes, or a study: `--study NAME`"
@@ -130,8 +128,12 @@ def quadratic(
     assert recipes
     if stream.startswith("features") and (spectrum, target) != ("power:1.5", "ones"):
         typer.echo("random features have a spectrum and a target of their own", err=True)
+    loaded = [load_recipe(name) for name in recipes]
+    from optzoo.risk.question import Question, with_settings
+    from optzoo.risk.regression.problem import Problem
+
     question = Question(
-        with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
+        with_settings(loaded, read_settings(settings)),
         Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
         _numbers("batch", batch),
         [_whole("steps", number) for number in _numbers("steps", steps)],
