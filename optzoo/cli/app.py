@@ -22,7 +22,7 @@ HELP = """Deep-learning optimizers as data.
 
 A recipe (YAML) becomes a torch optimizer, its accelerated-SGD coefficients, and a training run.
 
-Try: optzoo train recipes/ademamix.yaml
+Try: optzoo train ademamix
 """
 
 app = typer.Typer(

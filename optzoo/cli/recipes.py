@@ -136,7 +136,7 @@ def validate(
 ) -> None:
     """Check recipes, setups and sweeps completely; every mistake is shown with its line.
 
-    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml recipes/sweeps/*.yaml
+    Example: optzoo validate my_adam.yaml my_setup.yaml my_sweep.yaml
     """
     from optzoo.recipe.recipe import load_recipe
     from optzoo.sweeps.schema import is_sweep

@@ -36,7 +36,7 @@ TrainedArgument = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
 TRAIN_EPILOG = """Examples:
 
-  optzoo train recipes/ademamix.yaml
+  optzoo train ademamix
 
   optzoo train lion --steps 500 --seed 1 --set lr=3e-4 --set batch.sequences=8
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import optzoo
+from optzoo.cli.app import app
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -22,7 +25,7 @@ def test_help_names_every_command_and_examples() -> None:
     assert done.returncode == 0
     for verb in ("list", "show", "validate", "schema", "new", "train", "eval"):
         assert f"\n  {verb} " in done.stdout
-    assert "optzoo train recipes/ademamix.yaml" in done.stdout
+    assert "optzoo train ademamix" in done.stdout
 
 
 def test_version() -> None:
@@ -111,3 +114,13 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("name")
     assert done.stderr == ""
+
+
+def test_help_advises_what_works_from_any_folder() -> None:
+    """Whoever installed a wheel has no folder `recipes`."""
+    runner = CliRunner()
+    verbs = re.findall(r"^  (\w+) ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
+    texts = [runner.invoke(app, [*verb, "--help"]).output for verb in ([], *([v] for v in verbs))]
+    examples = [line for text in texts for line in text.splitlines() if "optzoo " in line]
+    assert len(examples) > 20
+    assert [line for line in examples if "recipes/" in line] == []
