@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
+    from optzoo.optim.decay_groups import no_decay_groups
+    from optzoo.optim.migration import from_torch
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
@@ -35,7 +37,9 @@ __all__ = [
     "__version__",
     "describe",
     "expected_risk",
+    "from_torch",
     "load_recipe",
+    "no_decay_groups",
     "parse_recipe",
     "tune",
 ]
@@ -49,7 +53,9 @@ _HOMES = {
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.description",
     "expected_risk": "optzoo.risk.expected",
+    "from_torch": "optzoo.optim.migration",
     "load_recipe": "optzoo.recipe.recipe",
+    "no_decay_groups": "optzoo.optim.decay_groups",
     "parse_recipe": "optzoo.recipe.recipe",
     "tune": "optzoo.risk.search.tuning",
 }

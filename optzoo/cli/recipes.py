@@ -226,6 +226,7 @@ def new(
     path = output or Path(f"{name}.yaml")
     text = load_recipe(source).text
     text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    text = re.sub(r"(?m)^title:.*\n", "", text, count=1)  # the spelling of another name
     text = re.sub(r"\A(#.*\n)+", f"# optzoo train {path}\n", text)
     parse_recipe(text, str(path))
     write_new(path, text)

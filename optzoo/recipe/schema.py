@@ -366,6 +366,9 @@ class RecipeSpec(Section):
     """A whole recipe."""
 
     name: Identifier
+    title: str = Field(
+        default="", max_length=MAX_NAME, description="the name as the field spells it: `AdEMAMix`"
+    )
     version: int = Field(description=f"{RECIPE_VERSION}: pins what everything here means")
     summary: str = Field(min_length=1, description="one sentence: what it is")
     family: str = Field(default="", description="for `optzoo list`")

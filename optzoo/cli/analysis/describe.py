@@ -55,7 +55,9 @@ def describe(
     ] = None,
     pages: Annotated[
         Path | None,
-        typer.Option("--all", metavar="DIR", help="write a page of every shipped recipe"),
+        typer.Option(
+            "--all", metavar="DIR", help="write a page of every shipped recipe, and what lists them"
+        ),
     ] = None,
 ) -> None:
     """Say what a recipe is: its equations, its accelerated-SGD form, its memory.
