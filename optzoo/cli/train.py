@@ -167,7 +167,7 @@ def train(
         _look_at_run(resume)
         from optzoo.train.session import resume_run
 
-        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet), quiet=quiet)
         return
     recipe = _given(recipe)
     _look_at_order(recipe, setup or "quick", changes, observe or ())
@@ -181,7 +181,7 @@ def train(
 
     begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
     about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
-    _run(partial(begin, **about, quiet=quiet))
+    _run(partial(begin, **about, quiet=quiet), quiet=quiet)
 
 
 def _given(recipe: str | None) -> str:
@@ -251,7 +251,7 @@ def _refuse_beside_resume(options: dict[str, object]) -> None:
         )
 
 
-def _run(work: Callable[[], Finished]) -> None:
+def _run(work: Callable[[], Finished], *, quiet: bool) -> None:
     """Train, and say at the end what there is, or how to go on where it was stopped."""
     from optzoo.distributed.signals import StopRequestedError
     from optzoo.distributed.world import speaks
@@ -264,7 +264,7 @@ def _run(work: Callable[[], Finished]) -> None:
             typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
     if speaks():
-        _report(finished)
+        _report(finished, quiet=quiet)
 
 
 def _print_plan(
@@ -298,10 +298,14 @@ def _print_throughput(
     typer.echo(json.dumps(found, indent=2) if as_json else render_throughput(found))
 
 
-def _report(finished: Finished) -> None:
+def _report(finished: Finished, *, quiet: bool) -> None:
+    """Print the losses and where the run is; if not quiet a sample, and what to do next."""
     from optzoo.train.session import compare_command, resume_command
 
     run, result = finished.run, finished.result
+    if quiet:
+        typer.echo(f"{_losses(result['views'], digits=4)}\nwrote {shlex.quote(str(run.path))}")
+        return
     typer.echo(f"\n{_losses(result['views'], digits=4)}")
     typer.echo("\nsample, drawn from the evaluated weights:\n")
     typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))

@@ -15,10 +15,9 @@ def __getattr__(name: str) -> Any:
     # `from optzoo.optim import classes` would ask this very function for `classes` first
     if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module 'optzoo.optim' has no attribute '{name}'")
-    classes = import_module("optzoo.optim.classes")
     if name == "__all__":
-        return classes.shipped_classes()
-    made = classes.shipped_class(name)
+        return import_module("optzoo.optim.surface").shipped_classes()
+    made = import_module("optzoo.optim.classes").shipped_class(name)
     globals()[name] = made  # the one that a pickle names
     return made
 

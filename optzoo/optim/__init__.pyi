@@ -22,6 +22,9 @@ class ADANA(RecipeOptimizer):
         weight_decay = 0, in [0, inf): after the step, times lr/lr0, not lr
         wd_ts = 1, in (0, inf): steps until the weight decay has halved
 
+    Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 3.3 lr in all steps together, in AdamW lr.
+
     Made from the recipe `adana`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -56,6 +59,9 @@ class ADOPT(RecipeOptimizer):
         eps = 1e-06, in (0, inf): smallest divisor
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adopt`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -88,6 +94,9 @@ class ADOPTDecoupled(RecipeOptimizer):
         eps = 1e-06, in (0, inf): smallest divisor
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adopt_decoupled`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -119,6 +128,9 @@ class AGNES(RecipeOptimizer):
         alpha = 0.001, in [0, inf): step along the momentum
         rho = 0.99, in [0, 1]: decay of the momentum; may be a schedule, t/(t + 3)
 
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.1 lr in all steps together, in SGD lr.
+
     Made from the recipe `agnes`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -149,6 +161,9 @@ class AMSGrad(RecipeOptimizer):
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0.01, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `amsgrad`; `Recipe.build` says what the rest is.
     """
@@ -182,6 +197,9 @@ class ASGDJain(RecipeOptimizer):
         gamma = 0.01, in [0, inf): long step
         delta = 0.001, in [0, inf): short step
 
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.0057 lr in all steps together, in SGD lr.
+
     Made from the recipe `asgd_jain`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -212,6 +230,9 @@ class AccSGD(RecipeOptimizer):
         kappa = 1000, in [1, inf): ratio of the long step to the short one
         xi = 10, in [0, inf): advantage of acceleration
         small_const = 0.7, in (0, 1]: a constant below 1, called s here
+
+    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 4.5 lr in all steps together, in SGD lr.
 
     Made from the recipe `accsgd`; `Recipe.build` says what the rest is.
     """
@@ -245,6 +266,9 @@ class AcceleratedAdamW(RecipeOptimizer):
         delta = 0.1, in (0, 1]: share of the run that is averaged
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `accelerated_adamw`; `Recipe.build` says what the rest is.
     """
@@ -282,6 +306,9 @@ class AcceleratedAdamWLiteral(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `accelerated_adamw_literal`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -314,6 +341,9 @@ class AcceleratedSGD(RecipeOptimizer):
         eta = 0.001, in [0, inf): weight of the momentum sum
         alpha = 0.001, in [0, inf): weight of the current gradient
         k = 1, in [0, inf): the momentum decays by max(0, 1 - k/t)
+
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 3.5 lr in all steps together, in SGD lr.
 
     Made from the recipe `accelerated_sgd`; `Recipe.build` says what the rest is.
     """
@@ -348,6 +378,9 @@ class AdEMAMix(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
         warmup = T, in [1, inf): steps until alpha and beta3 reach their final values
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 2 lr in all steps together, in AdamW lr.
 
     It needs `total_steps`, the length T of the run.
 
@@ -386,6 +419,9 @@ class AdaBelief(RecipeOptimizer):
         eps = 1e-16, in (0, inf): added to the variance and after its root
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adabelief`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -417,6 +453,9 @@ class Adadelta(RecipeOptimizer):
         eps = 1e-06, in (0, inf): added inside both roots
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adadelta`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -446,6 +485,9 @@ class Adagrad(RecipeOptimizer):
         lr_decay = 0, in [0, inf): lr falls like 1/(1 + lr_decay*(t - 1))
         eps = 1e-10, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): coupled; added to the gradient
+
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `adagrad`; `Recipe.build` says what the rest is.
     """
@@ -479,6 +521,9 @@ class AdamMomentumSchedule(RecipeOptimizer):
         beta2 = 0.95, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     It needs `total_steps`, the length T of the run.
 
@@ -515,6 +560,9 @@ class AdamW(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0.01, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -547,6 +595,9 @@ class AdamWAveraged(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0.01, in [0, inf): decoupled, times lr
         delta = 0.1, in (0, 1]: share of the run that is averaged
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `adamw_averaged`; `Recipe.build` says what the rest is.
     """
@@ -581,6 +632,9 @@ class Adamax(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added to the size of the gradient
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.002; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `adamax`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -607,12 +661,15 @@ class Adan(RecipeOptimizer):
     Xie et al. 2022 (arXiv 2208.06677), Algorithm 1; sail-sg/Adan.
 
     Hyperparameters:
-        lr = 0.001, in [0, inf): learning rate
+        lr = 0.001, in [0, inf): learning rate; 5 to 10 times Adam's by its authors
         beta1 = 0.98, in [0, 1): decay of the momentum
         beta2 = 0.92, in [0, 1): decay of the gradient differences
         beta3 = 0.99, in [0, 1): decay of the mean square
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): proximal, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `adan`; `Recipe.build` says what the rest is.
     """
@@ -641,12 +698,15 @@ class AdanNoProx(RecipeOptimizer):
     Xie et al. 2022 (arXiv 2208.06677); sail-sg/Adan with no_prox=True.
 
     Hyperparameters:
-        lr = 0.001, in [0, inf): learning rate
+        lr = 0.001, in [0, inf): learning rate; 5 to 10 times Adam's by its authors
         beta1 = 0.98, in [0, 1): decay of the momentum
         beta2 = 0.92, in [0, 1): decay of the gradient differences
         beta3 = 0.99, in [0, 1): decay of the mean square
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `adan_no_prox`; `Recipe.build` says what the rest is.
     """
@@ -680,6 +740,9 @@ class AggMo(RecipeOptimizer):
         beta2 = 0.9, in [0, 1): decay of the second momentum sum
         beta3 = 0.99, in [0, 1): decay of the third momentum sum
 
+    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 37 lr in all steps together, in SGD lr.
+
     Made from the recipe `aggmo`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -711,6 +774,9 @@ class CautiousAdamW(RecipeOptimizer):
         eps = 1e-06, in (0, inf): added after the square root, before debiasing
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `cautious_adamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -737,10 +803,14 @@ class CautiousLion(RecipeOptimizer):
     Liang et al. 2024 (arXiv 2411.16085); kyleliang919/C-Optim c_lion.py.
 
     Hyperparameters:
-        lr = 0.0001, in [0, inf): learning rate
+        lr = 0.0001, in [0, inf): learning rate; 3 to 10 times less than AdamW's by Lion's
+            authors, with as many times more weight decay
         beta1 = 0.9, in [0, 1]: weight of the momentum in the mix
         beta2 = 0.99, in [0, 1): decay of the momentum
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.0001; the step is a sign, so every element moves by lr
+    whatever the gradient.
 
     Made from the recipe `cautious_lion`; `Recipe.build` says what the rest is.
     """
@@ -773,6 +843,9 @@ class DANA(RecipeOptimizer):
         gamma3 = 0.0001, in [0, inf): weight of the momentum, before it decays
         kappa3 = 0.5, in [0, inf): the momentum's weight falls like (1 + t)**-kappa3
         delta = 6, in (0, inf): the momentum decays by 1 - delta/(delta + t)
+
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.0023 lr in all steps together, in SGD lr.
 
     Made from the recipe `dana`; `Recipe.build` says what the rest is.
     """
@@ -807,6 +880,9 @@ class DecoupledScheduleFreeAdamW(RecipeOptimizer):
         k = 1, in (0, inf): the momentum decays by max(0, 1 - k/t), one step late
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr.
 
     Made from the recipe `decoupled_schedule_free_adamw`; `Recipe.build` says what the rest is.
     """
@@ -844,6 +920,9 @@ class GPAAdamW(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `gpa_adamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -877,6 +956,9 @@ class Grams(RecipeOptimizer):
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-06, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `grams`; `Recipe.build` says what the rest is.
     """
@@ -912,6 +994,9 @@ class GrokfastAdamW(RecipeOptimizer):
         a = 0.98, in [0, 1): decay of the slow part
         lamb = 2, in [0, inf): weight of the slow part
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 3 lr in all steps together, in AdamW lr.
+
     Made from the recipe `grokfast_adamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -946,6 +1031,9 @@ class LAMB(RecipeOptimizer):
         eps = 1e-06, in (0, inf): added after the square root
         weight_decay = 0.01, in [0, inf): inside the ratio
 
+    Learning rate: start at lr = 0.001; relative to the norms of whole tensors, which is not
+    AdamW's scale.
+
     Made from the recipe `lamb`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -977,6 +1065,9 @@ class LARS(RecipeOptimizer):
         trust_coefficient = 0.001, in (0, inf): step, as a share of the parameter's norm
         weight_decay = 0, in [0, inf): coupled; inside the ratio
 
+    Learning rate: start at lr = 0.001; relative to the norms of whole tensors, which is not
+    AdamW's scale; a gradient weighs 10 lr in all steps together, in AdamW lr.
+
     Made from the recipe `lars`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1007,6 +1098,9 @@ class LaProp(RecipeOptimizer):
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-15, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.0004; on AdamW's scale, a gradient over the root of its
+    mean square.
 
     Made from the recipe `laprop`; `Recipe.build` says what the rest is.
     """
@@ -1040,6 +1134,9 @@ class LaPropOfficial(RecipeOptimizer):
         eps = 1e-15, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): after the step, not times lr
 
+    Learning rate: start at lr = 0.0004; on AdamW's scale, a gradient over the root of its
+    mean square.
+
     Made from the recipe `laprop_official`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1066,10 +1163,14 @@ class Lion(RecipeOptimizer):
     Chen et al. 2023 (arXiv 2302.06675), Algorithm 2; Connections paper, section 4.2.
 
     Hyperparameters:
-        lr = 0.0001, in [0, inf): learning rate
+        lr = 0.0001, in [0, inf): learning rate; 3 to 10 times less than AdamW's by its
+            authors, with as many times more weight decay
         beta1 = 0.9, in [0, 1]: weight of the momentum in the mix
         beta2 = 0.99, in [0, 1): decay of the momentum
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.0001; the step is a sign, so every element moves by lr
+    whatever the gradient.
 
     Made from the recipe `lion`; `Recipe.build` says what the rest is.
     """
@@ -1103,6 +1204,9 @@ class LookaheadAdamW(RecipeOptimizer):
         weight_decay = 0.01, in [0, inf): decoupled, times lr
         alpha = 0.5, in [0, 1]: pace of the slow weights
         fast = 5, in [1, inf): fast steps per slow step
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `lookahead_adamw`; `Recipe.build` says what the rest is.
     """
@@ -1140,6 +1244,9 @@ class MARS(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.003; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `mars`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1171,6 +1278,9 @@ class MARSLion(RecipeOptimizer):
         beta1 = 0.95, in [0, 1): decay of the momentum
         gamma = 0.025, in [0, inf): strength of the variance reduction
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.003; the step is a sign, so every element moves by lr
+    whatever the gradient.
 
     Made from the recipe `mars_lion`; `Recipe.build` says what the rest is.
     """
@@ -1204,6 +1314,9 @@ class MARSPaper(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.003; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `mars_paper`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1236,6 +1349,9 @@ class MaSS(RecipeOptimizer):
         eta2 = 0.0873, in [0, inf): compensation added back
         gamma = 0.9048, in [0, 1]: decay of the momentum sum
 
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.13 lr in all steps together, in SGD lr.
+
     Made from the recipe `mass`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1267,6 +1383,9 @@ class NAdam(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         momentum_decay = 0.004, in [0, inf): how fast the weight of the momentum rises
         weight_decay = 0, in [0, inf): coupled; added to the gradient
+
+    Learning rate: start at lr = 0.002; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `nadam`; `Recipe.build` says what the rest is.
     """
@@ -1302,6 +1421,9 @@ class NAdamW(RecipeOptimizer):
         momentum_decay = 0.004, in [0, inf): how fast the weight of the momentum rises
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.002; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `nadamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1335,6 +1457,9 @@ class NesterovVaswani(RecipeOptimizer):
         beta = 0.9, in [0, 1]: weight of v in its own update
         gamma = 10, in [0, inf): length of the step of v, in units of eta
 
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.0057 lr in all steps together, in SGD lr.
+
     Made from the recipe `nesterov_vaswani`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1366,6 +1491,9 @@ class NovoGrad(RecipeOptimizer):
         beta2 = 0.98, in [0, 1): decay of the squared norm
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): added to the normalised gradient
+
+    Learning rate: start at lr = 0.001; relative to the norms of whole tensors, which is not
+    AdamW's scale; a gradient weighs 20 lr in all steps together, in AdamW lr.
 
     Made from the recipe `novograd`; `Recipe.build` says what the rest is.
     """
@@ -1401,6 +1529,9 @@ class QHAdam(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `qhadam`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1433,6 +1564,8 @@ class QHM(RecipeOptimizer):
         beta = 0.999, in [0, 1): decay of the momentum
         nu = 0.7, in [0, 1]: weight of the momentum in the mix
 
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's.
+
     Made from the recipe `qhm`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1462,6 +1595,9 @@ class RAdam(RecipeOptimizer):
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root, before debiasing
         weight_decay = 0, in [0, inf): coupled; added to the gradient
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `radam`; `Recipe.build` says what the rest is.
     """
@@ -1495,6 +1631,9 @@ class RMSprop(RecipeOptimizer):
         momentum = 0, in [0, 1]: decay of the momentum sum
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `rmsprop`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1524,6 +1663,8 @@ class SGD(RecipeOptimizer):
         lr = 0.001, in [0, inf): learning rate
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's.
+
     Made from the recipe `sgd`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1551,6 +1692,9 @@ class SGDMomentum(RecipeOptimizer):
         momentum = 0.9, in [0, 1]: decay of the momentum sum
         dampening = 0, in [0, 1]: takes this share off the weight of new gradients
         weight_decay = 0, in [0, inf): coupled; added to the gradient
+
+    Learning rate: start at lr = 0.01; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 10 lr in all steps together, in SGD lr.
 
     Made from the recipe `sgd_momentum`; `Recipe.build` says what the rest is.
     """
@@ -1582,6 +1726,9 @@ class SGDNesterov(RecipeOptimizer):
         momentum = 0.9, in [0, 1]: decay of the momentum sum
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
+    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 10 lr in all steps together, in SGD lr.
+
     Made from the recipe `sgd_nesterov`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1606,13 +1753,17 @@ class ScheduleFreeAdamW(RecipeOptimizer):
     Defazio et al. 2024 (arXiv 2405.15682); schedulefree.AdamWScheduleFree 1.3 and later.
 
     Hyperparameters:
-        lr = 0.0025, in [0, inf): learning rate
+        lr = 0.0025, in [0, inf): learning rate; 1 to 10 times AdamW's by its authors, without
+            a schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr.
 
     Made from the recipe `schedule_free_adamw`; `Recipe.build` says what the rest is.
     """
@@ -1643,13 +1794,17 @@ class ScheduleFreeAdamWDecayAtZ(RecipeOptimizer):
     2405.15682).
 
     Hyperparameters:
-        lr = 0.0025, in [0, inf): learning rate
+        lr = 0.0025, in [0, inf): learning rate; 1 to 10 times AdamW's by its authors, without
+            a schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): decoupled, times lr, at the base iterate
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr.
 
     Made from the recipe `schedule_free_adamw_decay_at_z`; `Recipe.build` says what the rest is.
     """
@@ -1679,7 +1834,8 @@ class ScheduleFreeAdamWInnerMomentum(RecipeOptimizer):
     facebookresearch/schedule_free, AdamWScheduleFree with inner_momentum (after 1.4.1).
 
     Hyperparameters:
-        lr = 0.0025, in [0, inf): learning rate
+        lr = 0.0025, in [0, inf): learning rate; 1 to 10 times AdamW's by its authors, without
+            a schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         inner_momentum = 0.9, in [0, 1): decay of the gradient average
         beta2 = 0.999, in [0, 1): decay of the squared gradient
@@ -1687,6 +1843,9 @@ class ScheduleFreeAdamWInnerMomentum(RecipeOptimizer):
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr.
 
     Made from the recipe `schedule_free_adamw_inner_momentum`; `Recipe.build` says what the rest is.
     """
@@ -1717,13 +1876,17 @@ class ScheduleFreeAdamWPaper(RecipeOptimizer):
     Defazio et al. 2024 (arXiv 2405.15682), Algorithm 1; schedulefree.AdamWScheduleFreePaper.
 
     Hyperparameters:
-        lr = 0.0025, in [0, inf): learning rate
+        lr = 0.0025, in [0, inf): learning rate; 1 to 10 times AdamW's by its authors, without
+            a schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         beta2 = 0.999, in [0, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.6 lr in all steps together, in AdamW lr.
 
     Made from the recipe `schedule_free_adamw_paper`; `Recipe.build` says what the rest is.
     """
@@ -1754,13 +1917,17 @@ class ScheduleFreeRAdam(RecipeOptimizer):
     1908.03265).
 
     Hyperparameters:
-        lr = 0.0025, in [0, inf): learning rate
+        lr = 0.0025, in [0, inf): learning rate; 1 to 10 times AdamW's by its authors, without
+            a schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         beta2 = 0.999, in (0.6, 1): decay of the squared gradient
         eps = 1e-08, in (0, inf): added after the square root
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
+
+    Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
+    mean square; a gradient weighs 0.62 lr in all steps together, in AdamW lr.
 
     Made from the recipe `schedule_free_radam`; `Recipe.build` says what the rest is.
     """
@@ -1791,11 +1958,15 @@ class ScheduleFreeSGD(RecipeOptimizer):
     schedulefree.SGDScheduleFree.
 
     Hyperparameters:
-        lr = 1, in [0, inf): learning rate
+        lr = 1, in [0, inf): learning rate; 10 to 50 times SGD's by its authors, without a
+            schedule
         beta = 0.9, in [0, 1]: how near the gradient point is to the average
         r = 0, in [0, inf): power of t in the averaging weight
         weight_lr_power = 2, in [0, inf): power of the largest lr in that weight
         weight_decay = 0, in [0, inf): coupled; added to the gradient at its point
+
+    Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
+    gradient weighs 0.55 lr in all steps together, in SGD lr.
 
     Made from the recipe `schedule_free_sgd`; `Recipe.build` says what the rest is.
     """
@@ -1827,6 +1998,9 @@ class Signum(RecipeOptimizer):
         beta = 0.9, in [0, 1): decay of the momentum
         weight_decay = 0, in [0, inf): decoupled, times lr
 
+    Learning rate: start at lr = 0.0001; the step is a sign, so every element moves by lr
+    whatever the gradient.
+
     Made from the recipe `signum`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -1851,7 +2025,8 @@ class SimplifiedAdEMAMix(RecipeOptimizer):
     Connections paper (arXiv 2502.02431), section 4.5, Algorithm 2.
 
     Hyperparameters:
-        lr = 1e-05, in [0, inf): learning rate
+        lr = 1e-05, in [0, inf): learning rate; AdamW's times sqrt((1 - beta_start)*(1 -
+            beta1)) by its authors
         beta1 = 0.999, in [0, 1): final decay of the momentum sum
         beta_start = 0.9, in [0, 1): decay of the momentum sum at the start
         beta2 = 0.999, in [0, 1): decay of the squared gradient
@@ -1859,6 +2034,9 @@ class SimplifiedAdEMAMix(RecipeOptimizer):
         eps = 1e-08, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
         warmup = T, in [1, inf): steps until beta1 is reached
+
+    Learning rate: start at lr = 1e-05; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 6.1e+02 lr in all steps together, in AdamW lr.
 
     It needs `total_steps`, the length T of the run.
 
@@ -1900,6 +2078,9 @@ class SimplifiedAdEMAMixDebiased(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr
         warmup = T, in [1, inf): steps until beta1 is reached
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 1.2 lr in all steps together, in AdamW lr.
+
     It needs `total_steps`, the length T of the run.
 
     Made from the recipe `simplified_ademamix_debiased`; `Recipe.build` says what the rest is.
@@ -1940,6 +2121,9 @@ class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr
         warmup = T, in [1, inf): steps until beta1 is reached
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 1.1 lr in all steps together, in AdamW lr.
+
     It needs `total_steps`, the length T of the run.
 
     Made from the recipe `simplified_ademamix_unit_mass`; `Recipe.build` says what the rest is.
@@ -1977,6 +2161,9 @@ class StableAdamW(RecipeOptimizer):
         eps = 1e-06, in (0, inf): added after the square root
         weight_decay = 0.01, in [0, inf): decoupled, times the shortened lr
 
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
     Made from the recipe `stableadamw`; `Recipe.build` says what the rest is.
     """
     def __init__(
@@ -2008,6 +2195,9 @@ class Yogi(RecipeOptimizer):
         beta2 = 0.999, in [0, 1): 1 minus the pace of the mean square
         eps = 0.001, in (0, inf): added after the square root
         weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
 
     Made from the recipe `yogi`; `Recipe.build` says what the rest is.
     """

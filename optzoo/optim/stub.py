@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from optzoo.files.shipped import recipes_dir, shipped
-from optzoo.optim.classes import BUILD_OPTIONS, class_name, docstring, knobs_in_order
+from optzoo.description.shelf import shelf
+from optzoo.files.shipped import PACKAGE, checkout, shipped
+from optzoo.optim.surface import BUILD_OPTIONS, class_name, docstring, knobs_in_order
 from optzoo.recipe.recipe import Recipe, load_recipe
 
 HEAD = '''"""Written by `optzoo describe --all docs/recipes`; do not edit by hand."""
@@ -22,20 +23,20 @@ from optzoo.optimizer import RecipeOptimizer
 
 def stub_file() -> Path | None:
     """Return where the stub of a checkout stands; None in an installed package."""
-    package = Path(__file__).resolve().parents[1]
-    return None if package in recipes_dir().parents else package / "optim" / "__init__.pyi"
+    return None if checkout() is None else PACKAGE / "optim" / "__init__.pyi"
 
 
 def stub_text() -> str:
     """Return the stub: a class for every shipped recipe, sorted by its name."""
-    recipes = {class_name(r): r for r in map(load_recipe, shipped().values())}
-    return HEAD + "".join(_class(name, recipes[name]) for name in sorted(recipes))
+    recipes = map(load_recipe, shipped().values())
+    classes = {class_name(r): _class(r, e.learning_rate) for r, e in zip(recipes, shelf())}
+    return HEAD + "".join(classes[name] for name in sorted(classes))
 
 
-def _class(name: str, recipe: Recipe) -> str:
-    doc = docstring(recipe).replace("\\", "\\\\").replace('"""', '\\"""')
+def _class(recipe: Recipe, learning_rate: str) -> str:
+    doc = docstring(recipe, learning_rate).replace("\\", "\\\\").replace('"""', '\\"""')
     doc = "\n".join(f"    {line}".rstrip() for line in doc.splitlines()).lstrip()
-    lines = [f"\nclass {name}(RecipeOptimizer):", f'    """{doc}', '    """']
+    lines = [f"\nclass {class_name(recipe)}(RecipeOptimizer):", f'    """{doc}', '    """']
     lines += ["    def __init__(", "        self,", "        params: ParamsT,"]
     for knob in knobs_in_order(recipe):
         kind = "float | str | Tensor" if knob.name == "lr" else "float | str"

@@ -38,8 +38,40 @@ def test_list_shows_each_shipped_recipe() -> None:
     assert by_name["ademamix"]["bytes"] == 12
     assert by_name["lion"]["bytes"] == 4
     assert by_name["laprop"]["order"] == "precondition_first"
+    assert by_name["lion"]["lr"] == 1e-4
+    assert by_name["ademamix"]["lr_scale"] == "adam x2"
+    assert "3 to 10 times less than AdamW's" in by_name["lion"]["learning_rate"]
     lines = run("list").stdout.splitlines()
     assert len(lines) == len(rows) + 1
+    assert lines[0].split()[:5] == ["name", "family", "order", "eq1", "bytes"]
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "unwanted"),
+    [
+        (("--family", "sign"), "lion", "adamw"),
+        (("--family", "Sign"), "signum", "sgd"),
+        (("--order", "precondition_first"), "laprop", "adamw"),
+        (("--order", "none"), "sgd", "lion"),
+        (("--search", "2405.15682"), "schedule_free_sgd", "lion"),
+        (("--search", "ADEMAMIX", "--family", "adam"), "ademamix", "adamw"),
+    ],
+)
+def test_list_narrows_down(options: tuple[str, ...], wanted: str, unwanted: str) -> None:
+    runner = CliRunner()
+    names = runner.invoke(app, ["list", *options, "--names"]).stdout.split()
+    assert wanted in names
+    assert unwanted not in names
+    rows = json.loads(runner.invoke(app, ["list", *options, "--json"]).stdout)
+    assert [row["name"] for row in rows] == names
+    assert len(runner.invoke(app, ["list", *options]).stdout.splitlines()) == len(names) + 1
+
+
+def test_list_of_nothing() -> None:
+    done = run("list", "--search", "no such thing")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no shipped recipe is like that" in done.stderr
 
 
 def test_show() -> None:
@@ -77,14 +109,29 @@ def test_show() -> None:
         (("train", "--resume", "r", "--or-resume"), "and `--or-resume` begins one"),
         (("train", "lion", "--dry-run", "--or-resume"), "belong to `--dry-run`"),
         (("new", "2fast"), "is not a name"),
-        (("frobnicate",), "No such command"),
+        (("frobnicate",), "`optzoo frobnicate`: there is no such command"),
+        (("trian", "adamw"), "did you mean `optzoo train`?"),
+        (("data", "prepar"), "did you mean `optzoo data prepare`?"),
+        (("sweep", "confrim", "x"), "did you mean `optzoo sweep confirm`?"),
+        (("train", "adamw", "--step", "5"), "did you mean `--steps`? see `optzoo train --help`"),
+        (("sweep", "x", "--job", "5"), "did you mean `--jobs`?"),
+        (("--verson",), "did you mean `--version`?"),
+        (("train", "adamw", "--steps", "x"), "`--steps` must be a valid integer"),
+        (("train", "adamw", "--steps", "0"), "`--steps` must be greater than or equal to 1"),
+        (("train", "adamw", "--resume"), "option `--resume` requires an argument"),
+        (("schema", "setp"), "`setp` is not one of recipe, setup, sweep\n\nhint: did you mean `se"),
+        (("equiv", "lion"), "missing argument `B`"),
+        (("describe", "lion", "extra"), "extra argument"),
+        (("list", "--family", "sgn"), "did you mean `sign`?"),
     ],
 )
 def test_bad_input_exits_2(arguments: tuple[str, ...], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
+    assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+    assert "Value error" not in done.stderr
     assert done.stdout == ""
 
 

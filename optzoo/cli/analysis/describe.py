@@ -114,22 +114,29 @@ def _printer(
 
 
 def _write_pages(folder: Path) -> None:
-    """Write one page for each shipped recipe, and their index."""
+    """Write one page for each shipped recipe, their indices, and the types of `optzoo.optim`."""
     from tqdm import tqdm
 
     from optzoo.description.description import describe
     from optzoo.description.output.page import format_index, format_markdown
+    from optzoo.description.shelf import entry_of, index_text
     from optzoo.files.shipped import shipped
+    from optzoo.optim.stub import stub_file, stub_text
     from optzoo.recipe.recipe import load_recipe
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = []
-        for name in tqdm(sorted(shipped()), desc="pages", disable=None):
+        for name in tqdm(shipped(), desc="pages", disable=None):
             found.append(describe(load_recipe(name)))
             text = format_markdown(found[-1])
             (folder / f"{found[-1].recipe.name}.md").write_text(text, encoding="utf-8")
         (folder / "README.md").write_text(format_index(found), encoding="utf-8")
+        entries = map(entry_of, shipped().values(), found)
+        (folder / "index.json").write_text(index_text(entries), encoding="utf-8")
+        stub = stub_file()
+        if stub is not None and stub.read_text(encoding="utf-8") != stub_text():
+            stub.write_text(stub_text(), encoding="utf-8")
     except OSError as error:
         message = f"`{folder}` cannot be written: {error.strerror}"
         raise InputError(Diagnostic("unwritable", message)) from None

@@ -115,6 +115,7 @@ def quadratic(
 
     The risk has the factor 1/2; nothing is sampled.
     """
+    from optzoo.files.drawing import check_place
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
 
@@ -129,6 +130,8 @@ def quadratic(
     if stream.startswith("features") and (spectrum, target) != ("power:1.5", "ones"):
         typer.echo("random features have a spectrum and a target of their own", err=True)
     loaded = [load_recipe(name) for name in recipes]
+    if plot is not None:
+        check_place(plot)  # before what may take minutes
     from optzoo.risk.question import Question, with_settings
     from optzoo.risk.regression.problem import Problem
 
@@ -149,11 +152,13 @@ def quadratic(
 
 
 def _study(name: str, plot: Path | None) -> None:
+    from optzoo.files.drawing import check_place
     from optzoo.risk.output.studies import draw_study, format_study, load_study, run_study
 
     study = load_study(name)
-    panels = run_study(study)
     path = plot or Path(f"{study.name}.png")
+    check_place(path)  # before what takes minutes
+    panels = run_study(study)
     draw_study(study, panels, path)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(format_study(study, panels))

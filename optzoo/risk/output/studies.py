@@ -198,7 +198,8 @@ def _gains(study: StudySpec, curves: dict[str, StudyCurve]) -> dict[str, dict[st
 
 def draw_study(study: StudySpec, panels: Sequence[StudyPanel], path: Path) -> None:
     """Draw the figure of a study: a panel for each problem, for gains one for each reference."""
-    from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
+    from optzoo.files.drawing import legend_below, part_coincident, save_figure
+    from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure
 
     wide = [(panel, label) for panel in panels for label in (study.over or {"": ()})]
     columns = len(study.over) or len(panels)
@@ -230,7 +231,9 @@ def draw_study(study: StudySpec, panels: Sequence[StudyPanel], path: Path) -> No
             if method.theory is not None and (not method.only or panel.problem in method.only):
                 here.axhline(method.theory, color="0.6", linewidth=1, linestyle="--", zorder=0)
         here.set_title(panel.problem, loc="left", fontsize=9)
-    save(figure, path)
+        part_coincident(here)
+    legend_below(figure)
+    save_figure(figure, path)
 
 
 def format_study(study: StudySpec, panels: Sequence[StudyPanel]) -> str:
