@@ -11,12 +11,14 @@ public ones; every other module is internal and may change.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from optzoo.files.moved import keep_old_names
 
 if TYPE_CHECKING:
     __version__: str
+    from optzoo import optim as optim
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
     from optzoo.optim.decay_groups import no_decay_groups
@@ -40,6 +42,7 @@ __all__ = [
     "from_torch",
     "load_recipe",
     "no_decay_groups",
+    "optim",
     "parse_recipe",
     "tune",
 ]
@@ -65,16 +68,16 @@ keep_old_names()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in {*_HOMES, "__version__"}:
+    if name not in {*_HOMES, "__version__", "optim"}:
         raise AttributeError(f"module 'optzoo' has no attribute '{name}'")
     value: Any
     if name == "__version__":
         from importlib.metadata import version
 
         value = version("optzoo")
+    elif name == "optim":
+        value = import_module("optzoo.optim")
     else:
-        from importlib import import_module
-
         value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

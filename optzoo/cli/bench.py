@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,16 +71,10 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure optimizer steps: time, bytes per second, and the same method in other packages."""
-    from optzoo.files.drawing import check_place
-    from optzoo.recipe.recipe import load_recipe
-
     if ((overhead or scaling) and plot is not None) or (overhead and scaling):
         message = "`--overhead`, `--scaling` and `--plot` do not go together"
         raise InputError(Diagnostic("bad-value", message))
-    if plot is not None:
-        check_place(plot)  # before minutes of measuring
-    for recipe in recipes or ():
-        load_recipe(recipe)  # a mistake is said now, not after torch is imported
+    _look_at(recipes or (), plot)
     engines, packages, sizes = _names(engine), _names(against), _names(scaling)
     from optzoo.bench.run import OVERHEAD_RECIPES, USUAL_RECIPES, Settings
 
@@ -99,6 +94,17 @@ def bench(
         clock=clock,
     )
     typer.echo(_run(settings, overhead=overhead, sizes=sizes, plot=plot, as_json=as_json))
+
+
+def _look_at(recipes: Sequence[str], plot: Path | None) -> None:
+    """Raise InputError for what is mistyped now: not after torch is imported, and minutes pass."""
+    from optzoo.files.drawing import check_place
+    from optzoo.recipe.recipe import load_recipe
+
+    if plot is not None:
+        check_place(plot)
+    for recipe in recipes:
+        load_recipe(recipe)
 
 
 def _run(

@@ -22,6 +22,11 @@ GAP, NARROWEST = 2, 24
 """Spaces between columns; the least width of a column that wraps."""
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that is printed to; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def show_table(
     records: Sequence[Mapping[str, Any]], *, wraps: Collection[str] = (), goes: Sequence[str] = ()
 ) -> None:
@@ -30,10 +35,10 @@ def show_table(
     `wraps` are columns whose text may be broken, `goes` columns that are left out where the
     terminal is narrow, the first one first.
     """
-    if not sys.stdout.isatty():
+    width = terminal_width()
+    if width is None:
         typer.echo(printable("\n".join(align_records(records))))
         return
-    width = shutil.get_terminal_size().columns
     kept = columns_that_fit(records, width, wraps, goes)
     _write_styled(_drawn(records, kept, wraps, width))
     gone = [key.replace("_", " ") for key in records[0] if key not in kept]

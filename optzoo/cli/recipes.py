@@ -31,7 +31,7 @@ class SchemaKind(StrEnum):
     sweep = "sweep"
 
 
-class Order(StrEnum):
+class WhereDivided(StrEnum):
     """Where a recipe divides by its preconditioner, as `list --order` asks."""
 
     momentum_first = "momentum_first"
@@ -50,7 +50,7 @@ LIST_EPILOG = """Examples:
   optzoo list --order precondition_first --json
 
 bytes: state per float32 parameter. lr: where to start. lr scale: what lr multiplies, an Adam step,
-a sign, what norms have scaled, or the plain gradient as in SGD; x2: a gradient weighs twice what it
+a sign, what norms have scaled, or the gradient as it is (grad); x2: a gradient weighs twice what it
 does in AdamW, or in SGD, so half the lr moves as far. `optzoo describe RECIPE` says it in words."""
 
 
@@ -59,7 +59,7 @@ def list_recipes(
         str | None, typer.Option(metavar="NAME", help="only this family: adam, sign, ...")
     ] = None,
     order: Annotated[
-        Order | None, typer.Option(help="only those that precondition there, or not at all")
+        WhereDivided | None, typer.Option(help="only those that precondition there, or not at all")
     ] = None,
     search: Annotated[
         str | None,
@@ -83,7 +83,9 @@ def list_recipes(
         entry
         for entry in entries
         if family in (None, entry["family"])
-        and (order is None or entry["order"] == ("-" if order is Order.none else order.value))
+        and (
+            order is None or entry["order"] == ("-" if order is WhereDivided.none else order.value)
+        )
         and (search or "").lower() in " ".join(map(str, entry.values())).lower()
     ]
     if as_json:

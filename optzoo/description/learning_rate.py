@@ -14,14 +14,14 @@ from optzoo.program.ir import Program
 if TYPE_CHECKING:
     from optzoo.description.description import Description
 
-Scale = Literal["adam", "sign", "norm", "sgd"]
+Scale = Literal["adam", "sign", "norm", "grad"]
 """What lr multiplies: a preconditioned gradient, a sign, what a norm has scaled, the gradient."""
 
 SAYS: dict[Scale, str] = {
     "adam": "on AdamW's scale, a gradient over the root of its mean square",
     "sign": "the step is a sign, so every element moves by lr whatever the gradient",
     "norm": "relative to the norms of whole tensors, which is not AdamW's scale",
-    "sgd": "on SGD's scale, the gradient as it is, not AdamW's",
+    "grad": "on SGD's scale, the gradient as it is, not AdamW's",
 }
 NEAR = 0.02
 """Weights so near to 1 are said to be 1: a run of finite length cuts the tails of momenta."""
@@ -34,7 +34,7 @@ def lr_scale(description: Description) -> Scale:
         return "norm"
     if "preconditioner" in held:
         return "adam"
-    return "sign" if "sign" in held else "sgd"
+    return "sign" if "sign" in held else "grad"
 
 
 def _takes_norms(program: Program) -> bool:
@@ -59,7 +59,7 @@ def gradient_weight(description: Description) -> float | None:
 
 
 def lr_summary(description: Description) -> str:
-    """Return the scale and the weight in a few letters: `adam`, `adam x2`, `sgd x10`."""
+    """Return the scale and the weight in a few letters: `adam`, `adam x2`, `grad x10`."""
     scale, weight = lr_scale(description), gradient_weight(description)
     return scale if weight is None or abs(weight - 1) < NEAR else f"{scale} x{_short(weight)}"
 
@@ -78,7 +78,7 @@ def lr_sentence(description: Description) -> str:
     scale, weight = lr_scale(description), gradient_weight(description)
     text = f"start at lr = {value}; {SAYS[scale]}"
     if weight is not None and abs(weight - 1) >= NEAR:
-        rival = "SGD" if scale == "sgd" else "AdamW"
-        text += f"; a gradient weighs {_short(weight)} lr in all steps together, in {rival} lr"
+        rival = "SGD" if scale == "grad" else "AdamW"
+        text += f"; a gradient weighs {_short(weight)} lr in all steps of a run, in {rival} lr"
     _, _, authors = knob.doc.partition("; ")
     return f"{text}; {authors}" if authors else text

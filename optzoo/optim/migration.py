@@ -43,7 +43,7 @@ PROBE_LR = 1e-3
 
 
 @dataclass(frozen=True)
-class Reading:
+class BufferReading:
     """What a buffer of ours is: theirs called `key`, or the parameter less theirs over `beta`.
 
     Schedule-Free keeps the base iterate z beside y = (1 - beta) z + beta x; ours is x - z.
@@ -150,7 +150,7 @@ class _Move:
             recipe.program(**{n: v for n, v in self.values.items() if n != "lr"}),
             [n for n, v in self.values.items() if v == 0 and n != "lr"],
         )
-        self.found: dict[tuple[Any, ...], dict[str, Reading]] = {}
+        self.found: dict[tuple[Any, ...], dict[str, BufferReading]] = {}
 
     def entry(self, theirs: Mapping[str, Any], param: Tensor) -> dict[str, Any]:
         """Return what our state keeps for a parameter. Raises InputError where nothing fits."""
@@ -160,7 +160,7 @@ class _Move:
         return self._made(self.found[keys], theirs, param)
 
     def _made(
-        self, reading: Mapping[str, Reading], theirs: Mapping[str, Any], param: Tensor
+        self, reading: Mapping[str, BufferReading], theirs: Mapping[str, Any], param: Tensor
     ) -> dict[str, Any]:
         numbers = {**self.theirs, **theirs}
         counted = [read_number(numbers[k], STEP, "theirs") for k in COUNTERS if k in numbers]
@@ -170,7 +170,7 @@ class _Move:
             made[state.name] = scalar(read_number(held, state.name, "theirs"))
         return made | {name: how.of(theirs, param).clone() for name, how in reading.items()}
 
-    def _find(self, theirs: Mapping[str, Any], param: Tensor) -> dict[str, Reading]:
+    def _find(self, theirs: Mapping[str, Any], param: Tensor) -> dict[str, BufferReading]:
         """Return the first way to read their state with which both take the same steps."""
         tensors = [k for k, v in theirs.items() if _is_buffer(v, param)]
         least = math.inf
@@ -196,15 +196,15 @@ class _Move:
 
     def _readings(
         self, states: tuple[State, ...] | list[State], tensors: list[str]
-    ) -> Iterator[dict[str, Reading]]:
+    ) -> Iterator[dict[str, BufferReading]]:
         beta = self._averaging_beta()
         names = [state.name for state in states]
         for keys in itertools.permutations(tensors, len(names)):
-            plainly = [Reading(key) for key in keys]
+            plainly = [BufferReading(key) for key in keys]
             rule = self.recipe.spec.averaging
             if rule is not None and beta and rule.buffer in names:
                 at = names.index(rule.buffer)
-                less = [*plainly[:at], Reading(keys[at], beta), *plainly[at + 1 :]]
+                less = [*plainly[:at], BufferReading(keys[at], beta), *plainly[at + 1 :]]
                 yield dict(zip(names, less, strict=True))
             yield dict(zip(names, plainly, strict=True))
 
@@ -220,7 +220,7 @@ class _Move:
 
     def _difference(
         self,
-        reading: Mapping[str, Reading],
+        reading: Mapping[str, BufferReading],
         theirs: Mapping[str, Any],
         tensors: list[str],
         shape: torch.Size,

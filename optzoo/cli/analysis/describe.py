@@ -24,6 +24,13 @@ DESCRIBE_EPILOG = """Examples:
   optzoo describe ademamix --plot ademamix.png
   optzoo describe mars --latex > mars.tex"""
 
+PagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--all", metavar="DIR", help="write a page of every shipped recipe, and what lists them"
+    ),
+]
+
 
 def describe(
     recipe: Annotated[
@@ -53,12 +60,7 @@ def describe(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
     ] = None,
-    pages: Annotated[
-        Path | None,
-        typer.Option(
-            "--all", metavar="DIR", help="write a page of every shipped recipe, and what lists them"
-        ),
-    ] = None,
+    pages: PagesOption = None,
 ) -> None:
     """Say what a recipe is: its equations, its accelerated-SGD form, its memory.
 

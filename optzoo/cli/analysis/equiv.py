@@ -13,9 +13,11 @@ import typer
 
 from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
 from optzoo.cli.output import write_new
+from optzoo.cli.working import working
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
+    from optzoo.equivalence.sides import Conditions
     from optzoo.program.expressions import Expr
 
 EQUIV_EPILOG = """Examples:
@@ -99,7 +101,7 @@ def equiv(
         load_recipe(left).with_overrides(read_settings(set_a)),
         load_recipe(right).with_overrides(right_values),
     )
-    from optzoo.equivalence.sides import LONG_STEPS, Conditions
+    from optzoo.equivalence.sides import Conditions
     from optzoo.equivalence.verdict import equivalence, format_verdict
 
     conditions = Conditions(
@@ -108,27 +110,40 @@ def equiv(
         grad_size=Fraction(repr(grad_size)),
         long_steps=steps,
     )
-    verdict = equivalence(
-        *sides,
-        right_lr=None if lr_b is None else _lr_expression(lr_b),
-        conditions=conditions,
-        iterates_only=iterates_only,
-        fixed=frozenset(right_values),
-        search=search,
-    )
+    right_lr = None if lr_b is None else _lr_expression(lr_b)
+    with working(f"comparing {left} and {right}"):
+        verdict = equivalence(
+            *sides,
+            right_lr=right_lr,
+            conditions=conditions,
+            iterates_only=iterates_only,
+            fixed=frozenset(right_values),
+            search=search,
+        )
     if as_json:
         typer.echo(json.dumps(verdict.to_json(), indent=2))
     else:
         arguments = [left, right, *(f"--set-a {shlex.quote(s)}" for s in set_a or ())]
         arguments += [f"--set-b {shlex.quote(s)}" for s in set_b or ()]
-        arguments += [f"--steps {steps}"] if steps != LONG_STEPS else []
-        arguments += ["--lr-schedule constant"] if conditions.constant_lr else []
-        arguments += ["--iterates-only"] if iterates_only else []
-        arguments += [f"--grad-size {grad_size:g}"] if grad_size != 1 else []
-        arguments += [f"--total-steps {total_steps}"] if total_steps is not None else []
+        arguments += _as_typed(conditions, iterates_only, grad_size)
         typer.echo(format_verdict(verdict, arguments))
     if not verdict.same:
         raise typer.Exit(1)
+
+
+def _as_typed(conditions: Conditions, iterates_only: bool, grad_size: float) -> list[str]:
+    """Return the options that were given, for a command that asks the same of other settings."""
+    from optzoo.equivalence.sides import LONG_STEPS
+
+    steps, total_steps = conditions.long_steps, conditions.total_steps
+    given = {
+        f"--steps {steps}": steps != LONG_STEPS,
+        "--lr-schedule constant": conditions.constant_lr,
+        "--iterates-only": iterates_only,
+        f"--grad-size {grad_size:g}": grad_size != 1,
+        f"--total-steps {total_steps}": total_steps is not None,
+    }
+    return [text for text, is_given in given.items() if is_given]
 
 
 def _lr_expression(text: str) -> Expr:
@@ -189,14 +204,16 @@ def convert(
     from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
     from optzoo.equivalence.verdict import format_verdict
 
-    if wanted is None:
-        if batch_tokens is not None:
-            message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
-            raise InputError(Diagnostic("bad-value", message))
-        found = convert_to_accelerated(original, drop_clips=drop_clips)
-    else:
-        found = convert_to_recipe(
-            original, wanted, total_steps=total_steps, batch_tokens=batch_tokens
+    if wanted is None and batch_tokens is not None:
+        message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
+        raise InputError(Diagnostic("bad-value", message))
+    with working(f"writing {original.name} as {target}"):
+        found = (
+            convert_to_accelerated(original, drop_clips=drop_clips)
+            if wanted is None
+            else convert_to_recipe(
+                original, wanted, total_steps=total_steps, batch_tokens=batch_tokens
+            )
         )
     text = found.recipe.to_yaml()
     if output is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optzoo.cli.options import JsonOption, SetOption, read_settings
+from optzoo.cli.working import working
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def _study(name: str, plot: Path | None) -> None:
     study = load_study(name)
     path = plot or Path(f"{study.name}.png")
     check_place(path)  # before what takes minutes
-    panels = run_study(study)
+    with working(f"study {study.name}") as tell:
+        panels = run_study(study, tell)
     draw_study(study, panels, path)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(format_study(study, panels))
@@ -169,7 +171,8 @@ def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | 
     from optzoo.risk.output.risk_table import format_answers, held_fixed
     from optzoo.risk.question import answers
 
-    found = answers(question)
+    with working("tuning" if question.tune else "computing") as tell:
+        found = answers(question, tell)
     if plot is not None:
         from optzoo.risk.output.risk_figures import draw_answers
 
@@ -181,7 +184,8 @@ def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | 
         text = json.dumps([answer.to_json() for answer in found], indent=2)
         typer.echo(text.replace(": Infinity", ": 1e999"))  # JSON has no other infinity
         return
-    compared = compare(question, gains)
+    with working("tuning SGD and momentum, to compare with"):
+        compared = compare(question, gains)
     if compared is None and gains is None and question.to_risk is None:
         typer.echo("gains over SGD and momentum take long here: see --gains", err=True)
     typer.echo(format_answers(question, found, compared))

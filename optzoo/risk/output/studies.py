@@ -12,7 +12,7 @@ A study names problems, methods (a recipe, what is set and what is tuned) and on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -120,15 +120,15 @@ def load_study(name_or_path: str) -> StudySpec:
     return load_document(path, StudySpec, what="study")[0]
 
 
-def run_study(study: StudySpec) -> list[StudyPanel]:
-    """Return the curves of a study, problem by problem."""
+def run_study(study: StudySpec, tell: Callable[[str], None] = lambda _: None) -> list[StudyPanel]:
+    """Return the curves of a study, problem by problem; `tell` is called with what is next."""
     panels = []
     for label, spec in study.problems.items():
-        curves = {
-            name: _curve(study, method, spec)
-            for name, method in study.methods.items()
-            if not method.only or label in method.only
-        }
+        curves = {}
+        for name, method in study.methods.items():
+            if not method.only or label in method.only:
+                tell(f"{label}, {name}")
+                curves[name] = _curve(study, method, spec)
         panels.append(StudyPanel(label, curves, _gains(study, curves)))
     return panels
 
