@@ -133,6 +133,7 @@ def _points(axes: Any, line: Any) -> tuple[Any, Any]:
     """Return where a line runs on the page, in points from left to right, where it is finite."""
     import numpy as np
 
+    axes.get_xlim()  # limits follow the data only when they are asked for
     with np.errstate(all="ignore"):
         found = axes.transData.transform(np.column_stack([line.get_xdata(), line.get_ydata()]))
     found = found[np.isfinite(found).all(axis=1)] * (72 / axes.figure.dpi)

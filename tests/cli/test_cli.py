@@ -55,7 +55,7 @@ def test_list_shows_each_shipped_recipe() -> None:
         (("--order", "precondition_first"), "laprop", "adamw"),
         (("--order", "none"), "sgd", "lion"),
         (("--search", "2405.15682"), "schedule_free_sgd", "lion"),
-        (("--search", "ADEMAMIX", "--family", "adam"), "ademamix", "adamw"),
+        (("--search", "ADEMAMIX", "--family", "accelerated adam"), "ademamix", "adana"),
     ],
 )
 def test_list_narrows_down(options: tuple[str, ...], wanted: str, unwanted: str) -> None:

@@ -1,4 +1,4 @@
-"""The shelf: what `optzoo list` shows, from the index while it holds, computed where it does not."""
+"""The shelf: what `optzoo list` shows, from the index while that holds, computed otherwise."""
 
 from __future__ import annotations
 
