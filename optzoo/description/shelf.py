@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optzoo.files.shipped import index_file, shipped
-from optzoo.recipe.recipe import load_recipe
 
 if TYPE_CHECKING:
     from optzoo.description.description import Description
@@ -48,6 +47,7 @@ def entry_of(path: Path, found: Description | None = None) -> ShelfEntry:
     """Return the entry of a recipe, computed; `found` is its description at its defaults."""
     from optzoo.description.description import describe
     from optzoo.description.learning_rate import lr_sentence, lr_summary
+    from optzoo.recipe.recipe import load_recipe
 
     found = found or describe(load_recipe(path))
     recipe, spec = found.recipe, found.recipe.spec

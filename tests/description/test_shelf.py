@@ -17,7 +17,7 @@ from optzoo.files.shipped import index_file, recipes_dir, shipped
 
 
 def test_the_shelf_computes_nothing_while_the_index_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "load_recipe", lambda _: pytest.fail("a recipe was loaded"))
+    monkeypatch.setattr(module, "entry_of", lambda _: pytest.fail("an entry was computed"))
     entries = shelf()
     assert [entry.name for entry in entries] == list(shipped())
 
