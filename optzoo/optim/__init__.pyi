@@ -23,7 +23,7 @@ class ADANA(RecipeOptimizer):
         wd_ts = 1, in (0, inf): steps until the weight decay has halved
 
     Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 3.3 lr in all steps together, in AdamW lr.
+    square; a gradient weighs 3.3 lr in all steps of a run, in AdamW lr.
 
     Made from the recipe `adana`; `Recipe.build` says what the rest is.
     """
@@ -129,7 +129,7 @@ class AGNES(RecipeOptimizer):
         rho = 0.99, in [0, 1]: decay of the momentum; may be a schedule, t/(t + 3)
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.1 lr in all steps together, in SGD lr.
+    gradient weighs 0.1 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `agnes`; `Recipe.build` says what the rest is.
     """
@@ -198,7 +198,7 @@ class ASGDJain(RecipeOptimizer):
         delta = 0.001, in [0, inf): short step
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.0057 lr in all steps together, in SGD lr.
+    gradient weighs 0.0057 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `asgd_jain`; `Recipe.build` says what the rest is.
     """
@@ -232,7 +232,7 @@ class AccSGD(RecipeOptimizer):
         small_const = 0.7, in (0, 1]: a constant below 1, called s here
 
     Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 4.5 lr in all steps together, in SGD lr.
+    gradient weighs 4.5 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `accsgd`; `Recipe.build` says what the rest is.
     """
@@ -343,7 +343,7 @@ class AcceleratedSGD(RecipeOptimizer):
         k = 1, in [0, inf): the momentum decays by max(0, 1 - k/t)
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 3.5 lr in all steps together, in SGD lr.
+    gradient weighs 3.5 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `accelerated_sgd`; `Recipe.build` says what the rest is.
     """
@@ -380,7 +380,7 @@ class AdEMAMix(RecipeOptimizer):
         warmup = T, in [1, inf): steps until alpha and beta3 reach their final values
 
     Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 2 lr in all steps together, in AdamW lr.
+    square; a gradient weighs 2 lr in all steps of a run, in AdamW lr.
 
     It needs `total_steps`, the length T of the run.
 
@@ -741,7 +741,7 @@ class AggMo(RecipeOptimizer):
         beta3 = 0.99, in [0, 1): decay of the third momentum sum
 
     Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 37 lr in all steps together, in SGD lr.
+    gradient weighs 37 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `aggmo`; `Recipe.build` says what the rest is.
     """
@@ -846,7 +846,7 @@ class DANA(RecipeOptimizer):
         delta = 6, in (0, inf): the momentum decays by 1 - delta/(delta + t)
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.0023 lr in all steps together, in SGD lr.
+    gradient weighs 0.0023 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `dana`; `Recipe.build` says what the rest is.
     """
@@ -883,7 +883,7 @@ class DecoupledScheduleFreeAdamW(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr.
+    mean square; a gradient weighs 0.55 lr in all steps of a run, in AdamW lr.
 
     Made from the recipe `decoupled_schedule_free_adamw`; `Recipe.build` says what the rest is.
     """
@@ -996,7 +996,7 @@ class GrokfastAdamW(RecipeOptimizer):
         lamb = 2, in [0, inf): weight of the slow part
 
     Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 3 lr in all steps together, in AdamW lr.
+    square; a gradient weighs 3 lr in all steps of a run, in AdamW lr.
 
     Made from the recipe `grokfast_adamw`; `Recipe.build` says what the rest is.
     """
@@ -1067,7 +1067,7 @@ class LARS(RecipeOptimizer):
         weight_decay = 0, in [0, inf): coupled; inside the ratio
 
     Learning rate: start at lr = 0.001; relative to the norms of whole tensors, which is not
-    AdamW's scale; a gradient weighs 10 lr in all steps together, in AdamW lr.
+    AdamW's scale; a gradient weighs 10 lr in all steps of a run, in AdamW lr.
 
     Made from the recipe `lars`; `Recipe.build` says what the rest is.
     """
@@ -1352,7 +1352,7 @@ class MaSS(RecipeOptimizer):
         gamma = 0.9048, in [0, 1]: decay of the momentum sum
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.13 lr in all steps together, in SGD lr.
+    gradient weighs 0.13 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `mass`; `Recipe.build` says what the rest is.
     """
@@ -1460,7 +1460,7 @@ class NesterovVaswani(RecipeOptimizer):
         gamma = 10, in [0, inf): length of the step of v, in units of eta
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.0057 lr in all steps together, in SGD lr.
+    gradient weighs 0.0057 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `nesterov_vaswani`; `Recipe.build` says what the rest is.
     """
@@ -1495,7 +1495,7 @@ class NovoGrad(RecipeOptimizer):
         weight_decay = 0, in [0, inf): added to the normalised gradient
 
     Learning rate: start at lr = 0.001; relative to the norms of whole tensors, which is not
-    AdamW's scale; a gradient weighs 20 lr in all steps together, in AdamW lr.
+    AdamW's scale; a gradient weighs 20 lr in all steps of a run, in AdamW lr.
 
     Made from the recipe `novograd`; `Recipe.build` says what the rest is.
     """
@@ -1696,7 +1696,7 @@ class SGDMomentum(RecipeOptimizer):
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
     Learning rate: start at lr = 0.01; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 10 lr in all steps together, in SGD lr.
+    gradient weighs 10 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `sgd_momentum`; `Recipe.build` says what the rest is.
     """
@@ -1729,7 +1729,7 @@ class SGDNesterov(RecipeOptimizer):
         weight_decay = 0, in [0, inf): coupled; added to the gradient
 
     Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 10 lr in all steps together, in SGD lr.
+    gradient weighs 10 lr in all steps of a run, in SGD lr.
 
     Made from the recipe `sgd_nesterov`; `Recipe.build` says what the rest is.
     """
@@ -1765,7 +1765,7 @@ class ScheduleFreeAdamW(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr; 1 to 10 times
+    mean square; a gradient weighs 0.55 lr in all steps of a run, in AdamW lr; 1 to 10 times
     AdamW's by its authors, without a schedule.
 
     Made from the recipe `schedule_free_adamw`; `Recipe.build` says what the rest is.
@@ -1807,7 +1807,7 @@ class ScheduleFreeAdamWDecayAtZ(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr, at the base iterate
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr; 1 to 10 times
+    mean square; a gradient weighs 0.55 lr in all steps of a run, in AdamW lr; 1 to 10 times
     AdamW's by its authors, without a schedule.
 
     Made from the recipe `schedule_free_adamw_decay_at_z`; `Recipe.build` says what the rest is.
@@ -1849,7 +1849,7 @@ class ScheduleFreeAdamWInnerMomentum(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.55 lr in all steps together, in AdamW lr; 1 to 10 times
+    mean square; a gradient weighs 0.55 lr in all steps of a run, in AdamW lr; 1 to 10 times
     AdamW's by its authors, without a schedule.
 
     Made from the recipe `schedule_free_adamw_inner_momentum`; `Recipe.build` says what the rest is.
@@ -1891,7 +1891,7 @@ class ScheduleFreeAdamWPaper(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.6 lr in all steps together, in AdamW lr; 1 to 10 times
+    mean square; a gradient weighs 0.6 lr in all steps of a run, in AdamW lr; 1 to 10 times
     AdamW's by its authors, without a schedule.
 
     Made from the recipe `schedule_free_adamw_paper`; `Recipe.build` says what the rest is.
@@ -1933,7 +1933,7 @@ class ScheduleFreeRAdam(RecipeOptimizer):
         weight_decay = 0, in [0, inf): decoupled, times lr, at the gradient point
 
     Learning rate: start at lr = 0.0025; on AdamW's scale, a gradient over the root of its
-    mean square; a gradient weighs 0.62 lr in all steps together, in AdamW lr; 1 to 10 times
+    mean square; a gradient weighs 0.62 lr in all steps of a run, in AdamW lr; 1 to 10 times
     AdamW's by its authors, without a schedule.
 
     Made from the recipe `schedule_free_radam`; `Recipe.build` says what the rest is.
@@ -1973,7 +1973,7 @@ class ScheduleFreeSGD(RecipeOptimizer):
         weight_decay = 0, in [0, inf): coupled; added to the gradient at its point
 
     Learning rate: start at lr = 1; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.55 lr in all steps together, in SGD lr; 10 to 50 times SGD's by its
+    gradient weighs 0.55 lr in all steps of a run, in SGD lr; 10 to 50 times SGD's by its
     authors, without a schedule.
 
     Made from the recipe `schedule_free_sgd`; `Recipe.build` says what the rest is.
@@ -2044,7 +2044,7 @@ class SimplifiedAdEMAMix(RecipeOptimizer):
         warmup = T, in [1, inf): steps until beta1 is reached
 
     Learning rate: start at lr = 1e-05; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 610 lr in all steps together, in AdamW lr; AdamW's times sqrt((1
+    square; a gradient weighs 610 lr in all steps of a run, in AdamW lr; AdamW's times sqrt((1
     - beta_start)*(1 - beta1)) by its authors.
 
     It needs `total_steps`, the length T of the run.
@@ -2088,7 +2088,7 @@ class SimplifiedAdEMAMixDebiased(RecipeOptimizer):
         warmup = T, in [1, inf): steps until beta1 is reached
 
     Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 1.2 lr in all steps together, in AdamW lr.
+    square; a gradient weighs 1.2 lr in all steps of a run, in AdamW lr.
 
     It needs `total_steps`, the length T of the run.
 
@@ -2131,7 +2131,7 @@ class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
         warmup = T, in [1, inf): steps until beta1 is reached
 
     Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 1.1 lr in all steps together, in AdamW lr.
+    square; a gradient weighs 1.1 lr in all steps of a run, in AdamW lr.
 
     It needs `total_steps`, the length T of the run.
 

@@ -95,7 +95,10 @@ def test_equal_weights_mean_equal_steps_on_a_constant_gradient() -> None:
     """What the weight is for: on a gradient that does not change, steps are lr times the weight."""
     import torch
 
-    for name, settings in (("ademamix", {"warmup": 1, "beta3": 0.99}), ("adamw", {})):
+    for name, settings in (
+        ("ademamix", {"warmup": 1, "beta3": 0.99}),
+        ("adamw", {"weight_decay": 0}),
+    ):
         recipe = optzoo.load_recipe(name).with_overrides(settings)
         weight = gradient_weight(optzoo.describe(recipe, total_steps=4000))
         param = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
