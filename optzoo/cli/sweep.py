@@ -45,7 +45,7 @@ class RunIsDefault(AdvisedGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command, `run` where the first word names none."""
         named = bool(args) and args[0] in self.commands
-        if args and not named and self._is_slip(args[0]):
+        if args and not named and not ctx.resilient_parsing and self._is_slip(args[0]):
             raise unknown_command(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args if named else ["run", *args])
 

@@ -40,7 +40,8 @@ class AdvisedGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command. Raises InputError where there is none of that name."""
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
+        is_word = bool(args) and not args[0].startswith("-")
+        if is_word and args[0] not in self.commands and not ctx.resilient_parsing:
             raise unknown_command(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 

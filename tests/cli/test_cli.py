@@ -135,6 +135,15 @@ def test_bad_input_exits_2(arguments: tuple[str, ...], message: str) -> None:
     assert done.stdout == ""
 
 
+def test_completion_of_a_word_that_is_no_command_yet() -> None:
+    words = {"_OPTZOO_COMPLETE": "complete_bash", "COMP_WORDS": "optzoo desc", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], env=words, prog_name="optzoo")
+    assert "describe" in done.output, done.output
+    wrong = {**words, "COMP_WORDS": "optzoo descr x", "COMP_CWORD": "2"}
+    done = CliRunner().invoke(app, [], env=wrong, prog_name="optzoo")
+    assert not isinstance(done.exception, optzoo.InputError)
+
+
 def test_new_writes_a_recipe_that_validates(tmp_path: Path) -> None:
     done = run("new", "my_adam", "--from", "ademamix", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
