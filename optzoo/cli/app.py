@@ -13,20 +13,22 @@ from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
 from optzoo.cli.options import OnceCommand
-from optzoo.cli.recipes import list_recipes, new, routes, schema, show, validate
+from optzoo.cli.recipes import LIST_EPILOG, list_recipes, new, routes, schema, show, validate
 from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
 from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, eval_, export, train
+from optzoo.cli.usage import AdvisedGroup
 
 HELP = """Deep-learning optimizers as data.
 
 A recipe (YAML) becomes a torch optimizer, its accelerated-SGD coefficients, and a training run.
 
-Try: optzoo train recipes/ademamix.yaml
+Try: optzoo train ademamix
 """
 
 app = typer.Typer(
     name="optzoo",
+    cls=AdvisedGroup,
     help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,7 +55,7 @@ def _root(
     pass
 
 
-app.command("list")(list_recipes)
+app.command("list", epilog=LIST_EPILOG)(list_recipes)
 app.command("show")(show)
 app.command("routes")(routes)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
@@ -72,5 +74,5 @@ app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
 app.add_typer(sweep)
 app.add_typer(data)
-for command in (*app.registered_commands, *data.registered_commands):
+for command in (*app.registered_commands, *data.registered_commands, *sweep.registered_commands):
     command.cls = OnceCommand

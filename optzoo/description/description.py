@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optzoo.description.averages import EvaluatedPoint, evaluated_points
 from optzoo.description.derivation import Coefficients, Derivation, NoValueError, checked_step
 from optzoo.description.forms.formulas import Formulas, coefficient_formulas
+from optzoo.description.learning_rate import gradient_weight, lr_scale
 from optzoo.description.nonlinear import Nonlinearity, nonlinearities
 from optzoo.description.reductions import Reduction, find_reductions
 from optzoo.description.response import Decision, reads_parameter
@@ -170,6 +171,8 @@ class Description:
             "held_fixed": list(self.decision.held_fixed),
             "total_steps": self.total_steps,
             "lr_schedule": self.lr_schedule,
+            "lr_scale": lr_scale(self),
+            "gradient_weight": gradient_weight(self),
             "t": list(self.at),
             "beta_a": [None if row is None else row.beta_a for row in rows] or None,
             "eta_a": [None if row is None else row.eta_a for row in rows] or None,

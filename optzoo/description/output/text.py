@@ -11,6 +11,7 @@ from optzoo.description.averages import EvaluatedPoint
 from optzoo.description.derivation import Coefficients
 from optzoo.description.description import Description
 from optzoo.description.forms.spelling import Definition, definitions
+from optzoo.description.learning_rate import lr_sentence
 from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_expression, format_number
 from optzoo.recipe.recipe import Recipe
@@ -340,7 +341,9 @@ def _bill(description: Description) -> list[str]:
     passes = "" if bill.passes == 1 else f" in {bill.passes} passes"
     moved = bill.step_bytes(description.storage)
     kept = sorted(set(description.recipe.state_dtypes.values())) or ["float32"]
+    rate = f"learning rate: {lr_sentence(description)}"
     return [
+        *textwrap.wrap(rate, 96, subsequent_indent="  "),
         f"state: {len(bill.buffers)} tensor{plural}{names}, "
         f"{description.state_bytes_per_parameter} bytes per parameter in {' and '.join(kept)}",
         *_other_state(description),
