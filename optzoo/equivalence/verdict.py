@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from optzoo.equivalence.cause import Cause, find_cause
 from optzoo.equivalence.search import Substitution, find_substitution
 from optzoo.equivalence.sides import AGREEMENT, Comparison, Conditions, Side, compare
-from optzoo.program.expressions import Expr, format_expression, format_number
+from optzoo.program.expressions import Expr, format_expression
 from optzoo.recipe.recipe import Recipe
 
 
@@ -113,7 +114,7 @@ def _substitution_json(found: Substitution | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "set": {c.name: float(c.value) for c in found.changes},
+        "set": {c.name: c.value for c in found.changes},
         "formulas": {
             c.name: format_expression(c.formula) for c in found.changes if c.formula is not None
         },
@@ -208,12 +209,12 @@ def _substitution_lines(found: Substitution, a: str, b: str, arguments: Sequence
     lines = [f"the same with these hyperparameters of {b}, {_proof(found.comparison)}:"]
     options = []
     for change in found.changes:
-        number = format_number(change.value).strip("()")
+        number = change.text
         formula = ""
         if change.formula is not None:
             formula = f"   = {format_expression(change.formula)} of {a}"
         lines.append(f"  {change.name} = {number}{formula}")
-        options.append(f"--set-b {change.name}={number}")
+        options.append(f"--set-b {shlex.quote(f'{change.name}={number}')}")
     if found.lr is not None:
         text = format_expression(found.lr)
         lines.append(f"  its learning rate at step t = {text}, where lr is that of {a}")

@@ -1,0 +1,258 @@
+"""Fitting one recipe's hyperparameters to another's trajectory, by least squares in float64.
+
+The distance of two trajectories is the residual, the right recipe's hyperparameters are the
+unknowns, and many starts descend side by side. A root is a guess of what
+`optzoo.equivalence.search` then proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from optzoo.equivalence.fitting.batch import Array, Courses, has_signs, run_batch
+from optzoo.equivalence.fitting.descent import Unknown, descend
+from optzoo.equivalence.sides import Conditions, Side, own_lr
+from optzoo.equivalence.fitting.starts import Starts
+from optzoo.program.expressions import names_in
+from optzoo.program.ir import Program
+from optzoo.recipe.names import uses_of
+from optzoo.recipe.recipe import Recipe
+
+FIT_STEPS = 8
+ROOT = 1e-11
+"""A root mean square distance, relative to the move, that counts as a root in float64."""
+TOO_FAR = 1e6
+SMALL = Fraction(1, 10**5)
+"""The gradients of a third course: beside them an eps shows."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root, how far each unknown may be off, and the gain on lr at each step, if asked for.
+
+    `error` is the distance that is left: what is no root is the nearest that was found.
+    """
+
+    values: dict[str, float]
+    slack: dict[str, float]
+    gains: tuple[float, ...] | None
+    error: float
+
+    @property
+    def found(self) -> bool:
+        """Whether the trajectories meet in float64."""
+        return self.error < ROOT
+
+
+@dataclass(frozen=True)
+class Target:
+    """The trajectory that is fitted: the left recipe's, on courses of its own."""
+
+    program: Program
+    known: dict[str, Fraction]
+    lr: Fraction
+    courses: Courses
+    points: Array
+    scales: Array
+
+    @classmethod
+    def of(
+        cls, left: Side, conditions: Conditions, iterates_only: bool, smooth_signs: bool
+    ) -> Target:
+        """Run the left recipe."""
+        short = replace(conditions, steps=FIT_STEPS, spread=False)
+        small = replace(short, grad_size=min(conditions.grad_size, SMALL))
+        courses = Courses([*short.courses(), small.courses()[1]])
+        program = left.recipe.program()
+        points = _points(left.program, courses, iterates_only, smooth_signs)
+        moves = np.abs(points - courses.start[:, :, None, None, :])
+        moves[~np.isfinite(moves)] = 0
+        scales = moves.max(axis=(1, 2, 3, 4), keepdims=True)
+        scales[scales == 0] = 1
+        known = {h.name: h.value for h in program.hypers}
+        return cls(left.program, known, own_lr(program), courses, points, scales)
+
+
+def _points(
+    program: Program, courses: Courses, iterates_only: bool, smooth_signs: bool
+) -> Array:
+    train, shown = run_batch(program, courses, {}, smooth_signs=smooth_signs)
+    return np.stack([train] if iterates_only else [train, shown], axis=2)
+
+
+class Fit:
+    """A fit of `right` to `left`; `fixed` hyperparameters of `right` stay as they are.
+
+    `others` are numbers of the left recipe that its own hyperparameters do not show, such as 1 - a:
+    the unknowns may start there.
+    """
+
+    def __init__(
+        self,
+        left: Side,
+        right: Recipe,
+        conditions: Conditions,
+        fixed: frozenset[str] = frozenset(),
+        iterates_only: bool = False,
+        others: Sequence[float] = (),
+    ) -> None:
+        self.right, self.iterates_only = right, iterates_only
+        self.program = right.program()
+        self.smooth_signs = has_signs(left.program) and has_signs(self.program)
+        self.target = Target.of(left, conditions, iterates_only, self.smooth_signs)
+        knobs = right.hyperparameters
+        if "lr" not in right.spec.hyperparameters:  # a mere multiplier: the other knobs do
+            fixed = fixed | {"lr"}
+        self.unknowns = {
+            n: Unknown(n, h.interval, h.default)
+            for n, h in knobs.items()
+            if n not in fixed and isinstance(h.default, float)
+        }
+        self.others = others
+        self.left = left
+
+    # ---------------------------------------------------------------- the least-squares problem
+
+    def residual(self, names: Sequence[str], vectors: Array, with_gains: bool) -> Array:
+        """Return the distances of all points for many vectors, relative to the left one's move."""
+        settings = {n: vectors[:, i] for i, n in enumerate(names)}
+        gains = vectors[:, len(names) :] if with_gains else None
+        train, shown = run_batch(
+            self.program,
+            self.target.courses,
+            settings,
+            gains=gains,
+            base_lr=float(self.target.lr) if with_gains else None,
+            smooth_signs=self.smooth_signs,
+        )
+        points = np.stack([train] if self.iterates_only else [train, shown], axis=2)
+        with np.errstate(all="ignore"):
+            rows = (points - self.target.points) / self.target.scales
+        rows = np.nan_to_num(rows, nan=TOO_FAR, posinf=TOO_FAR, neginf=-TOO_FAR)
+        rows = np.broadcast_to(rows, (rows.shape[0], len(vectors), *rows.shape[2:]))
+        return np.clip(np.moveaxis(rows, 1, 0).reshape(len(vectors), -1), -TOO_FAR, TOO_FAR)
+
+    def alike(self) -> dict[str, float]:
+        """Return what both preconditioners or decays are named alike for, at the left's value."""
+        both_have = _aside(self.left.recipe) & _aside(self.right) & {*self.unknowns}
+        known = self.target.known
+        values = {n: float(known[n]) for n in both_have if n in known and n != "lr"}
+        return {n: v for n, v in values.items() if v in self.unknowns[n].interval}
+
+    def solve(self, with_gains: bool, held: dict[str, float]) -> Root:
+        """Return a root, or else the nearest that was found; `held` unknowns stay at a value.
+
+        `with_gains` frees the learning rate of every step.
+        """
+        names = [n for n in self.unknowns if not (with_gains and n == "lr")]
+        free = [n not in held for n in names]
+        starts = Starts(self, names, held, with_gains)
+        unknowns = [self.unknowns[n] for n in names]
+        if with_gains:
+            unknowns += [Unknown.gain()] * FIT_STEPS
+        mask = np.asarray([*free, *[True] * (len(unknowns) - len(names))])
+
+        def residual(vectors: Array) -> Array:
+            return self.residual(names, vectors, with_gains)
+
+        first = starts.best()
+        x, error = descend(residual, unknowns, first, mask)
+        if error < ROOT:
+            pinned = _Pinning(self, names, with_gains, mask, residual, unknowns)
+            x, error = pinned.pin(x, error)
+            slack = pinned.slack(x)
+        else:
+            slack = dict.fromkeys(names, 0.0)
+        slack |= dict.fromkeys(held, 0.0)
+        values = dict(zip(names, x.tolist(), strict=False))
+        gains = tuple(x[len(names) :].tolist()) if with_gains else None
+        return Root(values, slack, gains, error)
+
+
+class _Pinning:
+    """Short numbers where a whole family of roots is as good.
+
+    One unknown after the other is held at a short number near its value while the others still
+    reach a root.
+    """
+
+    def __init__(
+        self,
+        fit: Fit,
+        names: Sequence[str],
+        with_gains: bool,
+        mask: Array,
+        residual: object,
+        unknowns: Sequence[Unknown],
+    ) -> None:
+        self.fit, self.names, self.with_gains = fit, names, with_gains
+        self.mask, self.unknowns = mask.copy(), unknowns
+
+    def residual(self, vectors: Array) -> Array:
+        return self.fit.residual(self.names, vectors, self.with_gains)
+
+    def pin(self, x: Array, error: float) -> tuple[Array, float]:
+        """Return a root of the family whose numbers are short."""
+        order = sorted(range(len(self.names)), key=lambda i: self.names[i] == "lr")
+        for i in order:
+            if not self.mask[i]:
+                continue
+            if self._is_alone(x):
+                break
+            for short in self._short_numbers(self.names[i], float(x[i])):
+                start = x.copy()
+                start[i] = short
+                mask = self.mask.copy()
+                mask[i] = False
+                moved, left = descend(self.residual, self.unknowns, start[None], mask)
+                if left < ROOT:
+                    x, error, self.mask = moved, left, mask
+                    break
+        return x, error
+
+    def slack(self, x: Array) -> dict[str, float]:
+        """Return how far each unknown may be off without leaving the root by more than rounding."""
+        slopes = np.sqrt((self._jacobian(x) ** 2).mean(1))
+        return {
+            n: 100 * ROOT / (float(s) + 1e-300)
+            for n, s in zip(self.names, slopes, strict=False)
+        }
+
+    def _jacobian(self, x: Array) -> Array:
+        rows = []
+        for i, value in enumerate(x):
+            h = 1e-7 * max(abs(float(value)), 1e-4)
+            moved = x.copy()
+            moved[i] = value + (h if self.unknowns[i].allows(value + h) else -h)
+            rows.append(moved)
+        found = self.residual(np.stack([x, *rows]))
+        steps = np.asarray([moved[i] - x[i] for i, moved in enumerate(rows)])
+        return (found[1:] - found[0]) / steps[:, None]
+
+    def _is_alone(self, x: Array) -> bool:
+        """Whether no direction in the unknowns that are free leaves the trajectory as it is."""
+        if not self.mask.any():
+            return True
+        jacobian = self._jacobian(x)[self.mask]
+        sizes = np.sqrt((jacobian**2).sum(1))
+        if (sizes <= 1e-9).any():
+            return False
+        return bool(np.linalg.cond(jacobian / sizes[:, None]) < 1e5)
+
+    def _short_numbers(self, name: str, value: float) -> list[float]:
+        """Return numbers worth holding an unknown at: the left recipe's own and rounded ones."""
+        known, unknown = self.fit.target.known, self.fit.unknowns[name]
+        near = [float(known[name])] if name in known else []
+        near += [unknown.default, 0.0, 1.0, *(float(f"{value:.{digits}g}") for digits in (1, 2, 3))]
+        return [x for x in dict.fromkeys(near) if unknown.allows(x)]
+
+
+def _aside(recipe: Recipe) -> set[str]:
+    """Return the hyperparameters of the preconditioner and the weight decay."""
+    sections: Iterable[str] = ("preconditioner", "weight_decay")
+    uses = (use for use in uses_of(recipe.spec) if use.loc[0] in sections)
+    return {name.id for use in uses for name in names_in(use.expr)}
