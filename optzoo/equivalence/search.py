@@ -57,6 +57,7 @@ NEAR = 1e-8
 """A distance in float64 above which an exact guess is not worth a comparison."""
 FORMULA_DRAWS = 2
 RANK_STEPS = 7
+RANK_DRAWS = 2
 T = TypeVar("T")
 
 
@@ -91,6 +92,11 @@ class Substitution:
     lr_formula: Expr | None = None
     general: bool = False
 
+    @property
+    def lr_moves(self) -> bool:
+        """Whether the learning rate is no multiple of the left one."""
+        return self.lr is not None and any(n.id == "t" for n in names_in(self.lr))
+
 
 def find_substitution(
     left: Side,
@@ -116,16 +122,24 @@ def find_substitution(
 
 def too_many_momenta(left: Side, right: Recipe) -> tuple[int, int] | None:
     """Return how many momenta `left` has and `right` can have, if those are fewer: a proof."""
-    needed, possible = _rank(left.undecayed.program, own_values=True), _rank(right.program())
+    needed, possible = _rank(left.undecayed.program, own_values=True), most_momenta(right)
     if needed is not None and possible is not None and needed > possible:
         return needed, possible
     return None
 
 
-def _rank(program: Program, *, own_values: bool = False) -> int | None:
+def most_momenta(recipe: Recipe) -> int | None:
+    """Return how many momenta a recipe has at its own and at drawn values, the most of them."""
+    program = recipe.program()
+    found = [_rank(program, own_values=True), *(_rank(program, seed=s) for s in range(RANK_DRAWS))]
+    known = [rank for rank in found if rank is not None]
+    return max(known) if len(known) == len(found) else None
+
+
+def _rank(program: Program, *, own_values: bool = False, seed: int = 0) -> int | None:
     """Return how many momenta a program has, at its own or drawn values; None if not linear."""
     values = {h.name: h.value for h in program.hypers} if own_values else {}
-    rng = random.Random(0)
+    rng = random.Random(seed)
     domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
     inputs = DrawnInputs(program, rng, RANK_STEPS, values)
     try:
@@ -185,12 +199,21 @@ class Search:
             self.constants.numbers(),
         )
 
-    def among(self, right: Recipe, fixed: frozenset[str] = frozenset()) -> Substitution | None:
-        """Look for hyperparameters of one right recipe."""
+    def among(
+        self,
+        right: Recipe,
+        fixed: frozenset[str] = frozenset(),
+        *,
+        with_gains: bool | None = None,
+    ) -> Substitution | None:
+        """Look for hyperparameters of one right recipe.
+
+        `with_gains` says whether the learning rate is freed at every step, by default last.
+        """
         try:
             fit = self.fit(right, fixed)
             alike = fit.alike()
-            for with_gains in (False, True):
+            for with_gains in (False, True) if with_gains is None else (with_gains,):
                 for held in (alike, {}) if alike else ({},):
                     root = fit.solve(with_gains, held)
                     found = self.prove(right, fit, root) if root.found else None

@@ -52,7 +52,7 @@ def _largest(*args: Array) -> Array:
     return args[0] if len(args) == 1 else np.maximum(args[0], _largest(*args[1:]))
 
 
-_RULES: dict[str, Callable[..., Array]] = {
+RULES: dict[str, Callable[..., Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -88,4 +88,4 @@ class ArrayDomain:
 
     def apply(self, op: str, args: Sequence[Array]) -> Array:
         """Apply a scalar operation element by element."""
-        return _RULES[op](*args)
+        return RULES[op](*args)

@@ -6,7 +6,7 @@ elements). In float64, for guesses only: what is found here is proved elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,40 +14,68 @@ import numpy as np
 import numpy.typing as npt
 
 from optzoo.equivalence.trajectory import Course
-from optzoo.interpreters.arrays import ArrayDomain
-from optzoo.program.domain import initial_memory, kept_memory, run_scalars, run_step, run_view
-from optzoo.program.expressions import Call, walk
-from optzoo.program.ir import Program
+from optzoo.interpreters.arrays import RULES, ArrayDomain
+from optzoo.program.expressions import Call, Expr, Name, Num, walk
+from optzoo.program.ir import GRAD, PARAM, Program
 
 Array = npt.NDArray[np.float64]
+Function = Callable[[Mapping[Name, Any]], Any]
+LR = Name("lr")
 
 
 class UnknownOperationError(Exception):
     """An operation that is not computed for many settings at once."""
 
 
-class BatchDomain(ArrayDomain):
-    """Float64 arrays. With `smooth_signs` a sign is its argument at unit length.
+class _Rules:
+    """Operations on arrays, from expressions to functions of the values of names.
 
-    Two tensors have the same sign on all gradients where they are the same but for a positive
-    factor, and then the same direction: that is a smooth question where the sign is none.
+    With `smooth_signs` a sign is its argument at unit length. Two tensors have the same sign on all
+    gradients where they are the same but for a positive factor, and then the same direction: that
+    is a smooth question where the sign is none.
     """
 
     def __init__(self, *, smooth_signs: bool) -> None:
-        super().__init__(np.float64)
         self.smooth_signs = smooth_signs
+        self.domain = ArrayDomain(np.float64)
 
-    def apply(self, op: str, args: Sequence[Any]) -> Any:
-        """Apply an operation to whole arrays."""
+    def function(self, expr: Expr) -> Function:
+        """Return what an expression comes to, from the values of its names."""
+        if isinstance(expr, Num):
+            number = self.domain.number(expr.value)
+            return lambda values: number
+        if isinstance(expr, Name):
+            name = expr
+            return lambda values: values[name]
+        rule, args = self._rule(expr.op), [self.function(arg) for arg in expr.args]
+        if len(args) == 1:
+            (only,) = args
+            return lambda values: rule(only(values))
+        if len(args) == 2:
+            first, second = args
+            return lambda values: rule(first(values), second(values))
+        return lambda values: rule(*(arg(values) for arg in args))
+
+    def _rule(self, op: str) -> Callable[..., Any]:
         if op == "norm":
-            return np.sqrt(np.sum(np.square(args[0]), axis=-1, keepdims=True))
-        if op == "sign" and self.smooth_signs and np.ndim(args[0]) and np.shape(args[0])[-1] > 1:
-            length = np.sqrt(np.sum(np.square(args[0]), axis=-1, keepdims=True))
-            return np.divide(args[0], length, out=np.zeros_like(args[0]), where=length > 0)
+            return _norm
+        if op == "sign" and self.smooth_signs:
+            return _direction
         try:
-            return super().apply(op, args)
+            return RULES[op]
         except KeyError:
             raise UnknownOperationError(op) from None
+
+
+def _norm(x: Any) -> Any:
+    return np.sqrt(np.sum(np.square(x), axis=-1, keepdims=True))
+
+
+def _direction(x: Any) -> Any:
+    if not (np.ndim(x) and np.shape(x)[-1] > 1):
+        return np.sign(x)
+    length = _norm(x)
+    return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
 
 
 def has_signs(program: Program) -> bool:
@@ -74,54 +102,67 @@ class Courses:
         return len(self.grads)
 
 
-def run_batch(
-    program: Program,
-    courses: Courses,
-    settings: Mapping[str, Array],
-    *,
-    gains: Array | None = None,
-    base_lr: float | None = None,
-    smooth_signs: bool = False,
-) -> tuple[Array, Array]:
-    """Return training and evaluation points, each of shape (courses, settings, steps, elements).
+class Batch:
+    """A program made ready to run at many settings."""
 
-    `settings` holds an array over the settings for some hyperparameters; the rest keeps the
-    program's values. The learning rate of a step is `base_lr`, or the program's own, times the
-    course's factor, times `gains[:, step]`.
-    """
-    domain = BatchDomain(smooth_signs=smooth_signs)
-    size = max([len(v) for v in settings.values()] + ([len(gains)] if gains is not None else [1]))
-    shape = (len(courses.total), size)
-    inputs: dict[str, Any] = {h.name: domain.number(h.value) for h in program.hypers}
-    inputs |= {name: values[None, :, None] for name, values in settings.items()}
-    base = inputs.get("lr", np.float64(1)) if base_lr is None else np.float64(base_lr)
-    inputs |= {"T": courses.total, "lr0": base}
-    elements = courses.start.shape[-1]
-    param: Any = np.broadcast_to(courses.start, (*shape, elements))
-    memory: Mapping[str, Any] = initial_memory(program, domain)
-    buffers: dict[str, Any] = {}
-    train, shown = [], []
-    with np.errstate(all="ignore"):
-        for i, grad in enumerate(courses.grads):
-            if i == 0:
-                buffers = {s.name: _first(s.init, grad, param) for s in program.tensor_states}
-            lr = base * courses.factors[:, i][:, None, None]
-            given = {
-                **inputs,
-                "t": np.float64(i + 1),
-                "lr": lr if gains is None else lr * gains[None, :, i, None],
-            }
-            scalars = run_scalars(program, domain, given, memory)
-            memory = kept_memory(program, scalars)
-            param, buffers = run_step(program, domain, scalars, param, grad, buffers)
-            point = run_view(program, "eval", domain, given, memory, param, buffers)
-            train.append(np.broadcast_to(param, (*shape, elements)))
-            shown.append(np.broadcast_to(point, (*shape, elements)))
-    return np.stack(train, axis=2), np.stack(shown, axis=2)
+    def __init__(self, program: Program, *, smooth_signs: bool = False) -> None:
+        rules = _Rules(smooth_signs=smooth_signs)
+        self.program = program
+        self.scalars = [(line.target, rules.function(line.expr)) for line in program.scalars]
+        self.step = [(line.target, rules.function(line.expr)) for line in program.step]
+        self.shown = rules.function(program.view("eval").expr)
+        self.kept = [(Name(s.name), Name(s.name, "prev")) for s in program.states]
+        self.hypers = {Name(h.name): np.float64(float(h.value)) for h in program.hypers}
 
+    def __call__(
+        self,
+        courses: Courses,
+        settings: Mapping[str, Array],
+        *,
+        gains: Array | None = None,
+        base_lr: float | None = None,
+    ) -> tuple[Array, Array]:
+        """Return training and evaluation points, each (courses, settings, steps, elements).
 
-def _first(init: Any, grad: Array, param: Array) -> Any:
-    if isinstance(init, str):
-        return grad if init == "grad" else param
-    assert isinstance(init, Fraction)
-    return np.full_like(grad, float(init))
+        `settings` holds an array over the settings for some hyperparameters; the rest keeps the
+        program's values. The learning rate of a step is `base_lr`, or the program's own, times the
+        course's factor, times `gains[:, step]`.
+        """
+        sizes = [len(v) for v in settings.values()] + ([] if gains is None else [len(gains)])
+        shape = (len(courses.total), max(sizes, default=1), courses.start.shape[-1])
+        given: dict[Name, Any] = dict(self.hypers)
+        given |= {Name(name): values[None, :, None] for name, values in settings.items()}
+        base = given.get(LR, np.float64(1)) if base_lr is None else np.float64(base_lr)
+        given |= {Name("T"): courses.total, Name("lr0"): base}
+        param: Any = np.broadcast_to(courses.start, shape)
+        kept: dict[Name, Any] = {}
+        train, shown = np.empty((2, len(courses), *shape))
+        with np.errstate(all="ignore"):
+            for i, grad in enumerate(courses.grads):
+                if i == 0:
+                    kept = self._begin(grad, param)
+                lr = base * courses.factors[:, i][:, None, None]
+                lr = lr if gains is None else lr * gains[None, :, i, None]
+                values = {**given, **kept, Name("t"): np.float64(i + 1), LR: lr}
+                values[PARAM.prev], values[GRAD] = param, grad
+                for target, function in self.scalars:
+                    values[target] = function(values)
+                for target, function in self.step:
+                    values[target] = function(values)
+                param = values[PARAM]
+                kept = {before: values[name] for name, before in self.kept}
+                after = {**values, **{name: values[name] for name, _ in self.kept}}
+                train[i], shown[i] = param, self.shown(after)
+        return np.moveaxis(train, 0, 2), np.moveaxis(shown, 0, 2)
+
+    def _begin(self, grad: Array, param: Array) -> dict[Name, Any]:
+        """Return what the states hold before the first step."""
+        kept: dict[Name, Any] = {}
+        for state in self.program.states:
+            init: Any = {"grad": grad, "param": param}.get(str(state.init))
+            if init is None:
+                assert isinstance(state.init, Fraction)
+                number = np.float64(float(state.init))
+                init = number if state.sort == "scalar" else np.full_like(grad, number)
+            kept[Name(state.name, "prev")] = init
+        return kept

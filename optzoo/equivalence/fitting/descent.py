@@ -58,7 +58,11 @@ class Unknown:
 
 
 def descend(
-    residual: Residual, unknowns: Sequence[Unknown], starts: Array, free: Array
+    residual: Residual,
+    unknowns: Sequence[Unknown],
+    starts: Array,
+    free: Array,
+    iterations: int = ITERATIONS,
 ) -> tuple[Array, float]:
     """Return the best point reached and its root mean square residual.
 
@@ -72,7 +76,7 @@ def descend(
     damping, stalled = np.full(len(x), 1e-3), np.zeros(len(x), int)
     best = int(np.argmin(error))
     found: tuple[Array, float] = (x[best].copy(), float(error[best]))
-    for _ in range(ITERATIONS if free.any() else 0):
+    for _ in range(iterations if free.any() else 0):
         if found[1] < ENOUGH or not len(x):
             break
         moved, new, damping = _one_step(residual, unknowns, x, r, relative, damping, free)

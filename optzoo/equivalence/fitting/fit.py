@@ -7,14 +7,14 @@ unknowns, and many starts descend side by side. A root is a guess of what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from optzoo.equivalence.fitting.batch import Array, Courses, has_signs, run_batch
-from optzoo.equivalence.fitting.descent import Unknown, descend
+from optzoo.equivalence.fitting.batch import Array, Batch, Courses, has_signs
+from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend
 from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.equivalence.fitting.starts import Starts
 from optzoo.program.expressions import names_in
@@ -22,10 +22,12 @@ from optzoo.program.ir import Program
 from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 
-FIT_STEPS = 8
+FIT_STEPS = 10
 ROOT = 1e-11
 """A root mean square distance, relative to the move, that counts as a root in float64."""
 TOO_FAR = 1e6
+FEW, FEW_ITERATIONS = 5, 9
+"""Starts and steps of a glance."""
 SMALL = Fraction(1, 10**5)
 """The gradients of a third course: beside them an eps shows."""
 
@@ -80,7 +82,7 @@ class Target:
 def _points(
     program: Program, courses: Courses, iterates_only: bool, smooth_signs: bool
 ) -> Array:
-    train, shown = run_batch(program, courses, {}, smooth_signs=smooth_signs)
+    train, shown = Batch(program, smooth_signs=smooth_signs)(courses, {})
     return np.stack([train] if iterates_only else [train, shown], axis=2)
 
 
@@ -103,6 +105,7 @@ class Fit:
         self.right, self.iterates_only = right, iterates_only
         self.program = right.program()
         self.smooth_signs = has_signs(left.program) and has_signs(self.program)
+        self.run = Batch(self.program, smooth_signs=self.smooth_signs)
         self.target = Target.of(left, conditions, iterates_only, self.smooth_signs)
         knobs = right.hyperparameters
         if "lr" not in right.spec.hyperparameters:  # a mere multiplier: the other knobs do
@@ -121,14 +124,8 @@ class Fit:
         """Return the distances of all points for many vectors, relative to the left one's move."""
         settings = {n: vectors[:, i] for i, n in enumerate(names)}
         gains = vectors[:, len(names) :] if with_gains else None
-        train, shown = run_batch(
-            self.program,
-            self.target.courses,
-            settings,
-            gains=gains,
-            base_lr=float(self.target.lr) if with_gains else None,
-            smooth_signs=self.smooth_signs,
-        )
+        base = float(self.target.lr) if with_gains else None
+        train, shown = self.run(self.target.courses, settings, gains=gains, base_lr=base)
         points = np.stack([train] if self.iterates_only else [train, shown], axis=2)
         with np.errstate(all="ignore"):
             rows = (points - self.target.points) / self.target.scales
@@ -143,75 +140,75 @@ class Fit:
         values = {n: float(known[n]) for n in both_have if n in known and n != "lr"}
         return {n: v for n, v in values.items() if v in self.unknowns[n].interval}
 
-    def solve(self, with_gains: bool, held: dict[str, float]) -> Root:
+    def solve(self, with_gains: bool, held: Mapping[str, float]) -> Root:
         """Return a root, or else the nearest that was found; `held` unknowns stay at a value.
 
         `with_gains` frees the learning rate of every step.
         """
-        names = [n for n in self.unknowns if not (with_gains and n == "lr")]
-        free = [n not in held for n in names]
-        starts = Starts(self, names, held, with_gains)
-        unknowns = [self.unknowns[n] for n in names]
-        if with_gains:
-            unknowns += [Unknown.gain()] * FIT_STEPS
-        mask = np.asarray([*free, *[True] * (len(unknowns) - len(names))])
-
-        def residual(vectors: Array) -> Array:
-            return self.residual(names, vectors, with_gains)
-
-        first = starts.best()
-        x, error = descend(residual, unknowns, first, mask)
+        problem = _Problem(self, held, with_gains)
+        x, error = problem.descend(Starts(self, problem.names, held, with_gains).best())
+        slack = dict.fromkeys(problem.names, 0.0)
         if error < ROOT:
-            pinned = _Pinning(self, names, with_gains, mask, residual, unknowns)
-            x, error = pinned.pin(x, error)
-            slack = pinned.slack(x)
-        else:
-            slack = dict.fromkeys(names, 0.0)
-        slack |= dict.fromkeys(held, 0.0)
-        values = dict(zip(names, x.tolist(), strict=False))
-        gains = tuple(x[len(names) :].tolist()) if with_gains else None
-        return Root(values, slack, gains, error)
+            x, error = problem.pin(x, error)
+            slack = problem.slack(x)
+        return problem.root(x, error, {**slack, **dict.fromkeys(held, 0.0)})
+
+    def glance(self, with_gains: bool) -> Root:
+        """Return the nearest that a few short descents find."""
+        problem = _Problem(self, {}, with_gains)
+        starts = Starts(self, problem.names, {}, with_gains).best(FEW)
+        x, error = problem.descend(starts, FEW_ITERATIONS)
+        return problem.root(x, error, dict.fromkeys(problem.names, 0.0))
 
 
-class _Pinning:
-    """Short numbers where a whole family of roots is as good.
+class _Problem:
+    """The unknowns of one descent: some held at a value, the gains on the learning rate at the end.
 
-    One unknown after the other is held at a short number near its value while the others still
-    reach a root.
+    Where a whole family of roots is as good, one unknown after the other is held at a short number
+    near its value while the others still reach a root.
     """
 
-    def __init__(
-        self,
-        fit: Fit,
-        names: Sequence[str],
-        with_gains: bool,
-        mask: Array,
-        residual: object,
-        unknowns: Sequence[Unknown],
-    ) -> None:
-        self.fit, self.names, self.with_gains = fit, names, with_gains
-        self.mask, self.unknowns = mask.copy(), unknowns
+    def __init__(self, fit: Fit, held: Mapping[str, float], with_gains: bool) -> None:
+        self.fit, self.with_gains = fit, with_gains
+        self.names = [n for n in fit.unknowns if not (with_gains and n == "lr")]
+        self.unknowns = [fit.unknowns[n] for n in self.names]
+        if with_gains:
+            self.unknowns += [Unknown.gain()] * FIT_STEPS
+        free = [n not in held for n in self.names]
+        self.mask = np.asarray([*free, *[True] * (len(self.unknowns) - len(free))])
 
     def residual(self, vectors: Array) -> Array:
+        """Return the distances of all points for many vectors."""
         return self.fit.residual(self.names, vectors, self.with_gains)
+
+    def descend(self, starts: Array, iterations: int = ITERATIONS) -> tuple[Array, float]:
+        """Return the best point that the starts lead to."""
+        return descend(self.residual, self.unknowns, starts, self.mask, iterations)
+
+    def root(self, x: Array, error: float, slack: dict[str, float]) -> Root:
+        """Return a point by the names of the unknowns."""
+        values = dict(zip(self.names, x.tolist(), strict=False))
+        gains = tuple(x[len(self.names) :].tolist()) if self.with_gains else None
+        return Root(values, slack, gains, error)
 
     def pin(self, x: Array, error: float) -> tuple[Array, float]:
         """Return a root of the family whose numbers are short."""
-        order = sorted(range(len(self.names)), key=lambda i: self.names[i] == "lr")
-        for i in order:
+        for i in sorted(range(len(self.names)), key=lambda i: self.names[i] == "lr"):
             if not self.mask[i]:
                 continue
             if self._is_alone(x):
                 break
+            before = self.mask
+            self.mask = before & (np.arange(len(before)) != i)
             for short in self._short_numbers(self.names[i], float(x[i])):
                 start = x.copy()
                 start[i] = short
-                mask = self.mask.copy()
-                mask[i] = False
-                moved, left = descend(self.residual, self.unknowns, start[None], mask)
+                moved, left = self.descend(start[None])
                 if left < ROOT:
-                    x, error, self.mask = moved, left, mask
+                    x, error = moved, left
                     break
+            else:
+                self.mask = before
         return x, error
 
     def slack(self, x: Array) -> dict[str, float]:

@@ -172,16 +172,15 @@ def guesses(name: str, x: float, slack: float, known: Constants) -> Iterator[Gue
     the other recipe's numbers.
     """
     limit = max(TOLERANCE * max(abs(x), 1e-4), min(slack, MOST_SLACK * abs(x)))
-    exactly = [*_simple(name, known), *_parts(known)]
-    near = [g for g in exactly if abs(x - g.number) <= limit]
-    yield from sorted(near, key=lambda g: abs(x - g.number) > TOLERANCE * abs(x))
+    close = TOLERANCE * max(abs(x), 1e-4)
+    near = [g for g in (*_simple(name, known), *_parts(known)) if abs(x - g.number) <= limit]
+    yield from (g for g in near if abs(x - g.number) <= close)
     if abs(x) <= min(slack, NOTHING):
         yield _plain(Fraction(0))
-    for digits in (1, 2, 3, 4, 6):
-        rounded = Fraction(f"{x:.{digits}g}")
-        if abs(x - float(rounded)) <= limit:
-            yield _plain(rounded)
-            break
+    rounded = [Fraction(f"{x:.{digits}g}") for digits in (1, 2, 3, 4, 6)]
+    for within in (close, limit):
+        yield from itertools.islice((_plain(r) for r in rounded if abs(x - float(r)) <= within), 1)
+    yield from (g for g in near if abs(x - g.number) > close)
     for formula in _products(x, known):
         guess = known.guess(formula)
         if guess is not None:

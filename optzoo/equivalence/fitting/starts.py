@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optzoo.equivalence.fitting.batch import Array, run_batch
+from optzoo.equivalence.fitting.batch import Array
 from optzoo.equivalence.fitting.descent import rms
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class Starts:
     """The starts of one fit."""
 
     def __init__(
-        self, fit: Fit, names: Sequence[str], held: dict[str, float], with_gains: bool
+        self, fit: Fit, names: Sequence[str], held: Mapping[str, float], with_gains: bool
     ) -> None:
         self.fit, self.names, self.held, self.with_gains = fit, names, held, with_gains
 
-    def best(self) -> Array:
-        """Return the best points of the grid, of shape (starts, unknowns), no two alike.
+    def best(self, most: int = STARTS) -> Array:
+        """Return the `most` best points of the grid, of shape (starts, unknowns), no two alike.
 
         The best of every decay is among them, however bad it is: what is near in the weights of the
         last gradients may be far in the decay.
@@ -56,7 +56,7 @@ class Starts:
             if float(errors[i]) not in seen:
                 seen.add(float(errors[i]))
                 chosen.append(int(i))
-            if len(chosen) >= STARTS + len(groups):
+            if len(chosen) >= most + len(groups):
                 break
         return grid[chosen]
 
@@ -70,14 +70,8 @@ class Starts:
         if index is None and not self.with_gains:
             return grid
         settings = {n: grid[:, i] for i, n in enumerate(self.names)}
-        train, _ = run_batch(
-            fit.program,
-            target.courses,
-            settings,
-            gains=extra if self.with_gains else None,
-            base_lr=float(target.lr) if self.with_gains else None,
-            smooth_signs=fit.smooth_signs,
-        )
+        gains, base = (extra, float(target.lr)) if self.with_gains else (None, None)
+        train, _ = fit.run(target.courses, settings, gains=gains, base_lr=base)
         start = target.courses.start[:, :, None, :]
         with np.errstate(all="ignore"):
             moves = (train - start) / target.scales[:, :, 0]
