@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
+    from optzoo.identification.identify import identify
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "describe",
     "expected_risk",
+    "identify",
     "load_recipe",
     "parse_recipe",
     "tune",
@@ -49,6 +51,7 @@ _HOMES = {
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.description",
     "expected_risk": "optzoo.risk.expected",
+    "identify": "optzoo.identification.identify",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
     "tune": "optzoo.risk.search.tuning",

@@ -8,6 +8,7 @@ import typer
 
 from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.analysis.identify import IDENTIFY_EPILOG, identify
 from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
 from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
@@ -57,6 +58,7 @@ app.command("list")(list_recipes)
 app.command("show")(show)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
+app.command("identify", epilog=IDENTIFY_EPILOG)(identify)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)

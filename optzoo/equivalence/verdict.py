@@ -53,7 +53,7 @@ class Verdict:
             "exact": self.comparison.exact,
             "digits": None if self.comparison.exact else AGREEMENT,
             "first_difference": differences,
-            "cause": None if self.cause is None else _cause_json(self.cause),
+            "cause": None if self.cause is None else self.cause.to_json(),
             "substitution": _substitution_json(self.substitution),
         }
 
@@ -99,15 +99,6 @@ def equivalence(
 
 def _agrees(comparison: Comparison, iterates_only: bool) -> bool:
     return comparison.train is None and (iterates_only or comparison.eval is None)
-
-
-def _cause_json(cause: Cause) -> dict[str, Any]:
-    weight = cause.weight
-    return {
-        "weight": None if weight is None else dict(vars(weight)),
-        "weight_decay": cause.decay,
-        "held_fixed": {"left": list(cause.left_held), "right": list(cause.right_held)},
-    }
 
 
 def _substitution_json(found: Substitution | None) -> dict[str, Any] | None:

@@ -131,9 +131,7 @@ def identify(
         elsewhere = bool(matches)
     contained = () if matches else found.contained(watch)
     nearest = () if matches else found.nearest(glances)
-    return Identification(
-        recipe, matches, contained, nearest, len(known), iterates_only, elsewhere
-    )
+    return Identification(recipe, matches, contained, nearest, len(known), iterates_only, elsewhere)
 
 
 class _Question:

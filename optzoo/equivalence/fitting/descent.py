@@ -160,7 +160,9 @@ def _moved(
         if unknown.is_decay:
             other = x[:, i] - slopes[:, i] * np.expm1(-bounded[:, i])
         else:
-            other = np.where(x[:, i] > 0, x[:, i] + slopes[:, i] * np.expm1(bounded[:, i]), grown[:, i])
+            other = np.where(
+                x[:, i] > 0, x[:, i] + slopes[:, i] * np.expm1(bounded[:, i]), grown[:, i]
+            )
         grown[:, i] = np.where(relative, other, grown[:, i])
     return grown
 

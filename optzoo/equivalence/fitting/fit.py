@@ -79,9 +79,7 @@ class Target:
         return cls(left.program, known, own_lr(program), courses, points, scales)
 
 
-def _points(
-    program: Program, courses: Courses, iterates_only: bool, smooth_signs: bool
-) -> Array:
+def _points(program: Program, courses: Courses, iterates_only: bool, smooth_signs: bool) -> Array:
     train, shown = Batch(program, smooth_signs=smooth_signs)(courses, {})
     return np.stack([train] if iterates_only else [train, shown], axis=2)
 
@@ -215,8 +213,7 @@ class _Problem:
         """Return how far each unknown may be off without leaving the root by more than rounding."""
         slopes = np.sqrt((self._jacobian(x) ** 2).mean(1))
         return {
-            n: 100 * ROOT / (float(s) + 1e-300)
-            for n, s in zip(self.names, slopes, strict=False)
+            n: 100 * ROOT / (float(s) + 1e-300) for n, s in zip(self.names, slopes, strict=False)
         }
 
     def _jacobian(self, x: Array) -> Array:

@@ -77,7 +77,9 @@ class Starts:
             moves = (train - start) / target.scales[:, :, 0]
             wanted = (target.points[:, :, 0] - start) / target.scales[:, :, 0]
             factor = (moves * wanted).sum((0, 2, 3)) / np.square(moves).sum((0, 2, 3))
-        factor = np.broadcast_to(np.where(np.isfinite(factor) & (factor > 0), factor, 1.0), len(grid))
+        factor = np.broadcast_to(
+            np.where(np.isfinite(factor) & (factor > 0), factor, 1.0), len(grid)
+        )
         if self.with_gains:
             return np.concatenate([grid, extra * factor[:, None]], axis=1)
         assert index is not None
