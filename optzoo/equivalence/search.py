@@ -213,9 +213,9 @@ class Search:
         try:
             fit = self.fit(right, fixed)
             alike = fit.alike()
-            for with_gains in (False, True) if with_gains is None else (with_gains,):
+            for freed in (False, True) if with_gains is None else (with_gains,):
                 for held in (alike, {}) if alike else ({},):
-                    root = fit.solve(with_gains, held)
+                    root = fit.solve(freed, held)
                     found = self.prove(right, fit, root) if root.found else None
                     if found is not None:
                         return found

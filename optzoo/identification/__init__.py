@@ -1,1 +1,1 @@
-"""`identify`: which shipped recipe is this, at which hyperparameters, and what is near if none is."""
+"""`identify`: which shipped recipe is this, at which hyperparameters; else what is near."""

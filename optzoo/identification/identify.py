@@ -30,7 +30,10 @@ Watch = Callable[[Sequence[str]], Iterable[str]]
 
 WORTH_A_SEARCH = 0.02
 """A distance after a glance, relative to the move, up to which a full search follows."""
-MOST_SEARCHES = 10
+MOST_SEARCHES = 12
+MET = 1e-7
+"""A distance at which a glance has found a root, but for its last steps."""
+MOST_MATCHES = 4
 MOST_NEAREST = 3
 MOST_CONTAINED = 4
 DIGITS = 4
@@ -165,14 +168,26 @@ class _Question:
         for with_gains in (False,) if plain_only else (False, True):
             seen = self._glance(watch(possible), with_gains)
             glances = glances or seen
-            found = []
-            for name in _worth(seen):
-                match = self._match(name, with_gains)
+            found: list[Match] = []
+            for name in self._worth(seen):
+                match = self._match(name, with_gains) if len(found) < MOST_MATCHES else None
                 if match is not None:
                     found.append(match)
             if found:
                 return tuple(sorted(found, key=lambda m: m.order)), glances
         return (), glances
+
+    def _worth(self, seen: dict[str, Root]) -> list[str]:
+        """Return the recipes that came near, those that met first, the simplest of them first."""
+
+        def order(name: str) -> tuple[float, ...]:
+            program, error = self.known[name].program(), seen[name].error
+            if error > MET:
+                return (1, error)
+            return (0, len(program.tensor_states), len(program.hypers))
+
+        names = [n for n in seen if seen[n].error <= WORTH_A_SEARCH]
+        return sorted(names, key=order)[:MOST_SEARCHES]
 
     def _has_momenta(self, other: Recipe) -> bool:
         return too_many_momenta(self.left, other) is None
@@ -184,7 +199,7 @@ class _Question:
             return None
 
     def _glance(self, names: Iterable[str], with_gains: bool) -> dict[str, Root]:
-        found = {}
+        found: dict[str, Root] = {}
         for name in names:
             for variant in self.search.variants(self.known[name], frozenset()):
                 with suppress(UnknownOperationError, InputError, NotRealError):
@@ -220,13 +235,13 @@ class _Question:
             search = Search(other, self.conditions, self.iterates_only)
             with suppress(UnknownOperationError, InputError, NotRealError):
                 seen[name] = search.fit(self.recipe).glance(False).error, search
-        found = []
+        found: list[Match] = []
         for name in sorted(seen, key=lambda n: seen[n][0])[:MOST_SEARCHES]:
             if seen[name][0] <= WORTH_A_SEARCH and len(found) < MOST_CONTAINED:
                 there = seen[name][1].among(self.recipe, with_gains=False)
                 if there is not None:
                     found.append(Match(name, self.known[name], there, 0))
-        return tuple(found)
+        return tuple(sorted(found, key=lambda m: m.order))
 
     def nearest(self, glances: dict[str, Root]) -> tuple[Near, ...]:
         """Return the shipped recipes that came nearest, and what parts them from this one."""
@@ -247,14 +262,8 @@ class _Question:
         return Near(name, root.error, settings, cause)
 
 
-def _worth(seen: dict[str, Root]) -> list[str]:
-    """Return the recipes that came near, the nearest first."""
-    names = sorted(seen, key=lambda n: seen[n].error)
-    return [n for n in names if seen[n].error <= WORTH_A_SEARCH][:MOST_SEARCHES]
-
-
 def _special(found: Substitution, recipe: Recipe) -> int:
-    """Count the hyperparameters that are at 0 or 1 or equal to another, where the default is not."""
+    """Count the hyperparameters at 0, at 1 or equal to another where the default is not."""
     knobs = recipe.hyperparameters
     changes = [c for c in found.changes if c.value != knobs[c.name].default]
     ends = sum(c.value in (0.0, 1.0) and c.name != "lr" for c in changes)

@@ -24,7 +24,7 @@ def sentence(found: Identification) -> str:
     if found.contained:
         first = found.contained[0]
         return (
-            f"{head}, but becomes `{first.name}` {_at(first.substitution.changes, 'at')}".rstrip()
+            f"{head}, but becomes `{first.name}`{_at(first.substitution.changes, 'at')}"
         )
     if found.nearest:
         near = found.nearest[0]

@@ -28,7 +28,7 @@ SIZES = (Fraction(1), Fraction(1, 1000))
 
 @dataclass(frozen=True)
 class Traits:
-    """For each trait the least and the largest distance from it, over the settings that were run."""
+    """For each trait the least and the largest distance from it over the settings run."""
 
     least: Array
     most: Array
@@ -111,12 +111,14 @@ def _of_size(run: Batch, settings: dict[str, Array], size: Fraction) -> Array:
     train, shown = run(courses, settings)
     moves = train - courses.start[:, :, None, :]
     move, doubled, negated, others, elsewhere, longer, faster = moves
+    length: Array
     with np.errstate(all="ignore"):
         length = np.abs(move).max((1, 2))
         length = np.where(length > 0, length, 1.0)
 
         def apart(a: Array, b: Array) -> Array:
-            return np.abs(a - b).max((1, 2)) / length
+            far: Array = np.abs(a - b).max((1, 2)) / length
+            return far
 
         return np.stack(
             [

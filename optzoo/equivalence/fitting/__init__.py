@@ -1,1 +1,1 @@
-"""Guessing hyperparameters: many trajectories at once, least squares, the exact number behind a float."""
+"""Guessing hyperparameters: many trajectories at once, least squares, exact numbers."""

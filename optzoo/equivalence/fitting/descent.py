@@ -63,6 +63,7 @@ def descend(
     starts: Array,
     free: Array,
     iterations: int = ITERATIONS,
+    enough: float = ENOUGH,
 ) -> tuple[Array, float]:
     """Return the best point reached and its root mean square residual.
 
@@ -77,7 +78,7 @@ def descend(
     best = int(np.argmin(error))
     found: tuple[Array, float] = (x[best].copy(), float(error[best]))
     for _ in range(iterations if free.any() else 0):
-        if found[1] < ENOUGH or not len(x):
+        if found[1] <= enough or not len(x):
             break
         moved, new, damping = _one_step(residual, unknowns, x, r, relative, damping, free)
         error_now = rms(new)
@@ -176,4 +177,5 @@ def _inside(unknowns: Sequence[Unknown], x: Array, moved: Array, free: Array) ->
 
 def rms(r: Array) -> Array:
     """Return the root mean square of every row."""
-    return np.sqrt(np.mean(np.square(r), axis=-1))
+    found: Array = np.sqrt(np.mean(np.square(r), axis=-1))
+    return found

@@ -7,7 +7,7 @@ unknowns, and many starts descend side by side. A root is a guess of what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -15,16 +15,18 @@ import numpy as np
 
 from optzoo.equivalence.fitting.batch import Array, Batch, Courses, has_signs
 from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend
-from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.equivalence.fitting.starts import Starts
+from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.program.expressions import names_in
 from optzoo.program.ir import Program
 from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 
 FIT_STEPS = 10
-ROOT = 1e-11
+ROOT = 1e-10
 """A root mean square distance, relative to the move, that counts as a root in float64."""
+POLISHING = 12
+ROUNDED = 1e-14
 TOO_FAR = 1e6
 FEW, FEW_ITERATIONS = 5, 9
 """Starts and steps of a glance."""
@@ -100,7 +102,7 @@ class Fit:
         iterates_only: bool = False,
         others: Sequence[float] = (),
     ) -> None:
-        self.right, self.iterates_only = right, iterates_only
+        self.left, self.right, self.iterates_only = left, right, iterates_only
         self.program = right.program()
         self.smooth_signs = has_signs(left.program) and has_signs(self.program)
         self.run = Batch(self.program, smooth_signs=self.smooth_signs)
@@ -114,7 +116,6 @@ class Fit:
             if n not in fixed and isinstance(h.default, float)
         }
         self.others = others
-        self.left = left
 
     # ---------------------------------------------------------------- the least-squares problem
 
@@ -147,8 +148,8 @@ class Fit:
         x, error = problem.descend(Starts(self, problem.names, held, with_gains).best())
         slack = dict.fromkeys(problem.names, 0.0)
         if error < ROOT:
-            x, error = problem.pin(x, error)
-            slack = problem.slack(x)
+            x, error = problem.polished(*problem.pin(x, error))
+            slack = problem.slack(x, error)
         return problem.root(x, error, {**slack, **dict.fromkeys(held, 0.0)})
 
     def glance(self, with_gains: bool) -> Root:
@@ -209,12 +210,23 @@ class _Problem:
                 self.mask = before
         return x, error
 
-    def slack(self, x: Array) -> dict[str, float]:
-        """Return how far each unknown may be off without leaving the root by more than rounding."""
-        slopes = np.sqrt((self._jacobian(x) ** 2).mean(1))
-        return {
-            n: 100 * ROOT / (float(s) + 1e-300) for n, s in zip(self.names, slopes, strict=False)
-        }
+    def polished(self, x: Array, error: float) -> tuple[Array, float]:
+        """Return a root as near as float64 comes."""
+        nearer, left = descend(
+            self.residual, self.unknowns, x[None], self.mask, POLISHING, enough=0.0
+        )
+        return (nearer, left) if left < error else (x, error)
+
+    def slack(self, x: Array, error: float) -> dict[str, float]:
+        """Return how far each unknown may be off, others moving along, at ten times the error."""
+        jacobian = self._jacobian(x)
+        sizes = np.sqrt((jacobian**2).sum(1)) + 1e-300
+        steep = jacobian[self.mask] / sizes[self.mask, None]
+        spread = np.ones(len(x))
+        if self.mask.any():
+            spread[self.mask] = np.sqrt(np.diag(np.linalg.pinv(steep @ steep.T, rcond=1e-14)))
+        far = 10 * max(error, ROUNDED) * np.sqrt(jacobian.shape[1]) * spread / sizes
+        return dict(zip(self.names, far.tolist(), strict=False))
 
     def _jacobian(self, x: Array) -> Array:
         rows = []
@@ -225,7 +237,8 @@ class _Problem:
             rows.append(moved)
         found = self.residual(np.stack([x, *rows]))
         steps = np.asarray([moved[i] - x[i] for i, moved in enumerate(rows)])
-        return (found[1:] - found[0]) / steps[:, None]
+        slopes: Array = (found[1:] - found[0]) / steps[:, None]
+        return slopes
 
     def _is_alone(self, x: Array) -> bool:
         """Whether no direction in the unknowns that are free leaves the trajectory as it is."""
@@ -247,6 +260,6 @@ class _Problem:
 
 def _aside(recipe: Recipe) -> set[str]:
     """Return the hyperparameters of the preconditioner and the weight decay."""
-    sections: Iterable[str] = ("preconditioner", "weight_decay")
+    sections = ("preconditioner", "weight_decay")
     uses = (use for use in uses_of(recipe.spec) if use.loc[0] in sections)
     return {name.id for use in uses for name in names_in(use.expr)}

@@ -1,4 +1,4 @@
-"""Guessing the exact number behind a float: a simple fraction, or made of the other recipe's numbers.
+"""Guessing the exact number behind a float: a simple one, or made of the other recipe's.
 
 What the other recipe computes from its hyperparameters alone, such as 1 - a or exp(-1/tau), is a
 number of it as much as the hyperparameters are.
@@ -38,7 +38,8 @@ TOLERANCE = 1e-8
 GAIN_TOLERANCE = 1e-6
 MOST_SLACK = 0.05
 NOTHING = 1e-6
-"""What an unknown may be, if it makes no difference, to be taken for 0."""
+"""What an unknown may be, if it makes no difference, to be taken for 0; and how near to 1 a factor
+is none."""
 MAX_FACTORS = 3
 MOST_PARTS = 24
 """Expressions of the other recipe that are looked at."""
@@ -156,7 +157,7 @@ class Constants:
         found: dict[float, Guess] = {}
         for formula in options:
             guess = self.guess(formula)
-            if guess is not None and guess.number not in (0.0, 1.0):
+            if guess is not None and guess.number and abs(guess.number - 1) > NOTHING:
                 found.setdefault(guess.number, guess)
         return list(found.values())
 
@@ -223,10 +224,9 @@ def formulas_of(name: str, value: Expr, known: Constants) -> Iterator[Expr]:
             if _same(guess, number, rational):
                 yield guess.formula
         for formula in _products(number, known):
-            guess_or_none = known.guess(formula)
-            if not isinstance(formula, Name) and guess_or_none is not None:
-                if _same(guess_or_none, number, rational):
-                    yield formula
+            product = None if isinstance(formula, Name) else known.guess(formula)
+            if product is not None and _same(product, number, rational):
+                yield formula
     yield value
 
 

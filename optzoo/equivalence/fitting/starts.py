@@ -88,7 +88,7 @@ class Starts:
         return grid
 
     def _values(self, name: str) -> list[float]:
-        """Return what an unknown may be: its namesake, its default, numbers of the left, 0 and 1."""
+        """Return what an unknown may be: its namesake, its default, 0, 1, the left's numbers."""
         if name in self.held:
             return [self.held[name]]
         known, unknown = self.fit.target.known, self.fit.unknowns[name]
@@ -110,7 +110,7 @@ class Starts:
         free = [n not in self.held for n in self.names]
         decays = [self.fit.unknowns[n].is_decay and not known.get(n) for n in self.names]
         open_ = [d and f for d, f in zip(decays, free, strict=True)]
-        numbers = {float(v) for v in (*known.values(), *self.fit.others) if 0 < v < 1}
+        numbers = {v for v in [*map(float, known.values()), *self.fit.others] if 0 < v < 1}
         for value in sorted(numbers, reverse=True)[:MOST_VALUES] if any(open_) else ():
             point = tuple(value if o else x for o, x in zip(open_, first, strict=True))
             group = [point]
