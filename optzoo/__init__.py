@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from optzoo.risk.expected import expected_risk
     from optzoo.risk.regression.problem import Problem
     from optzoo.risk.search.tuning import tune
+    from optzoo.verification.verify import verify
 
 __all__ = [
     "InputError",
@@ -40,6 +41,7 @@ __all__ = [
     "load_recipe",
     "parse_recipe",
     "tune",
+    "verify",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
     "tune": "optzoo.risk.search.tuning",
+    "verify": "optzoo.verification.verify",
 }
 
 

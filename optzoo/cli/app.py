@@ -10,6 +10,7 @@ from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.analysis.identify import IDENTIFY_EPILOG, identify
 from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
+from optzoo.cli.analysis.verify import VERIFY_EPILOG, verify
 from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
@@ -59,6 +60,7 @@ app.command("show")(show)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
 app.command("identify", epilog=IDENTIFY_EPILOG)(identify)
+app.command("verify", epilog=VERIFY_EPILOG)(verify)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)

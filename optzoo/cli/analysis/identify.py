@@ -36,7 +36,7 @@ def identify(
     Renamed, rescaled or written in other hyperparameters, a method is found and the change proved.
     """
     from optzoo.identification.identify import identify as find
-    from optzoo.identification.report import format_identification, identification_json
+    from optzoo.identification.wording import format_identification, identification_json
     from optzoo.recipe.recipe import load_recipe
 
     def watch(names: Sequence[str]) -> Iterable[str]:

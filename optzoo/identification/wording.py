@@ -23,9 +23,7 @@ def sentence(found: Identification) -> str:
     head = f"{own} is none of the {found.shipped} shipped recipes at any hyperparameters found"
     if found.contained:
         first = found.contained[0]
-        return (
-            f"{head}, but becomes `{first.name}`{_at(first.substitution.changes, 'at')}"
-        )
+        return f"{head}, but becomes `{first.name}`{_at(first.substitution.changes, 'at')}"
     if found.nearest:
         near = found.nearest[0]
         return f"{head}; the nearest is `{near.name}`, {_percent(near.distance)} of the move away"
