@@ -21,7 +21,7 @@ from optzoo.errors import InputError
 from optzoo.files.shipped import shipped
 from optzoo.identification.traits import Traits, possible_traits, traits_of
 from optzoo.program.arithmetic import NotRealError
-from optzoo.program.expressions import walk
+from optzoo.program.expressions import parse_expression, walk
 from optzoo.recipe.recipe import Recipe, load_recipe
 
 T = TypeVar("T")
@@ -68,9 +68,8 @@ class Match:
         program = self.recipe.program()
         effort = self.special + 2 * self.lr_moves
         buffers, knobs = len(program.tensor_states), len(program.hypers)
-        formulas = [c.formula for c in self.changes if c.formula is not None]
-        length = sum(len(list(walk(f))) for f in formulas)
-        return (effort, buffers, length, knobs, len(program.lines))
+        length = sum(len(list(walk(c.formula or parse_expression(c.text)))) for c in self.changes)
+        return (effort, buffers, length, knobs, len(self.name), len(program.lines))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,11 @@ def _load(place: str) -> Any:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[MODULE_NAME] = module  # dataclasses and pickle look it up there
-        spec.loader.exec_module(module)
+        sys.path.insert(0, str(Path(place).resolve().parent))  # as Python does for a script
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
     except InputError:
         raise
     except BaseException as error:

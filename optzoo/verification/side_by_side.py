@@ -78,6 +78,11 @@ class Pair:
     overwrites_gradients: bool = field(default=False, init=False)
     has_views: bool = field(default=False, init=False)
 
+    def build(self, params: list[torch.nn.Parameter], settings: Mapping[str, float]) -> Any:
+        """Return the recipe's optimizer."""
+        options: dict[str, Any] = {**settings, "total_steps": self.total_steps}
+        return self.recipe.build(params, engine="foreach", **options)
+
     def gap(self, trial: Trial) -> Gap:
         """Run both; return where they part, or how near they stay."""
         with float64():
@@ -88,7 +93,7 @@ class Pair:
         starts = [torch.randn(shape, generator=rng) for shape in trial.shapes]
         ours, theirs = ([torch.nn.Parameter(s.clone()) for s in starts] for _ in range(2))
         settings = dict(trial.settings)
-        own = self.recipe.build(ours, total_steps=self.total_steps, engine="foreach", **settings)
+        own = self.build(ours, settings)
         foreign = Foreign(self.cls, theirs, self.arguments.values(settings))
         self.has_views = foreign.switches
         worst = 0.0

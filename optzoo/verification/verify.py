@@ -214,10 +214,7 @@ class _Question:
 
     def _make_ours(self, settings: Mapping[str, float]) -> Any:
         def make(params: list[torch.nn.Parameter]) -> Any:
-            built = self.pair.recipe.build(
-                params, total_steps=self.steps, engine="foreach", **dict(settings)
-            )
-            return built.step
+            return self.pair.build(params, settings).step
 
         return make
 

@@ -96,7 +96,7 @@ def equiv(
     from optzoo.equivalence.verdict import equivalence, format_verdict
     from optzoo.recipe.recipe import load_recipe
 
-    right_values = read_settings(set_b)
+    left_values, right_values = read_settings(set_a), read_settings(set_b)
     conditions = Conditions(
         constant_lr=lr_schedule is LrSchedule.constant,
         total_steps=total_steps,
@@ -104,12 +104,13 @@ def equiv(
         long_steps=steps,
     )
     verdict = equivalence(
-        load_recipe(left).with_overrides(read_settings(set_a)),
+        load_recipe(left).with_overrides(left_values),
         load_recipe(right).with_overrides(right_values),
         right_lr=None if lr_b is None else _lr_expression(lr_b),
         conditions=conditions,
         iterates_only=iterates_only,
         fixed=frozenset(right_values),
+        fixed_left=frozenset(left_values),
         search=search,
     )
     if as_json:
@@ -198,6 +199,7 @@ def convert(
     else:
         write_new(output, text)
         typer.echo(f"wrote {output}", err=True)
+    typer.echo(found.sentence, err=True)
     typer.echo(format_verdict(found.verdict, []), err=True)
     for remark in found.remarks:
         typer.echo(f"  {remark}", err=True)

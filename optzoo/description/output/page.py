@@ -99,6 +99,7 @@ def format_markdown(description: Description) -> str:
     parts = [
         f"# {recipe.name}",
         f"{_shown(spec.summary)}.",
+        f"{_shown(description.sentence)}.",
         f"*{_shown(spec.reference)}*",
         _hyperparameters(description),
         "## Step",
