@@ -82,7 +82,8 @@ def _share(description: Description) -> str | None:
         now, in_all = _in_its_step(description, row.t), _in_all(description, row)
         if now is not None and in_all is not None and 0 <= now < in_all:
             share = f"{100 * now / in_all:.2g}%"
-            return f"at step {row.t:,} the current gradient weighs about {share} of what it will in all"
+            text = f"the current gradient weighs about {share} of what it will in all"
+            return f"at step {row.t:,} {text}"
     return None
 
 

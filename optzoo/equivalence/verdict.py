@@ -166,9 +166,8 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
 def _not_found(verdict: Verdict, a: str, b: str) -> list[str]:
     if verdict.momenta is not None:
         needed, possible = verdict.momenta
-        return [
-            f"{a} has {needed} momenta and {b} at most {possible}: no hyperparameters of {b} make it {a}"
-        ]
+        counts = f"{a} has {needed} momenta and {b} at most {possible}"
+        return [f"{counts}: no hyperparameters of {b} make it {a}"]
     return [f"none found: no hyperparameters of {b} that make it {a}, which proves nothing"]
 
 

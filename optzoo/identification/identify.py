@@ -34,6 +34,8 @@ MOST_SEARCHES = 12
 MET = 1e-7
 """A distance at which a glance has found a root, but for its last steps."""
 MOST_MATCHES = 4
+MOST_GAINS = 14
+"""Recipes of which learning rates of another shape are tried."""
 MOST_NEAREST = 3
 MOST_CONTAINED = 4
 DIGITS = 4
@@ -41,20 +43,26 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Match:
-    """A shipped recipe that is the same method, and at which hyperparameters.
+    """A shipped recipe that is the same method, and at which hyperparameters of `right`.
 
-    `special` counts hyperparameters that had to be put at 0, at 1 or equal to another.
+    That is the shipped recipe, or the one asked about if that contains it. `special` counts
+    hyperparameters that had to be put at 0, at 1 or equal to another.
     """
 
-    name: str
     recipe: Recipe
+    right: Recipe
     substitution: Substitution
     special: int
 
     @property
+    def name(self) -> str:
+        """The shipped recipe's name."""
+        return self.recipe.name
+
+    @property
     def changes(self) -> tuple[Change, ...]:
-        """What is not at the shipped recipe's default."""
-        knobs = self.recipe.hyperparameters
+        """What is not at its default."""
+        knobs = self.right.hyperparameters
         return tuple(c for c in self.substitution.changes if c.value != knobs[c.name].default)
 
     @property
@@ -128,22 +136,30 @@ def identify(
     matches, glances = found.matches(watch)
     elsewhere = False
     if not matches and not iterates_only:
-        bare = _Question(recipe, known, conditions, iterates_only=True)
+        bare = _Question(recipe, known, conditions, iterates_only=True, asked_before=True)
         matches, _ = bare.matches(watch, plain_only=True)
         elsewhere = bool(matches)
     contained = () if matches else found.contained(watch)
-    nearest = () if matches else found.nearest(glances)
+    nearest = () if matches else found.nearest(glances or found.glance_at_all(watch))
     return Identification(recipe, matches, contained, nearest, len(known), iterates_only, elsewhere)
 
 
 class _Question:
-    """One recipe beside the shipped ones."""
+    """One recipe beside the shipped ones.
+
+    `asked_before` says that evaluation points counted before, and were in the way.
+    """
 
     def __init__(
-        self, recipe: Recipe, known: dict[str, Recipe], conditions: Conditions, iterates_only: bool
+        self,
+        recipe: Recipe,
+        known: dict[str, Recipe],
+        conditions: Conditions,
+        iterates_only: bool,
+        asked_before: bool = False,
     ) -> None:
         self.recipe, self.known, self.conditions = recipe, known, conditions
-        self.iterates_only = iterates_only
+        self.iterates_only, self.asked_before = iterates_only, asked_before
         self.left = Side(recipe)
         self.search = Search(self.left, conditions, iterates_only)
 
@@ -156,16 +172,11 @@ class _Question:
 
         Learning rates of another shape are tried after all others, unless `plain_only`.
         """
-        own = self._traits(self.left)
-        possible = [
-            name
-            for name, other in self.known.items()
-            if own is None
-            or (possible_traits(other).can_be(own, self.iterates_only) and self._has_momenta(other))
-        ]
+        possible = self._possible()
         glances: dict[str, Root] = {}
         for with_gains in (False,) if plain_only else (False, True):
-            seen = self._glance(watch(possible), with_gains)
+            names = sorted(possible, key=lambda n: glances[n].error if n in glances else 0.0)
+            seen = self._glance(watch(names[:MOST_GAINS] if with_gains else names), with_gains)
             glances = glances or seen
             found: list[Match] = []
             for name in self._worth(seen):
@@ -175,6 +186,20 @@ class _Question:
             if found:
                 return tuple(sorted(found, key=lambda m: m.order)), glances
         return (), glances
+
+    def _possible(self) -> list[str]:
+        """Return the shipped recipes that it may be, for all that a look at its traits says."""
+        own = self._traits(self.left)
+        if own is None:
+            return list(self.known)
+        found = []
+        for name, other in self.known.items():
+            traits = possible_traits(other)
+            if self.asked_before and not (own.evaluates_elsewhere or traits.evaluates_elsewhere):
+                continue
+            if traits.can_be(own, self.iterates_only) and self._has_momenta(other):
+                found.append(name)
+        return found
 
     def _worth(self, seen: dict[str, Root]) -> list[str]:
         """Return the recipes that came near, those that met first, the simplest of them first."""
@@ -197,12 +222,17 @@ class _Question:
         except UnknownOperationError:
             return None
 
+    def glance_at_all(self, watch: Watch) -> dict[str, Root]:
+        """Return how near every shipped recipe comes, whatever its traits."""
+        return self._glance(watch(list(self.known)), with_gains=False)
+
     def _glance(self, names: Iterable[str], with_gains: bool) -> dict[str, Root]:
         found: dict[str, Root] = {}
         for name in names:
             for variant in self.search.variants(self.known[name], frozenset()):
                 with suppress(UnknownOperationError, InputError, NotRealError):
-                    root = self.search.fit(variant).glance(with_gains)
+                    fit = self.search.fit(variant)
+                    root = fit.plain(fit.glance(with_gains))
                     if name not in found or root.error < found[name].error:
                         found[name] = root
         return found
@@ -212,7 +242,7 @@ class _Question:
             found = self.search.among(variant, with_gains=with_gains)
             if found is not None:
                 special = _special(found, self.known[name])
-                return Match(name, self.known[name], found, special)
+                return Match(self.known[name], self.known[name], found, special)
         return None
 
     # ------------------------------------------------------------ what it contains, what is near
@@ -239,7 +269,8 @@ class _Question:
             if seen[name][0] <= WORTH_A_SEARCH and len(found) < MOST_CONTAINED:
                 there = seen[name][1].among(self.recipe, with_gains=False)
                 if there is not None:
-                    found.append(Match(name, self.known[name], there, 0))
+                    special = _special(there, self.recipe)
+                    found.append(Match(self.known[name], self.recipe, there, special))
         return tuple(sorted(found, key=lambda m: m.order))
 
     def nearest(self, glances: dict[str, Root]) -> tuple[Near, ...]:

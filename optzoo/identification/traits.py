@@ -33,6 +33,11 @@ class Traits:
     least: Array
     most: Array
 
+    @property
+    def evaluates_elsewhere(self) -> bool:
+        """Whether the evaluation point was seen apart from the training point."""
+        return bool((self.most.reshape(len(SIZES), -1)[:, -1] > FAILS).any())
+
     def can_be(self, other: Traits, iterates_only: bool = False) -> bool:
         """Whether nothing that `other` does or does not is beyond what is run here.
 

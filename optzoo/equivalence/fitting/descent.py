@@ -22,6 +22,9 @@ ENOUGH = 1e-11
 DAMPINGS = np.asarray([0.03, 1.0, 30.0, 1e3, 1e5])
 """What the damping of the last step is multiplied by, all tried at once."""
 
+SMALLEST = 1e-30
+"""What a number above 0 is at least."""
+
 Residual = Callable[[Array], Array]
 
 
@@ -51,7 +54,7 @@ class Unknown:
         """Return the nearest legal values."""
         low, high = self.interval.low, self.interval.high
         if self.interval.low_open and math.isfinite(low):
-            low = float(np.nextafter(low, math.inf))
+            low = max(float(np.nextafter(low, math.inf)), SMALLEST)
         if self.interval.high_open and math.isfinite(high):
             high = float(np.nextafter(high, -math.inf))
         return np.clip(values, low, high)

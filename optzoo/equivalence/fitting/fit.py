@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from optzoo.equivalence.fitting.batch import Array, Batch, Courses, has_signs
-from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend
+from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend, rms
 from optzoo.equivalence.fitting.starts import Starts
 from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.program.expressions import names_in
@@ -28,8 +28,10 @@ ROOT = 1e-10
 POLISHING = 12
 ROUNDED = 1e-14
 TOO_FAR = 1e6
-FEW, FEW_ITERATIONS = 5, 9
-"""Starts and steps of a glance."""
+ABOUT = 1.1
+"""How much farther a point may be for the sake of plain numbers."""
+FEW, FEW_ITERATIONS, FEW_POINTS = 5, 9, 400
+"""Starts, steps and points of the grid of a glance."""
 SMALL = Fraction(1, 10**5)
 """The gradients of a third course: beside them an eps shows."""
 
@@ -155,9 +157,31 @@ class Fit:
     def glance(self, with_gains: bool) -> Root:
         """Return the nearest that a few short descents find."""
         problem = _Problem(self, {}, with_gains)
-        starts = Starts(self, problem.names, {}, with_gains).best(FEW)
+        starts = Starts(self, problem.names, {}, with_gains).best(FEW, FEW_POINTS)
         x, error = problem.descend(starts, FEW_ITERATIONS)
         return problem.root(x, error, dict.fromkeys(problem.names, 0.0))
+
+    def plain(self, root: Root) -> Root:
+        """Return a point about as near with as many unknowns as that allows at their default or 0.
+
+        A root, and a point with gains, stays as it is.
+        """
+        if root.found or root.gains is not None:
+            return root
+        names = list(root.values)
+        x = np.asarray(list(root.values.values()))
+        limit = ABOUT * root.error
+        for i, name in enumerate(names):
+            unknown = self.unknowns[name]
+            options = [v for v in (unknown.default, 0.0) if name != "lr" and unknown.allows(v)]
+            for value in options:
+                moved = x.copy()
+                moved[i] = value
+                if float(rms(self.residual(names, moved[None], False))[0]) <= limit:
+                    x = moved
+                    break
+        error = float(rms(self.residual(names, x[None], False))[0])
+        return Root(dict(zip(names, x.tolist(), strict=True)), root.slack, None, error)
 
 
 class _Problem:

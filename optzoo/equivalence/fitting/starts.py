@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from optzoo.equivalence.fitting.fit import Fit
 
 MAX_GRID = 1500
-DRAWN = 300
+DRAWN = 5
+"""One point in so many is drawn from all combinations."""
 STARTS = 16
 SIZES = (1.0, 0.1, 10.0, 100.0)
 """What an unknown without a bound is, in units of its default."""
@@ -35,7 +36,7 @@ class Starts:
     ) -> None:
         self.fit, self.names, self.held, self.with_gains = fit, names, held, with_gains
 
-    def best(self, most: int = STARTS) -> Array:
+    def best(self, most: int = STARTS, points: int = MAX_GRID) -> Array:
         """Return the `most` best points of the grid, of shape (starts, unknowns), no two alike.
 
         The best of every decay is among them, however bad it is: what is near in the weights of the
@@ -43,8 +44,8 @@ class Starts:
         """
         options = [self._values(name) for name in self.names]
         groups = list(self._same_decays([o[0] for o in options]))
-        points = [*itertools.chain(*groups), *itertools.islice(_grid(options), MAX_GRID)]
-        grid = np.asarray(points, dtype=np.float64).reshape(-1, len(self.names))
+        rows = [*itertools.chain(*groups), *_grid(options, points)]
+        grid = np.asarray(rows, dtype=np.float64).reshape(-1, len(self.names))
         grid = self._with_best_lr(grid)
         errors = rms(self.fit.residual(self.names, grid, self.with_gains))
         chosen, begin = [], 0
@@ -123,23 +124,21 @@ class Starts:
             yield group
 
 
-def _grid(options: Sequence[Sequence[float]]) -> Iterator[tuple[float, ...]]:
+def _grid(options: Sequence[Sequence[float]], points: int) -> Iterator[tuple[float, ...]]:
     """Yield the first choice, those with one choice changed, those with two, then drawn ones."""
-    yield from _near_first(options)
+    drawn = points // DRAWN
+    yield from itertools.islice(_near_first(options), points - drawn)
     rng = random.Random(0)
-    for _ in range(DRAWN):
+    for _ in range(drawn):
         yield tuple(rng.choice(o) for o in options)
 
 
 def _near_first(options: Sequence[Sequence[float]]) -> Iterator[tuple[float, ...]]:
     first = tuple(o[0] for o in options)
     yield first
-    most = MAX_GRID - DRAWN
     for count in (1, 2):
         for places in itertools.combinations(range(len(options)), count):
             for values in itertools.product(*(options[i][1:] for i in places)):
-                if (most := most - 1) < 0:
-                    return
                 changed = list(first)
                 for place, value in zip(places, values, strict=True):
                     changed[place] = value
