@@ -57,6 +57,11 @@ def format_verification(found: Verification) -> str:
 
 
 def _weights(found: Verification, at: Apart) -> list[str]:
+    if at.under_a_sign:
+        return [
+            f"  under the sign of step {at.t}, the gradient of step {at.s} weighs {at.ours:.6g} of "
+            f"that of step {at.t} in {found.recipe}, {at.theirs:.6g} in {found.name}"
+        ]
     lines = [
         f"  with the preconditioner held (gradients of size 1), the gradient of step {at.s} weighs",
         f"  {at.ours:.6g} in step {at.t} of {found.recipe}, {at.theirs:.6g} in {found.name}",

@@ -2,6 +2,9 @@
 
 All gradients have size 1, so that a mean of squares is 1 whatever its decay; element s has the
 sign of step s turned. What turning it changes in step t is twice the weight h(t, s).
+
+Where only the sign of a sum of gradients moves the parameter, its weights are found by where that
+sign turns.
 """
 
 from __future__ import annotations
@@ -15,6 +18,10 @@ from torch import Tensor
 STEPS = 12
 ALIKE = 1e-6
 """How far two weights may be apart, relative to the largest: an eps shows up to 1e-8."""
+
+PAIRS = ((2, 1), (3, 1), (3, 2), (4, 1))
+"""Steps and earlier gradients that are looked at under a sign."""
+RANGE, POINTS, ROUNDS = 100.0, 65, 8
 
 Step = Callable[[], None]
 Make = Callable[[list[torch.nn.Parameter]], Step]
@@ -76,4 +83,36 @@ def first_apart(a: Weights, b: Weights) -> tuple[int, int] | None:
         for s in range(t, 0, -1):
             if abs(left[s - 1] - right[s - 1]) > ALIKE * scale:
                 return t, s
+    return None
+
+
+def turning_point(make: Make, t: int, s: int) -> float | None:
+    """Return h(t, s)/h(t, t) where step t has the sign of a sum of gradients.
+
+    Gradient s is 1, that of step t is x, the others are 0; the sign turns at minus that. None where
+    it turns nowhere, or more than once.
+    """
+    low, high = -RANGE, RANGE
+    for _ in range(ROUNDS):
+        x = torch.linspace(low, high, POINTS)
+        param = torch.nn.Parameter(torch.zeros(POINTS))
+        step, before = make([param]), param.detach().clone()
+        for now in range(1, t + 1):
+            before = param.detach().clone()
+            param.grad = x.clone() if now == t else torch.full((POINTS,), float(now == s))
+            step()
+        signs = torch.sign(param.detach() - before)
+        turns = [i for i in range(POINTS - 1) if signs[i] > signs[i + 1]]
+        if signs[0] <= 0 or signs[-1] >= 0 or not 1 <= len(turns) <= 2:
+            return None
+        low, high = float(x[turns[0]]), float(x[turns[-1] + 1])
+    return -(low + high) / 2
+
+
+def first_turn_apart(ours: Make, theirs: Make) -> tuple[int, int, float, float] | None:
+    """Return step t, gradient s and the two ratios that differ first."""
+    for t, s in PAIRS:
+        a, b = turning_point(ours, t, s), turning_point(theirs, t, s)
+        if a is not None and b is not None and abs(a - b) > ALIKE * max(abs(a), abs(b)):
+            return t, s, a, b
     return None

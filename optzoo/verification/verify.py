@@ -21,7 +21,7 @@ from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import Value
 from optzoo.verification.foreign import Arguments, Foreign, load_class, map_arguments
-from optzoo.verification.probe import first_apart, probe
+from optzoo.verification.probe import first_apart, first_turn_apart, probe
 from optzoo.verification.side_by_side import SHAPES, Gap, Pair, Trial, float64
 
 STEPS = 30
@@ -41,6 +41,7 @@ class Apart:
     """A weight that differs while the preconditioner is held: that of gradient s in step t.
 
     `ours` and `theirs` are the weights, `our_form` and `their_form` beta_a, eta_a and alpha_a.
+    `under_a_sign` the weights are relative to that of gradient t.
     """
 
     t: int
@@ -49,6 +50,7 @@ class Apart:
     theirs: float
     our_form: tuple[float, float, float] | None
     their_form: tuple[float, float, float] | None
+    under_a_sign: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,9 +204,13 @@ class _Question:
         """Return the first weight that differs while the preconditioner is held."""
         settings = {**trial.settings, **dict.fromkeys(self.decays, 0.0)}
         with float64():
-            ours, theirs = probe(self._make_ours(settings)), probe(self._make_theirs(settings))
-        place = first_apart(ours, theirs)
-        if place is None or not (ours.linear and theirs.linear):
+            makes = self._make_ours(settings), self._make_theirs(settings)
+            ours, theirs = map(probe, makes)
+            place = first_apart(ours, theirs) if ours.linear and theirs.linear else None
+            turn = first_turn_apart(*makes) if place is None else None
+        if turn is not None:
+            return Apart(*turn, None, None, under_a_sign=True)
+        if place is None:
             return None
         t, s = place
         return Apart(
