@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     __version__: str
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
-    from optzoo.identification.identify import identify
+    from optzoo.identification.identification import identify
     from optzoo.optimizer import RecipeOptimizer
     from optzoo.recipe.recipe import Recipe, load_recipe, parse_recipe
     from optzoo.risk.expected import expected_risk
     from optzoo.risk.regression.problem import Problem
     from optzoo.risk.search.tuning import tune
-    from optzoo.verification.verify import verify
+    from optzoo.verification.verification import verify
 
 __all__ = [
     "InputError",
@@ -53,11 +53,11 @@ _HOMES = {
     "RunError": "optzoo.errors",
     "describe": "optzoo.description.description",
     "expected_risk": "optzoo.risk.expected",
-    "identify": "optzoo.identification.identify",
+    "identify": "optzoo.identification.identification",
     "load_recipe": "optzoo.recipe.recipe",
     "parse_recipe": "optzoo.recipe.recipe",
     "tune": "optzoo.risk.search.tuning",
-    "verify": "optzoo.verification.verify",
+    "verify": "optzoo.verification.verification",
 }
 
 

@@ -22,7 +22,8 @@ BODIES = {
     "two_clocks": f"buffers:\n  {M}\n  {V}\n"
     "  w: {input: square(grad), decay: beta1, gain: 1 - beta1}\n"
     "update: m/(sqrt(max(v, w)) + eps)",
-    "momentum_of_signs": "buffers:\n  m: {input: sign(grad - 0.5*grad.prev), decay: beta1, gain: 1 - beta1}\n"
+    "momentum_of_signs": "signals: {s: sign(grad - 0.5*grad.prev)}\n"
+    "buffers:\n  m: {input: s, decay: beta1, gain: 1 - beta1}\n"
     "  w: {input: m, decay: beta2, gain: 1 - beta2}\nupdate: m + eps*w",
     "differences_divide": f"signals: {{d: grad - beta1*grad.prev}}\nbuffers:\n  {M}\n"
     "  v: {input: square(d), decay: beta2, gain: 1 - beta2}\nupdate: m/(sqrt(v) + eps)",

@@ -77,7 +77,8 @@ def _share(description: Description) -> str | None:
         if now is None or not 0 <= now < description.whole_run:
             return None
         share = f"{100 * now / description.whole_run:.2g}%"
-        return f"in its own step the gradient of step {half:,} weighs {share} of all until {end:,}"
+        text = f"the gradient of step {half:,} has {share} of its weight until step {end:,}"
+        return f"{text} in its own step"
     for row in reversed(description.steps):
         now, in_all = _in_its_step(description, row.t), _in_all(description, row)
         if now is not None and in_all is not None and 0 <= now < in_all:

@@ -9,7 +9,7 @@ from typing import Any
 from optzoo.equivalence.cause import Cause
 from optzoo.equivalence.search import Change
 from optzoo.equivalence.sides import AGREEMENT
-from optzoo.identification.identify import Identification, Match, Near
+from optzoo.identification.identification import Identification, Match, Near
 from optzoo.program.expressions import format_expression
 
 MOST_ALSO = 4

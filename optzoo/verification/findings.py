@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from optzoo.verification.verify import SMALL, Apart, Verification
+from optzoo.verification.verification import SMALL, Apart, Verification
 
 COEFFICIENTS = ("beta_a", "eta_a", "alpha_a")
 

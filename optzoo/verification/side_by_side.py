@@ -16,8 +16,12 @@ from optzoo.recipe.recipe import Recipe
 from optzoo.verification.foreign import Arguments, Foreign
 
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (5, 4))
-SIZES = (1.0, 1e-3, 1.0, 1e-6)
-"""Sizes of the gradients of each tensor: on small ones an eps shows."""
+SIZES = (1.0, 1.0, 1.0, 1.0)
+"""Sizes of the gradients of each tensor."""
+SMALL_SIZES = (1.0, 1e-3, 1.0, 1e-6)
+"""On small ones constants show that a class adds of its own."""
+LEAST, MOST = 0.2, 3.0
+"""Between what elements lie, in units of the size: to none of them a constant is large."""
 EVERY = 5
 """Steps between two looks at the evaluation points."""
 
@@ -145,7 +149,8 @@ class Pair:
 def _draw_grads(trial: Trial, t: int, rng: torch.Generator) -> list[Tensor | None]:
     found: list[Tensor | None] = []
     for i, (shape, size) in enumerate(zip(trial.shapes, trial.sizes, strict=True)):
-        grad = size * torch.randn(shape, generator=rng)
+        sign = torch.sign(torch.rand(shape, generator=rng) - 0.5)
+        grad = size * sign * (LEAST + (MOST - LEAST) * torch.rand(shape, generator=rng))
         is_late = i == len(trial.shapes) - 1 and t < trial.late
         found.append(None if is_late else torch.zeros(shape) if trial.zero_grads else grad)
     return found

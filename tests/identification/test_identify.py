@@ -19,7 +19,7 @@ from optzoo.cli.app import app
 from optzoo.equivalence.search import Substitution
 from optzoo.equivalence.sides import Conditions, Side, compare
 from optzoo.errors import InputError
-from optzoo.identification.identify import identify
+from optzoo.identification.identification import identify
 from optzoo.identification.traits import possible_traits, traits_of
 from optzoo.identification.wording import format_identification, sentence
 

@@ -18,7 +18,7 @@ from optzoo.verification.findings import format_verification, sentence
 from optzoo.verification.foreign import map_arguments
 from optzoo.verification.probe import probe
 from optzoo.verification.side_by_side import float64
-from optzoo.verification.verify import verify
+from optzoo.verification.verification import verify
 
 MINE = '''
 import torch
@@ -209,10 +209,43 @@ def by_agreement(agreement: Agreement) -> dict[str, Any]:
 def test_the_right_classes_pass(agreement: Agreement) -> None:
     pytest.importorskip(agreement.package)
     if agreement.recipe in ("lars", "mars_lion", "qhadam"):
-        pytest.skip("treats vectors otherwise, or keeps numbers in float32: told by name below")
+        pytest.skip("treats vectors otherwise, or keeps numbers in float32: told below")
     recipe = optzoo.load_recipe(agreement.recipe)
     found = verify(recipe, f"{agreement.package}:{agreement.optimizer}", **by_agreement(agreement))
     assert found.equal, format_verification(found)
+
+
+def test_what_a_right_class_does_otherwise_is_told() -> None:
+    """LARS of pytorch_optimizer leaves vectors alone; QHAdam keeps two numbers in float32."""
+    module = pytest.importorskip("pytorch_optimizer")
+    lars = verify(optzoo.load_recipe("lars"), module.LARS)
+    assert lars.terms == ("tensors that are no matrices",)
+    qhadam = verify(optzoo.load_recipe("qhadam"), module.QHAdam)
+    assert qhadam.gap.size < 1e-6
+    assert "float32" in sentence(qhadam)
+
+
+def test_weights_under_a_sign_are_found_by_where_it_turns() -> None:
+    """Lion with its momentum updated first: 0.9*0.99*0.01/(0.1 + 0.9*0.01) for 0.9*0.01/0.1."""
+
+    class Hasty(torch.optim.Optimizer):
+        def __init__(self, params: Any, lr: float, betas: Any = (0.9, 0.99)) -> None:
+            super().__init__(params, {"lr": lr, "betas": betas})
+
+        @torch.no_grad()
+        def step(self) -> None:  # type: ignore[override]
+            for group in self.param_groups:
+                for p in (p for p in group["params"] if p.grad is not None):
+                    m = self.state[p].setdefault("m", torch.zeros_like(p))
+                    m.mul_(group["betas"][1]).add_(p.grad, alpha=1 - group["betas"][1])
+                    mixed = group["betas"][0] * m + (1 - group["betas"][0]) * p.grad
+                    p.sub_(group["lr"] * torch.sign(mixed))
+
+    found = verify(optzoo.load_recipe("lion"), Hasty)
+    assert found.weight is not None
+    assert found.weight.under_a_sign
+    assert found.weight.ours == pytest.approx(0.09, rel=1e-9)
+    assert found.weight.theirs == pytest.approx(0.9 * 0.0099 / 0.109, rel=1e-9)
 
 
 POINTED = [
@@ -220,7 +253,7 @@ POINTED = [
     ("K2", "ademamix", "AdEMAMix", {}, "weight decay"),
     ("K3", "adopt", "ADOPT", {}, "divides, clips"),
     ("K5", "mars", "MARS", {"optimize_1d": True}, "eps"),
-    ("K6", "laprop", "LaProp", {}, "eps"),
+    ("K6", "laprop_official", "LaProp", {}, "weight decay"),
     ("K9", "grokfast_adamw", "GrokFastAdamW", {}, "eps"),
     ("K10", "lamb", "Lamb", {}, "the weights of the gradients"),
 ]
@@ -276,7 +309,7 @@ def test_the_command(mine: str) -> None:
     assert code == 0
     assert text.startswith("MyAdam computes adamw")
     assert "betas=(beta1, beta2)" in text
-    code, text = run("adamw", "--against", mine, "--kwargs", "fault=eps", "--json")
+    code, text = run("adamw", "--against", mine, "--kwargs", '{"fault": "eps"}', "--json")
     assert code == 1
     assert json.loads(text)["terms"] == ["eps"]
     code, _ = run("sgd_nesterov", "--against", "torch.optim:SGD", "--kwargs", '{"nesterov": true}')

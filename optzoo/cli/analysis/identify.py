@@ -35,7 +35,7 @@ def identify(
 
     Renamed, rescaled or written in other hyperparameters, a method is found and the change proved.
     """
-    from optzoo.identification.identify import identify as find
+    from optzoo.identification.identification import identify as find
     from optzoo.identification.wording import format_identification, identification_json
     from optzoo.recipe.recipe import load_recipe
 

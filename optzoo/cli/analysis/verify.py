@@ -59,7 +59,7 @@ def verify(
     """
     from optzoo.recipe.recipe import load_recipe
     from optzoo.verification.findings import format_verification, verification_json
-    from optzoo.verification.verify import verify as find
+    from optzoo.verification.verification import verify as find
 
     loaded = load_recipe(recipe)
     names, constants = _read_kwargs(kwargs or (), list(loaded.hyperparameters))
@@ -86,16 +86,21 @@ def _read_kwargs(
     """Return arguments that are hyperparameters of the recipe, and those that are values."""
     names: dict[str, str] = {}
     constants: dict[str, Any] = {}
-    pairs: list[tuple[str, Any]] = []
+    given: list[tuple[str, str]] = []
     for text in texts:
-        pairs += _json_object(text).items() if text.lstrip().startswith("{") else [_pair(text)]
-    refuse_twice([(name, str(value)) for name, value in pairs])
-    for name, value in pairs:
+        if text.lstrip().startswith("{"):  # values, even where they are named as hyperparameters
+            found = _json_object(text)
+            constants |= found
+            given += [(name, str(value)) for name, value in found.items()]
+            continue
+        name, value = _pair(text)
+        given.append((name, str(value)))
         parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
         if parts and all(part in hyperparameters for part in parts):
             names[name] = ",".join(parts)
         else:
             constants[name] = value
+    refuse_twice(given)
     return names, constants
 
 

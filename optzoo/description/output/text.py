@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def format_report(description: Description) -> str:
     """Return the answer, the equations, the form, the coefficients, what is left out, the bill."""
-    sections = [[description.sentence], *report_sections(description)]
+    sections = [textwrap.wrap(description.sentence, 96), *report_sections(description)]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 

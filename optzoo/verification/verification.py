@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from optzoo.errors import Diagnostic, InputError
-from optzoo.program.expressions import names_in
+from optzoo.program.expressions import Call, names_in, walk
 from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import Value
 from optzoo.verification.foreign import Arguments, Foreign, load_class, map_arguments
 from optzoo.verification.probe import first_apart, first_turn_apart, probe
-from optzoo.verification.side_by_side import SHAPES, Gap, Pair, Trial, float64
+from optzoo.verification.side_by_side import SHAPES, SMALL_SIZES, Gap, Pair, Trial, float64
 
 STEPS = 30
 SEEDS = 2
@@ -135,14 +135,11 @@ class _Question:
         self.decays = sorted(amounts - {"lr"})
 
     def answer(self) -> Verification:
-        trials, gap = list(self._trials()), Gap(0.0)
-        failed = None
-        for trial in trials:
-            found = self.pair.gap(trial)
-            if not found.equal:
-                failed, gap = trial, found
-                break
-            gap = found if found.size > gap.size else gap
+        trials = list(self._trials())
+        gaps = [self.pair.gap(trial) for trial in trials]
+        parted = [(gap, t) for gap, t in zip(gaps, trials, strict=True) if not gap.equal]
+        gap, failed = max(parted, key=lambda p: p[0].size, default=(None, None))
+        gap = gap or max(gaps, key=lambda g: g.size)
         base = Verification(
             self.pair.recipe.name, self.pair.cls.__name__, self.pair.arguments,
             len(trials), self.steps, gap,
@@ -189,16 +186,20 @@ class _Question:
         if not trial.constant_lr:
             yield "a learning rate that moves", {"constant_lr": True}
         if "eps" in trial.settings:
-            yield "eps", {"settings": {"eps": NO_EPS}, "sizes": (1.0,) * len(SHAPES)}
+            yield "eps", {"settings": {"eps": NO_EPS}}
         yield "tensors that are no vectors", {"shapes": VECTORS}
         yield "tensors that are no matrices", {"shapes": MATRICES}
         yield "gradients that are large: a clip", {"sizes": (1e-3,) * len(SHAPES)}
 
-    def _equal(self, trial: Trial) -> bool:
+    def _gap(self, trial: Trial) -> Gap | None:
         try:
-            return self.pair.gap(trial).equal
+            return self.pair.gap(trial)
         except InputError:
-            return False
+            return None
+
+    def _equal(self, trial: Trial) -> bool:
+        gap = self._gap(trial)
+        return gap is not None and gap.equal
 
     def _weight(self, trial: Trial) -> Apart | None:
         """Return the first weight that differs while the preconditioner is held."""
@@ -207,7 +208,7 @@ class _Question:
             makes = self._make_ours(settings), self._make_theirs(settings)
             ours, theirs = map(probe, makes)
             place = first_apart(ours, theirs) if ours.linear and theirs.linear else None
-            turn = first_turn_apart(*makes) if place is None else None
+            turn = first_turn_apart(*makes) if place is None and self._has_sign() else None
         if turn is not None:
             return Apart(*turn, None, None, under_a_sign=True)
         if place is None:
@@ -217,6 +218,11 @@ class _Question:
             t, s, -ours.rows[t - 1][s - 1], -theirs.rows[t - 1][s - 1],
             ours.form(t), theirs.form(t),
         )  # fmt: skip
+
+    def _has_sign(self) -> bool:
+        lines = self.pair.recipe.trained_program().step
+        nodes = (node for line in lines for node in walk(line.expr))
+        return any(isinstance(node, Call) and node.op == "sign" for node in nodes)
 
     def _make_ours(self, settings: Mapping[str, float]) -> Any:
         def make(params: list[torch.nn.Parameter]) -> Any:
@@ -240,6 +246,9 @@ class _Question:
             yield f"{name} changes the gradients that it is given"
         if not self._equal(replace(plain, late=8)):
             yield f"a parameter whose first gradient comes late parts: {name} has one clock for all"
+        small = self._gap(replace(plain, sizes=SMALL_SIZES))
+        if small is not None and not small.equal:
+            yield f"on gradients of 1e-3 and below they part by {small.size:.1g} of the move"
         if not self._equal(replace(plain, lr_starts_at_zero=True)):
             yield "a first learning rate of 0 parts them"
         program = self.pair.recipe.trained_program()
