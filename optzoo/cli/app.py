@@ -10,7 +10,7 @@ from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
 from optzoo.cli.analysis.identify import IDENTIFY_EPILOG, identify
 from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
-from optzoo.cli.analysis.verify import VERIFY_EPILOG, verify
+from optzoo.cli.analysis.verifying import VERIFY_EPILOG, verify
 from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
