@@ -132,11 +132,11 @@ def identify(
     conditions = Conditions()
     recipe.check_steps(conditions.long_steps, total_steps=conditions.long_steps)
     known = {name: load_recipe(name) for name in sorted(shipped())}
-    found = _Question(recipe, known, conditions, iterates_only)
+    found = _Enquiry(recipe, known, conditions, iterates_only)
     matches, glances = found.matches(watch)
     elsewhere = False
     if not matches and not iterates_only:
-        bare = _Question(recipe, known, conditions, iterates_only=True, asked_before=True)
+        bare = _Enquiry(recipe, known, conditions, iterates_only=True, asked_before=True)
         matches, _ = bare.matches(watch, plain_only=True)
         elsewhere = bool(matches)
     contained = () if matches else found.contained(watch)
@@ -144,7 +144,7 @@ def identify(
     return Identification(recipe, matches, contained, nearest, len(known), iterates_only, elsewhere)
 
 
-class _Question:
+class _Enquiry:
     """One recipe beside the shipped ones.
 
     `asked_before` says that evaluation points counted before, and were in the way.

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from optzoo.equivalence.fitting.batch import Array, Batch, Courses
+from optzoo.equivalence.fitting.batch import Array, Courses, ProgramBatch
 from optzoo.equivalence.trajectory import Course, draw_course
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
@@ -107,11 +107,11 @@ def _courses(size: Fraction) -> list[Course]:
 
 def _distances(program: Program, settings: dict[str, Array]) -> Array:
     """Return how far each trait is from holding, of shape (traits, settings), for both sizes."""
-    run = Batch(program)
+    run = ProgramBatch(program)
     return np.concatenate([_of_size(run, settings, size) for size in SIZES])
 
 
-def _of_size(run: Batch, settings: dict[str, Array], size: Fraction) -> Array:
+def _of_size(run: ProgramBatch, settings: dict[str, Array], size: Fraction) -> Array:
     courses = Courses(_courses(size))
     train, shown = run(courses, settings)
     moves = train - courses.start[:, :, None, :]

@@ -101,7 +101,7 @@ def verify(
     cls = load_class(against) if isinstance(against, str) else against
     arguments = map_arguments(cls, chosen, names or {}, constants or {})
     pair = Pair(chosen, cls, arguments, steps, tolerance)
-    question = _Question(pair, _settings(chosen, arguments, steps), steps)
+    question = _Suspect(pair, _settings(chosen, arguments, steps), steps)
     return question.answer()
 
 
@@ -124,7 +124,7 @@ def _settings(recipe: Recipe, arguments: Arguments, steps: int) -> dict[str, flo
     return found
 
 
-class _Question:
+class _Suspect:
     """One recipe and one class at some settings."""
 
     def __init__(self, pair: Pair, settings: dict[str, float], steps: int) -> None:
@@ -148,7 +148,7 @@ class _Question:
             return replace(base, notes=tuple(self._notes()))
         terms, rest = self._guilty(failed, gap), 0.0
         if not terms and gap.size > SMALL:
-            rough = _Question(replace(self.pair, tolerance=SMALL), self.settings, self.steps)
+            rough = _Suspect(replace(self.pair, tolerance=SMALL), self.settings, self.steps)
             terms, rest = rough._guilty(failed, gap), SMALL
         weight = None if terms else self._weight(failed)
         return replace(base, terms=tuple(terms), rest=rest if terms else 0.0, weight=weight)

@@ -102,7 +102,7 @@ class Courses:
         return len(self.grads)
 
 
-class Batch:
+class ProgramBatch:
     """A program made ready to run at many settings."""
 
     def __init__(self, program: Program, *, smooth_signs: bool = False) -> None:

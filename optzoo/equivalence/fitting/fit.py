@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from optzoo.equivalence.fitting.batch import Array, Batch, Courses, has_signs
+from optzoo.equivalence.fitting.batch import Array, Courses, ProgramBatch, has_signs
 from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend, rms
 from optzoo.equivalence.fitting.starts import Starts
 from optzoo.equivalence.sides import Conditions, Side, own_lr
@@ -84,7 +84,7 @@ class Target:
 
 
 def _points(program: Program, courses: Courses, iterates_only: bool, smooth_signs: bool) -> Array:
-    train, shown = Batch(program, smooth_signs=smooth_signs)(courses, {})
+    train, shown = ProgramBatch(program, smooth_signs=smooth_signs)(courses, {})
     return np.stack([train] if iterates_only else [train, shown], axis=2)
 
 
@@ -107,7 +107,7 @@ class Fit:
         self.left, self.right, self.iterates_only = left, right, iterates_only
         self.program = right.program()
         self.smooth_signs = has_signs(left.program) and has_signs(self.program)
-        self.run = Batch(self.program, smooth_signs=self.smooth_signs)
+        self.run = ProgramBatch(self.program, smooth_signs=self.smooth_signs)
         self.target = Target.of(left, conditions, iterates_only, self.smooth_signs)
         knobs = right.hyperparameters
         if "lr" not in right.spec.hyperparameters:  # a mere multiplier: the other knobs do
