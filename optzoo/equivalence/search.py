@@ -21,8 +21,9 @@ import numpy as np
 from optzoo.description.response import Response
 from optzoo.equivalence.fitting.batch import UnknownOperationError
 from optzoo.equivalence.fitting.descent import rms
-from optzoo.equivalence.fitting.fit import Fit, Root
+from optzoo.equivalence.fitting.fit import PROMISING, Fit, Root
 from optzoo.equivalence.fitting.guess import (
+    NOTHING,
     Constants,
     Guess,
     LrRule,
@@ -31,6 +32,7 @@ from optzoo.equivalence.fitting.guess import (
     guesses,
     rational_value,
 )
+from optzoo.equivalence.fitting.refine import refined
 from optzoo.equivalence.sides import Comparison, Conditions, Side, compare, own_lr
 from optzoo.errors import InputError
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
@@ -53,8 +55,11 @@ from optzoo.recipe.recipe import Recipe
 MAX_TRIES = 12
 MAX_COMBINATIONS = 400
 MOST_GUESSES = 8
+MOST_OTHERS = 20
 NEAR = 1e-8
 """A distance in float64 above which an exact guess is not worth a comparison."""
+FAR = 1e-5
+"""A distance over many steps in float64 at which two trajectories are others."""
 FORMULA_DRAWS = 2
 RANK_STEPS = 7
 RANK_DRAWS = 2
@@ -216,12 +221,34 @@ class Search:
             for freed in (False, True) if with_gains is None else (with_gains,):
                 for held in (alike, {}) if alike else ({},):
                     root = fit.solve(freed, held)
+                    if not (root.found or freed) and root.error < PROMISING:
+                        root = self._sharpened(fit, root, held)
                     found = self.prove(right, fit, root) if root.found else None
                     if found is not None:
                         return found
         except UnknownOperationError:
             pass
         return None
+
+    def _sharpened(self, fit: Fit, root: Root, held: Mapping[str, float]) -> Root:
+        """Return a root that float64 comes near to and does not reach, found in decimals."""
+        found = self.refined(fit.program, root, held)
+        return root if found is None else fit.at({n: float(v) for n, v in found.items()}, held)
+
+    def refined(
+        self, right: Program, root: Root, held: Mapping[str, float]
+    ) -> dict[str, Fraction] | None:
+        """Return a root in sixty digits; None where there is none near."""
+        courses = replace(self.conditions, spread=False).courses()
+        free = {n: x for n, x in root.values.items() if n not in held}
+        program = right.with_values({n: Fraction(repr(x)) for n, x in held.items()})
+        try:
+            found = refined(self.left.program, program, courses, free)
+        except (ArithmeticError, ValueError):  # no value near the root
+            return None
+        if found is None:
+            return None
+        return {**found, **{n: Fraction(repr(x)) for n, x in held.items()}}
 
     def prove(self, right: Recipe, fit: Fit, root: Root) -> Substitution | None:
         """Return the first exact guess at a root that passes the comparison, with its formulas."""
@@ -238,10 +265,8 @@ class _Proof:
     def prove(self, root: Root) -> Substitution | None:
         """Return the first exact guess at a root that passes the comparison."""
         names = list(root.values)
-        options = [
-            _distinct(guesses(n, x, root.slack[n], self.known)) or [_as_it_is(x)]
-            for n, x in root.values.items()
-        ]
+        idle = {n for n, x in root.values.items() if root.slack[n] > max(abs(x), 1e-3)}
+        options = [self._options(n, x, root, n in idle) for n, x in root.values.items()]
         rules: list[LrRule | None] = [None]
         if root.gains is not None:
             rules = [*itertools.islice(guess_gain(root.gains, self.known), MOST_GUESSES)]
@@ -250,9 +275,29 @@ class _Proof:
             values = dict(zip(names, chosen, strict=True))
             found = self._check(self.search, values, rule)
             if found is not None:
-                idle = {n for n, x in root.values.items() if root.slack[n] > max(abs(x), 1e-3)}
                 return self._with_formulas(found, values, rule, idle)
-        return None
+        return self._to_all_digits(root) if root.gains is None else None
+
+    def _to_all_digits(self, root: Root) -> Substitution | None:
+        """Return numbers in sixty digits, where none that is simple passed the comparison."""
+        found = self.search.refined(self.right.program(), root, {})
+        if found is None:
+            return None
+        values = {n: _plain(root.values[n], root.slack[n], v) for n, v in found.items()}
+        return self._check(self.search, values, None)
+
+    def _options(self, name: str, x: float, root: Root, idle: bool) -> list[Guess]:
+        """Return exact numbers near an unknown; for one that is `idle` so far, any that is known.
+
+        What makes no difference in the first steps may make one later.
+        """
+        found = _distinct(guesses(name, x, root.slack[name], self.known)) or [_as_it_is(x)]
+        if idle:
+            allows = self.fit.unknowns[name].allows
+            seen = {_text(g) for g in found}
+            others = (g for g in self.known.factors() if allows(g.number) and _text(g) not in seen)
+            found += itertools.islice(others, MOST_OTHERS)
+        return found
 
     def _near(
         self, names: Sequence[str], options: Sequence[Sequence[Guess]], root: Root
@@ -262,7 +307,14 @@ class _Proof:
         gains = root.gains or ()
         vectors = np.asarray([[*(g.number for g in choice), *gains] for choice in choices])
         errors = rms(self.fit.residual(names, vectors, root.gains is not None))
-        return [c for c, e in zip(choices, errors, strict=True) if e < NEAR]
+        kept = [c for c, e in zip(choices, errors, strict=True) if e < NEAR]
+        if root.gains is not None or len(kept) < 2:
+            return kept
+        vectors = np.asarray([[g.number for g in choice] for choice in kept])
+        far = rms(self.fit.long_residual(names, vectors))
+        if float(far.min()) > FAR:  # they part later, or float64 switches otherwise
+            return kept[:2]
+        return [c for c, e in zip(kept, far, strict=True) if e <= max(NEAR, 10 * far.min())]
 
     def _check(
         self, search: Search, values: Mapping[str, Guess], rule: LrRule | None, *, long: bool = True
@@ -363,6 +415,15 @@ class _Proof:
         if len(values) < len(names):
             return False
         return self._check(other, values, rule, long=False) is not None
+
+
+def _plain(near: float, slack: float, value: Fraction) -> Guess:
+    """Return a refined number; 0 where that is as near, and what makes no difference as it was."""
+    if abs(near) <= min(slack, NOTHING):
+        value = Fraction(0)
+    elif slack > abs(near):
+        value = Fraction(repr(near))
+    return Guess(float(value), Num(value), Num(value))
 
 
 def _quotient(a: Expr, b: Fraction) -> Expr:

@@ -67,6 +67,7 @@ def descend(
     free: Array,
     iterations: int = ITERATIONS,
     enough: float = ENOUGH,
+    patience: int = STALLED,
 ) -> tuple[Array, float]:
     """Return the best point reached and its root mean square residual.
 
@@ -93,7 +94,7 @@ def descend(
         best = int(np.argmin(error))
         if error[best] < found[1]:
             found = (x[best].copy(), float(error[best]))
-        keep = (stalled < STALLED) & (damping < 1e12)
+        keep = (stalled < patience) & (damping < 1e12)
         x, r, error, relative = x[keep], r[keep], error[keep], relative[keep]
         damping, stalled = damping[keep], stalled[keep]
     return found

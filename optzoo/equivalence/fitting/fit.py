@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from optzoo.equivalence.fitting.batch import Array, Courses, ProgramBatch, has_signs
-from optzoo.equivalence.fitting.descent import ITERATIONS, Unknown, descend, rms
+from optzoo.equivalence.fitting.descent import ITERATIONS, STALLED, Unknown, descend, rms
 from optzoo.equivalence.fitting.starts import Starts
 from optzoo.equivalence.sides import Conditions, Side, own_lr
 from optzoo.program.expressions import names_in
@@ -23,10 +23,15 @@ from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
 
 FIT_STEPS = 10
+LONG_FIT_STEPS = 120
+"""Steps of a second look at guesses: what sets in late is seen there."""
 ROOT = 1e-10
 """A root mean square distance, relative to the move, that counts as a root in float64."""
+PROMISING, PATIENT = 1e-4, 200
+"""A distance from which a single descent goes on for so many steps."""
 POLISHING = 12
 ROUNDED = 1e-14
+FLAT = 0.05
 TOO_FAR = 1e6
 ABOUT = 1.1
 """How much farther a point may be for the sake of plain numbers."""
@@ -67,10 +72,15 @@ class Target:
 
     @classmethod
     def of(
-        cls, left: Side, conditions: Conditions, iterates_only: bool, smooth_signs: bool
+        cls,
+        left: Side,
+        conditions: Conditions,
+        iterates_only: bool,
+        smooth_signs: bool,
+        steps: int = FIT_STEPS,
     ) -> Target:
         """Run the left recipe."""
-        short = replace(conditions, steps=FIT_STEPS, spread=False)
+        short = replace(conditions, steps=steps, spread=False)
         small = replace(short, grad_size=min(conditions.grad_size, SMALL))
         courses = Courses([*short.courses(), small.courses()[1]])
         program = left.recipe.program()
@@ -117,9 +127,22 @@ class Fit:
             for n, h in knobs.items()
             if n not in fixed and isinstance(h.default, float)
         }
-        self.others = others
+        self.others, self.conditions = others, conditions
+        self._long: Target | None = None
 
     # ---------------------------------------------------------------- the least-squares problem
+
+    def long_residual(self, names: Sequence[str], vectors: Array) -> Array:
+        """Return the distances over more steps than are fitted."""
+        if self._long is None:
+            self._long = Target.of(
+                self.left, self.conditions, self.iterates_only, self.smooth_signs, LONG_FIT_STEPS
+            )
+        short, self.target = self.target, self._long
+        try:
+            return self.residual(names, vectors, with_gains=False)
+        finally:
+            self.target = short
 
     def residual(self, names: Sequence[str], vectors: Array, with_gains: bool) -> Array:
         """Return the distances of all points for many vectors, relative to the left one's move."""
@@ -148,11 +171,15 @@ class Fit:
         """
         problem = _Problem(self, held, with_gains)
         x, error = problem.descend(Starts(self, problem.names, held, with_gains).best())
-        slack = dict.fromkeys(problem.names, 0.0)
-        if error < ROOT:
-            x, error = problem.polished(*problem.pin(x, error))
-            slack = problem.slack(x, error)
-        return problem.root(x, error, {**slack, **dict.fromkeys(held, 0.0)})
+        if ROOT <= error < PROMISING:
+            x, error = problem.descend(x[None], PATIENT, patience=PATIENT)
+        return problem.finished(x, error, held)
+
+    def at(self, values: Mapping[str, float], held: Mapping[str, float]) -> Root:
+        """Return the root at these values, if there is one."""
+        problem = _Problem(self, held, with_gains=False)
+        x = np.asarray([values[n] for n in problem.names])
+        return problem.finished(x, float(rms(problem.residual(x[None]))[0]), held)
 
     def glance(self, with_gains: bool) -> Root:
         """Return the nearest that a few short descents find."""
@@ -204,9 +231,21 @@ class _Problem:
         """Return the distances of all points for many vectors."""
         return self.fit.residual(self.names, vectors, self.with_gains)
 
-    def descend(self, starts: Array, iterations: int = ITERATIONS) -> tuple[Array, float]:
+    def descend(
+        self, starts: Array, iterations: int = ITERATIONS, patience: int = STALLED
+    ) -> tuple[Array, float]:
         """Return the best point that the starts lead to."""
-        return descend(self.residual, self.unknowns, starts, self.mask, iterations)
+        return descend(
+            self.residual, self.unknowns, starts, self.mask, iterations, patience=patience
+        )
+
+    def finished(self, x: Array, error: float, held: Mapping[str, float]) -> Root:
+        """Return a point: a root with short numbers where that is free, and its slack."""
+        slack = dict.fromkeys(self.names, 0.0)
+        if error < ROOT:
+            x, error = self.polished(*self.pin(x, error))
+            slack = self.slack(x, error)
+        return self.root(x, error, {**slack, **dict.fromkeys(held, 0.0)})
 
     def root(self, x: Array, error: float, slack: dict[str, float]) -> Root:
         """Return a point by the names of the unknowns."""
@@ -250,7 +289,20 @@ class _Problem:
         if self.mask.any():
             spread[self.mask] = np.sqrt(np.diag(np.linalg.pinv(steep @ steep.T, rcond=1e-14)))
         far = 10 * max(error, ROUNDED) * np.sqrt(jacobian.shape[1]) * spread / sizes
+        far[: len(self.names)][self._flat(x)] = np.inf
         return dict(zip(self.names, far.tolist(), strict=False))
+
+    def _flat(self, x: Array) -> Array:
+        """Return which unknowns may go some way to one side at least, and nothing moves."""
+        rows = []
+        for i, name in enumerate(self.names):
+            for factor in (1 - FLAT, 1 + FLAT):
+                moved = x.copy()
+                moved[i] = self.fit.unknowns[name].inside(np.asarray(x[i] * factor))
+                rows.append(moved)
+        errors = rms(self.residual(np.stack(rows))).reshape(len(self.names), 2)
+        apart = np.abs(np.stack(rows) - x).max(1).reshape(len(self.names), 2) > 0
+        return np.asarray(((errors < ROOT) & apart).any(1))
 
     def _jacobian(self, x: Array) -> Array:
         rows = []
