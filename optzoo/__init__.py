@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optzoo import optim as optim
     from optzoo.description.description import describe
     from optzoo.errors import InputError, OptzooError, RunError
+    from optzoo.identification.identification import identify
     from optzoo.optim.decay_groups import no_decay_groups
     from optzoo.optim.migration import from_torch
     from optzoo.optimizer import RecipeOptimizer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from optzoo.risk.expected import expected_risk
     from optzoo.risk.regression.problem import Problem
     from optzoo.risk.search.tuning import tune
+    from optzoo.verification.verification import verify
 
 __all__ = [
     "InputError",
@@ -41,12 +43,14 @@ __all__ = [
     "describe",
     "expected_risk",
     "from_torch",
+    "identify",
     "load_recipe",
     "no_decay_groups",
     "optim",
     "parse_recipe",
     "routes",
     "tune",
+    "verify",
 ]
 
 _HOMES = {
@@ -59,11 +63,13 @@ _HOMES = {
     "describe": "optzoo.description.description",
     "expected_risk": "optzoo.risk.expected",
     "from_torch": "optzoo.optim.migration",
+    "identify": "optzoo.identification.identification",
     "load_recipe": "optzoo.recipe.recipe",
     "no_decay_groups": "optzoo.optim.decay_groups",
     "parse_recipe": "optzoo.recipe.recipe",
     "routes": "optzoo.optimizer.routing",
     "tune": "optzoo.risk.search.tuning",
+    "verify": "optzoo.verification.verification",
 }
 
 

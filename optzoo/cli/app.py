@@ -8,7 +8,9 @@ import typer
 
 from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.analysis.identify import IDENTIFY_EPILOG, identify
 from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
+from optzoo.cli.analysis.verifying import VERIFY_EPILOG, verify
 from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
@@ -60,6 +62,8 @@ app.command("show")(show)
 app.command("routes")(routes)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
+app.command("identify", epilog=IDENTIFY_EPILOG)(identify)
+app.command("verify", epilog=VERIFY_EPILOG)(verify)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optzoo.description.averages import EvaluatedPoint, evaluated_points
 from optzoo.description.derivation import Coefficients, Derivation, NoValueError, checked_step
 from optzoo.description.forms.formulas import Formulas, coefficient_formulas
+from optzoo.description.in_words import in_words
 from optzoo.description.learning_rate import gradient_weight, lr_scale
 from optzoo.description.nonlinear import Nonlinearity, nonlinearities
 from optzoo.description.reductions import Reduction, find_reductions
@@ -129,6 +130,11 @@ class Description:
         found = coefficient_formulas(self.formulas, self.decision)
         return {key: format_expression(expr) for key, expr in found.items()} or None
 
+    @property
+    def sentence(self) -> str:
+        """What the recipe is, in one plain sentence."""
+        return in_words(self)
+
     # ------------------------------------------------------------ at any step
 
     def coefficients(self, t: int) -> Coefficients:
@@ -166,6 +172,7 @@ class Description:
         near = self.nearest_form
         return {
             "recipe": self.recipe.name,
+            "sentence": self.sentence,
             "form": self.form,
             "order": self.order,
             "held_fixed": list(self.decision.held_fixed),

@@ -98,9 +98,9 @@ def equiv(
     from optzoo.equivalence.sides import Conditions
     from optzoo.recipe.recipe import load_recipe
 
-    right_values = read_settings(set_b)
+    left_values, right_values = read_settings(set_a), read_settings(set_b)
     sides = (
-        load_recipe(left).with_overrides(read_settings(set_a)),
+        load_recipe(left).with_overrides(left_values),
         load_recipe(right).with_overrides(right_values),
     )
     conditions = Conditions(
@@ -117,6 +117,7 @@ def equiv(
             conditions=conditions,
             iterates_only=iterates_only,
             fixed=frozenset(right_values),
+            fixed_left=frozenset(left_values),
             search=search,
         )
     if as_json:
@@ -221,6 +222,7 @@ def convert(
     else:
         write_new(output, text)
         typer.echo(f"wrote {output}", err=True)
+    typer.echo(found.sentence, err=True)
     typer.echo(format_verdict(found.verdict, []), err=True)
     for remark in found.remarks:
         typer.echo(f"  {remark}", err=True)
