@@ -390,16 +390,13 @@ class Recipe:
     def with_polar_dtype(self, wish: str | None) -> Recipe:
         """Return the recipe with the products inside `polar` in this dtype; None leaves it be.
 
-        Parameters of float64 are always computed with in float64. Raises InputError for a dtype
-        other than "float32" and "bfloat16".
+        Float64 parameters stay in float64. Raises InputError but for "float32" and "bfloat16".
         """
-        if wish is None:
-            return self
-        if wish not in STATE_DTYPES:
-            hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
-            message = f"`polar_dtype={wish}`: products cannot be computed so"
-            raise InputError(Diagnostic("bad-value", message, hint=hint))
-        return replace(self, polar_dtype=cast(StateDtype, wish))
+        if wish is None or wish in STATE_DTYPES:
+            return self if wish is None else replace(self, polar_dtype=cast(StateDtype, wish))
+        hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
+        message = f"`polar_dtype={wish}`: products cannot be computed so"
+        raise InputError(Diagnostic("bad-value", message, hint=hint))
 
     def configured(
         self,
