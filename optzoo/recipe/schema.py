@@ -23,6 +23,7 @@ from pydantic import (
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
 from optzoo.recipe.fields import (
+    MAX_NAME,
     Expression,
     Identifier,
     ObserverName,
@@ -159,6 +160,9 @@ class RecipeSpec(Section):
     model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: Identifier
+    title: str = Field(
+        default="", max_length=MAX_NAME, description="the name as the field spells it: `AdEMAMix`"
+    )
     version: int = Field(
         description="1, or 2 for what only that can say: pins what everything here means"
     )
