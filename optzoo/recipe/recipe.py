@@ -133,10 +133,7 @@ class Recipe:
         return bool(self.routing.rules)
 
     def at(self, label: str) -> Recipe:
-        """Return the recipe whose program is that of the rule with this label.
-
-        Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
-        """
+        """Return the recipe whose program is that of a rule; KeyError for an unknown label."""
         if label != HERE and label not in self.routing.rules:
             raise KeyError(label)
         return self if label == self.label else replace(self, label=label)
