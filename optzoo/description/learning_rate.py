@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from optzoo.description.description import Description
 
 Scale = Literal["adam", "polar", "sign", "norm", "grad"]
-"""What lr multiplies: a preconditioned gradient, a polar factor, a sign, what a norm has scaled, the
-gradient."""
+"""What lr multiplies: a preconditioned gradient, a polar factor, a sign, what a norm has scaled, or
+the gradient."""
 
 SAYS: dict[Scale, str] = {
     "adam": "on AdamW's scale, a gradient over the root of its mean square",
-    "polar": "the step is a polar factor, so a matrix moves by about lr along every singular vector",
+    "polar": "the step is a polar factor, so every singular value of it is about lr",
     "sign": "the step is a sign, so every element moves by lr whatever the gradient",
     "norm": "relative to the norms of whole tensors, which is not AdamW's scale",
     "grad": "on SGD's scale, the gradient as it is, not AdamW's",

@@ -129,6 +129,15 @@ OPS: dict[str, Op] = _table(
         on_tensors=False,
     ),
     *_reductions(),
+    Op(
+        "model_sum",
+        1,
+        1,
+        "sum over the elements of all parameters",
+        on_scalars=False,
+        scope=Scope.TENSOR,
+        since=2,
+    ),
     Op("rows", 1, 1, "number of rows", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("cols", 1, 1, "number of columns", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("size", 1, 1, "number of elements", on_scalars=False, scope=Scope.TENSOR, since=2),
@@ -152,7 +161,7 @@ OPS: dict[str, Op] = _table(
     Op("column_take", 2, 2, "the columns of a at the places b", **_MATRIX),
 )
 
-_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take"])
+_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take", "model_sum"])
 """Operations that the language writes in another way than by their names."""
 
 FUNCTIONS: dict[str, Op] = {

@@ -64,6 +64,7 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
         return tuple(folded)
 
     scalars, step = fold_block(program.scalars), fold_block(program.step)
+    pooled = tuple(replace(line, expr=fold(line.expr)) for line in program.pooled)
     stored = {state.name for state in program.states}
     views = tuple(
         replace(
@@ -75,7 +76,8 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
         for view in program.views
     )
     hypers = tuple(h for h in program.hypers if h.name not in gone)
-    return drop_unused(replace(program, hypers=hypers, scalars=scalars, step=step, views=views))
+    folded = replace(program, hypers=hypers, scalars=scalars, step=step, views=views)
+    return drop_unused(replace(folded, pooled=pooled))
 
 
 def conditions_of(program: Program) -> tuple[Expr, ...]:
@@ -126,7 +128,7 @@ def _chosen(expr: Expr, known: Mapping[Expr, bool]) -> Expr:
 
 def drop_unused(program: Program) -> Program:
     """Remove lines and states that reach neither `param` nor a view."""
-    lines = {line.target: line for line in program.lines}
+    lines = {line.target: line for line in (*program.lines, *program.pooled)}
     needed: set[Name] = set()
     stack: list[Name] = [PARAM, *(n for view in program.views for n in names_in(view.expr))]
     while stack:
@@ -146,6 +148,7 @@ def drop_unused(program: Program) -> Program:
         states=states,
         scalars=tuple(line for line in program.scalars if line.target in needed),
         step=tuple(line for line in program.step if line.target in needed),
+        pooled=tuple(line for line in program.pooled if line.target in needed),
     )
 
 
