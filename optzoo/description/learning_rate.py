@@ -52,6 +52,7 @@ def gradient_weight(description: Description) -> float | None:
     In AdamW, SGD and every plain average of gradients it is 1. None where it has no closed form,
     and under a schedule.
     """
+    from optzoo.description.folding import CannotFoldError
     from optzoo.description.weights import total_weight
 
     lr = description.recipe.hyperparameters["lr"].default
@@ -60,7 +61,10 @@ def gradient_weight(description: Description) -> float | None:
     if description.lr_schedule != "constant" or not isinstance(lr, float) or lr <= 0:
         return None
     end = description.total_steps
-    total = total_weight(description.derivation, max(1, end // 2), end)
+    try:
+        total = total_weight(description.derivation, max(1, end // 2), end)
+    except CannotFoldError:  # it moves in a way that is not followed over many steps at once
+        return None
     return None if total is None else total / lr
 
 

@@ -22,7 +22,7 @@ from optzoo.program.expressions import (
     substitute,
     walk,
 )
-from optzoo.program.ir import GRAD, PARAM, Line, Program, State
+from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
 
 _ZERO_AT_ZERO = frozenset(
@@ -78,6 +78,21 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     hypers = tuple(h for h in program.hypers if h.name not in gone)
     folded = replace(program, hypers=hypers, scalars=scalars, step=step, views=views)
     return drop_unused(replace(folded, pooled=pooled))
+
+
+def without_sums(program: Program) -> Program:
+    """Return the program of a model whose sums over all parameters are 0, as before any gradient.
+
+    Analyses of one parameter's momentum hold what follows from them where it starts.
+    """
+    if not program.pooled:
+        return program
+    known: dict[Name, Expr] = {line.target: ZERO for line in program.pooled}
+    known[MODEL_STEP] = Name("t")
+    scalars = tuple(
+        replace(line, expr=_simplify(substitute(line.expr, known.get))) for line in program.scalars
+    )
+    return drop_unused(replace(program, scalars=scalars, pooled=()))
 
 
 def conditions_of(program: Program) -> tuple[Expr, ...]:
