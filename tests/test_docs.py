@@ -77,9 +77,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 RECIPE = re.compile(r"^```yaml\n(name: .*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_recipes_of_the_language_page_are_recipes() -> None:
-    texts = RECIPE.findall((ROOT / "docs" / "language.md").read_text())
-    assert len(texts) >= 2
+@pytest.mark.parametrize(("page", "least"), [("language", 2), ("practice", 1)])
+def test_the_recipes_of_a_page_are_recipes(page: str, least: int) -> None:
+    texts = RECIPE.findall((ROOT / "docs" / f"{page}.md").read_text())
+    assert len(texts) >= least
     for text in texts:
         assert optzoo.parse_recipe(text).trained_program()
 

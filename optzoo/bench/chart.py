@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from optzoo.bench.results import COPY, YARDSTICK_KIND, Group, Report
+from optzoo.files.drawing import save_figure
 from optzoo.tables import format_count
 
 _COLOURS = {"engine": "#c1440e", "package": "0.72", YARDSTICK_KIND: "0.5"}
 
 
-def draw_report(report: Report) -> bytes:
-    """Return a PNG: milliseconds per step, quartiles as whiskers, the measured copy as a line."""
+def draw_report(report: Report, path: Path) -> None:
+    """Draw milliseconds per step, quartiles as whiskers, the measured copy as a line.
+
+    Raises InputError where the file cannot be written.
+    """
     bars = [len(group.rows) - 1 for group in report.groups]
     inches = [0.3 * count + 0.42 for count in bars]
-    figure = Figure(figsize=(8.5, sum(inches) + 1.3), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(8.5, sum(inches) + 1.3), layout="constrained")
     grid = figure.subplots(len(bars), 1, squeeze=False, height_ratios=inches)
     for axes, group in zip(grid[:, 0], report.groups, strict=True):
         _draw_group(axes, group)
@@ -32,9 +34,7 @@ def draw_report(report: Report) -> bytes:
         ha="left",
         fontweight="bold",
     )
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    save_figure(figure, path)
 
 
 def _draw_group(axes: Axes, group: Group) -> None:

@@ -8,25 +8,29 @@ import typer
 
 from optzoo.cli.analysis.describe import DESCRIBE_EPILOG, describe
 from optzoo.cli.analysis.equiv import CONVERT_EPILOG, EQUIV_EPILOG, convert, equiv
+from optzoo.cli.analysis.identify import IDENTIFY_EPILOG, identify
 from optzoo.cli.analysis.quadratic import QUADRATIC_EPILOG, quadratic
+from optzoo.cli.analysis.verifying import VERIFY_EPILOG, verify
 from optzoo.cli.bench import BENCH_EPILOG, bench
 from optzoo.cli.compare import COMPARE_EPILOG, REPORT_EPILOG, compare, report
 from optzoo.cli.data import data
 from optzoo.cli.options import OnceCommand
-from optzoo.cli.recipes import list_recipes, new, routes, schema, show, validate
+from optzoo.cli.recipes import LIST_EPILOG, list_recipes, new, routes, schema, show, validate
 from optzoo.cli.reproduce import REPRODUCE_EPILOG, reproduce
 from optzoo.cli.sweep import sweep
 from optzoo.cli.train import TRAIN_EPILOG, eval_, export, train
+from optzoo.cli.usage import AdvisedGroup
 
 HELP = """Deep-learning optimizers as data.
 
 A recipe (YAML) becomes a torch optimizer, its accelerated-SGD coefficients, and a training run.
 
-Try: optzoo train recipes/ademamix.yaml
+Try: optzoo train ademamix
 """
 
 app = typer.Typer(
     name="optzoo",
+    cls=AdvisedGroup,
     help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -53,11 +57,13 @@ def _root(
     pass
 
 
-app.command("list")(list_recipes)
+app.command("list", epilog=LIST_EPILOG)(list_recipes)
 app.command("show")(show)
 app.command("routes")(routes)
 app.command("describe", epilog=DESCRIBE_EPILOG)(describe)
 app.command("equiv", epilog=EQUIV_EPILOG)(equiv)
+app.command("identify", epilog=IDENTIFY_EPILOG)(identify)
+app.command("verify", epilog=VERIFY_EPILOG)(verify)
 app.command("convert", epilog=CONVERT_EPILOG)(convert)
 app.command("quadratic", epilog=QUADRATIC_EPILOG)(quadratic)
 app.command("validate")(validate)
@@ -72,5 +78,5 @@ app.command("export")(export)
 app.command("bench", epilog=BENCH_EPILOG)(bench)
 app.add_typer(sweep)
 app.add_typer(data)
-for command in (*app.registered_commands, *data.registered_commands):
+for command in (*app.registered_commands, *data.registered_commands, *sweep.registered_commands):
     command.cls = OnceCommand

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optzoo.cli.options import JsonOption, StateDtypeOption
-from optzoo.errors import Diagnostic, InputError, RunError
+from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from optzoo.bench.results import Report
     from optzoo.bench.run import Settings
 
 BENCH_EPILOG = """Examples:
@@ -65,16 +65,16 @@ def bench(
     scaling: Annotated[
         str | None, typer.Option(metavar="SIZE,...", help="instead: time against parameters")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="draw the bars (PNG)")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw the bars: .png, .svg or .pdf")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure optimizer steps: time, bytes per second, and the same method in other packages."""
     if ((overhead or scaling) and plot is not None) or (overhead and scaling):
         message = "`--overhead`, `--scaling` and `--plot` do not go together"
         raise InputError(Diagnostic("bad-value", message))
-    if plot is not None and not plot.parent.is_dir():
-        message = f"`--plot {plot}`: the folder {plot.parent} does not exist"
-        raise InputError(Diagnostic("no-folder", message))
+    _look_at(recipes or (), plot)
     engines, packages, sizes = _names(engine), _names(against), _names(scaling)
     from optzoo.bench.run import OVERHEAD_RECIPES, USUAL_RECIPES, Settings
 
@@ -96,6 +96,17 @@ def bench(
     typer.echo(_run(settings, overhead=overhead, sizes=sizes, plot=plot, as_json=as_json))
 
 
+def _look_at(recipes: Sequence[str], plot: Path | None) -> None:
+    """Raise InputError for what is mistyped now: not after torch is imported, and minutes pass."""
+    from optzoo.files.drawing import check_place
+    from optzoo.recipe.recipe import load_recipe
+
+    if plot is not None:
+        check_place(plot)
+    for recipe in recipes:
+        load_recipe(recipe)
+
+
 def _run(
     settings: Settings, *, overhead: bool, sizes: list[str] | None, plot: Path | None, as_json: bool
 ) -> str:
@@ -114,18 +125,11 @@ def _run(
 
     report = run_bench(settings)
     if plot is not None:
-        _draw(report, plot)
+        from optzoo.bench.chart import draw_report
+
+        draw_report(report, plot)
+        typer.echo(f"wrote {plot}", err=True)
     return json.dumps(report.to_json(), indent=2) if as_json else format_report(report)
-
-
-def _draw(report: Report, path: Path) -> None:
-    from optzoo.bench.chart import draw_report
-
-    try:
-        path.write_bytes(draw_report(report))
-    except OSError as error:
-        raise RunError(f"the chart cannot be written to {path}: {error.strerror}") from None
-    typer.echo(f"wrote {path}", err=True)
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optzoo.cli.options import JsonOption
+from optzoo.cli.output import show_table, terminal_width
 from optzoo.errors import Diagnostic, InputError, printable
-from optzoo.tables import align_records
 
 if TYPE_CHECKING:
     from optzoo.comparison.ranking import Ranking
@@ -118,9 +118,9 @@ def _compare_runs(runs: Sequence[Path], plot: Path | None, *, as_json: bool) -> 
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    typer.echo(printable("\n".join(align_records(rows))))
+    show_table(rows, wraps=("run",), goes=("tokens", "seconds", "bits_per_byte", "seed"))
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
-        typer.echo("\n" + printable(format_ranking(ranking)))
+        typer.echo("\n" + printable(format_ranking(ranking, terminal_width())))
 
 
 def _draw(ranking: Ranking, plot: Path, against: str | None) -> None:
@@ -141,7 +141,7 @@ def _printer(form: TableFormat) -> Callable[[Ranking], str]:
     from optzoo.comparison import table
 
     return {
-        TableFormat.text: table.format_ranking,
+        TableFormat.text: lambda ranking: table.format_ranking(ranking, terminal_width()),
         TableFormat.csv: lambda ranking: table.ranking_csv(ranking).rstrip("\n"),
         TableFormat.latex: table.ranking_latex,
         TableFormat.json: lambda ranking: json.dumps(table.ranking_json(ranking), indent=2),

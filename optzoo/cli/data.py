@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optzoo.cli.options import JsonOption, QuietOption
+from optzoo.cli.usage import AdvisedGroup
 from optzoo.errors import printable
 from optzoo.tables import align
 
@@ -36,6 +37,7 @@ EPILOG = """Examples:
 
 data = typer.Typer(
     name="data",
+    cls=AdvisedGroup,
     help="Turn text into token files once; training reads only those.",
     epilog=EPILOG,
     no_args_is_help=True,

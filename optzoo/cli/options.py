@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from optzoo.cli.usage import AdvisedCommand
 from optzoo.errors import Diagnostic, InputError
 
 RecipeArgument = Annotated[
@@ -24,7 +24,9 @@ StateDtypeOption = Annotated[
         help="keep buffers in bfloat16, rounded stochastically: all, or `m1=bfloat16,...`",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="show no progress, only what came of it")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON for programs to read")]
 
 
@@ -51,7 +53,7 @@ def refuse_twice(settings: Sequence[tuple[str, str]]) -> None:
         seen[name] = value
 
 
-class OnceCommand(TyperCommand):
+class OnceCommand(AdvisedCommand):
     """A command that refuses an option given twice, unless it says that it is repeatable."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

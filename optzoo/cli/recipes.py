@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,12 +19,8 @@ from optzoo.cli.options import (
     read_settings,
     split_setting,
 )
-from optzoo.cli.output import write_new
-from optzoo.errors import Diagnostic, InputError, OptzooError, printable
-from optzoo.tables import align_records
-
-if TYPE_CHECKING:
-    from optzoo.recipe.recipe import Recipe
+from optzoo.cli.output import show_table, write_new
+from optzoo.errors import Diagnostic, InputError, OptzooError, did_you_mean, printable
 
 
 class SchemaKind(StrEnum):
@@ -35,46 +31,73 @@ class SchemaKind(StrEnum):
     sweep = "sweep"
 
 
-def list_recipes(as_json: JsonOption = False) -> None:
-    """List the shipped recipes.
+class WhereDivided(StrEnum):
+    """Where a recipe divides by its preconditioner, as `list --order` asks."""
 
-    Example: optzoo list
-    """
-    from optzoo.files.shipped import shipped
-    from optzoo.recipe.recipe import load_recipe
+    momentum_first = "momentum_first"
+    precondition_first = "precondition_first"
+    none = "none"
 
-    rows = [_summarise(load_recipe(path)) for path in shipped().values()]
+
+COLUMNS = ("name", "family", "order", "eq1", "bytes", "lr", "lr_scale", "reference")
+"""What the table of recipes shows; JSON has the rest as well."""
+
+LIST_EPILOG = """Examples:
+
+\b
+  optzoo list --family sign
+  optzoo list --search schedule --names
+  optzoo list --order precondition_first --json
+
+bytes: state per float32 parameter. lr: where to start. lr scale: what lr multiplies, an Adam step,
+a sign, what norms have scaled, or the gradient as it is (grad); x2: a gradient weighs twice what it
+does in AdamW, or in SGD, so half the lr moves as far. `optzoo describe RECIPE` says it in words."""
+
+
+def list_recipes(
+    family: Annotated[
+        str | None, typer.Option(metavar="NAME", help="only this family: adam, sign, ...")
+    ] = None,
+    order: Annotated[
+        WhereDivided | None, typer.Option(help="only those that precondition there, or not at all")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="only those that say this: name, summary, reference"),
+    ] = None,
+    names: Annotated[bool, typer.Option("--names", help="print names only, one a line")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the shipped recipes."""
+    from dataclasses import asdict
+
+    from optzoo.description.shelf import shelf
+
+    entries = [asdict(entry) for entry in shelf()]
+    family = family and family.lower()
+    families = {entry["family"] for entry in entries}
+    if family is not None and family not in families:
+        hint = did_you_mean(family, families, what="families")
+        raise InputError(Diagnostic("unknown-name", f"`{family}` is not a family", hint=hint))
+    found = [
+        entry
+        for entry in entries
+        if family in (None, entry["family"])
+        and (
+            order is None or entry["order"] == ("-" if order is WhereDivided.none else order.value)
+        )
+        and (search or "").lower() in " ".join(map(str, entry.values())).lower()
+    ]
     if as_json:
+        rows = [{k: v for k, v in entry.items() if k != "sha256"} for entry in found]
         typer.echo(json.dumps(rows, indent=2))
-        return
-    typer.echo("\n".join(align_records(rows)))
-
-
-def _summarise(recipe: Recipe) -> dict[str, Any]:
-    """Return name, family, order, Eq. (1) form, state bytes per parameter and reference.
-
-    Bytes are for float32 parameters at the recipe's default hyperparameters; where rules differ,
-    each counts, in the order of the routes.
-    """
-    from optzoo.description.response import decide
-    from optzoo.interpreters.cost import cost, storage_of
-
-    spec = recipe.spec
-    rows = []
-    for rule in recipe.rules:
-        decision = decide(rule.trained_program(decays=False))
-        form = "yes" if decision.has_form else f"no, {decision.momenta} momenta"
-        size = cost(rule.trained_program()).state_bytes(storage_of(rule.state_dtypes))
-        rows.append((form, size))
-    forms, sizes = (list(dict.fromkeys(column)) for column in zip(*rows, strict=True))
-    return {
-        "name": recipe.name,
-        "family": spec.family,
-        "order": spec.order if spec.preconditioner != "none" else "-",
-        "eq1": " / ".join(forms),
-        "bytes": sizes[0] if len(sizes) == 1 else " / ".join(map(str, sizes)),
-        "reference": spec.reference,
-    }
+    elif not found:
+        typer.echo("no shipped recipe is like that", err=True)
+    elif names:
+        typer.echo("\n".join(entry["name"] for entry in found))
+    else:
+        rows = [{key: entry[key] for key in COLUMNS} for entry in found]
+        show_table(rows, wraps=("reference",), goes=("order", "eq1", "lr_scale", "family"))
 
 
 class Language(StrEnum):
@@ -175,7 +198,7 @@ def validate(
 ) -> None:
     """Check recipes, setups and sweeps completely; every mistake is shown with its line.
 
-    Example: optzoo validate recipes/*.yaml recipes/setups/*.yaml recipes/sweeps/*.yaml
+    Example: optzoo validate my_adam.yaml my_setup.yaml my_sweep.yaml
     """
     from optzoo.recipe.recipe import load_recipe
     from optzoo.sweeps.schema import is_sweep
@@ -281,4 +304,5 @@ def new(
 
 def _renamed(text: str, name: str, path: Path) -> str:
     text = re.sub(r"(?m)^name:.*$", f"name: {name}", text, count=1)
+    text = re.sub(r"(?m)^title:.*\n", "", text, count=1)  # the spelling of another name
     return re.sub(r"\A(#.*\n)*", f"# optzoo train {path}\n", text)

@@ -61,6 +61,10 @@ class PrintableText(io.TextIOWrapper):
         super().write(printable(text))
         return len(text)
 
+    def write_styled(self, text: str) -> int:
+        """Write a text whose codes are meant to act on the terminal."""
+        return super().write(text)
+
 
 def prepare_streams(*, patient: bool) -> None:
     """Replace the standard streams by such as the module describes; `patient` for a run.

@@ -13,10 +13,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from optzoo.cli.options import JsonOption, QuietOption
-from optzoo.errors import Diagnostic, InputError
+from optzoo.cli.usage import AdvisedGroup, unknown_command
+from optzoo.errors import Diagnostic, InputError, nearest
 from optzoo.sweeps.executors.resources import Resources
 
 if TYPE_CHECKING:
@@ -39,13 +39,22 @@ SWEEP_EPILOG = """Examples:
 """
 
 
-class RunIsDefault(TyperGroup):
+class RunIsDefault(AdvisedGroup):
     """A group in which a file in the place of a command's name means `run`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command, `run` where the first word names none."""
         named = bool(args) and args[0] in self.commands
+        if args and not named and not ctx.resilient_parsing and self._is_slip(args[0]):
+            raise unknown_command(ctx, args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args if named else ["run", *args])
+
+    def _is_slip(self, word: str) -> bool:
+        """Whether a word is a command with a slip rather than a sweep, or a path to one."""
+        from optzoo.files.shipped import shipped
+
+        is_sweep = word in shipped("sweeps") or Path(word).suffix or Path(word).exists()
+        return not is_sweep and nearest(word, self.commands) is not None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give options before the file to `run` too: `sweep --dry-run FILE`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +36,7 @@ TrainedArgument = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]
 TRAIN_EPILOG = """Examples:
 
-  optzoo train recipes/ademamix.yaml
+  optzoo train ademamix
 
   optzoo train lion --steps 500 --seed 1 --set lr=3e-4 --set batch.sequences=8
 
@@ -163,11 +164,13 @@ def train(
     if resume is not None:
         beside = {"--setup": setup, "--run-dir": run_dir, "--observe": observe}
         _refuse_beside_resume({**beside, "--or-resume": or_resume})
+        _look_at_run(resume)
         from optzoo.train.session import resume_run
 
-        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet))
+        _run(lambda: resume_run(resume, recipe, changes=changes, quiet=quiet), quiet=quiet)
         return
     recipe = _given(recipe)
+    _look_at_order(recipe, setup or "quick", changes, observe or ())
     if dry_run:
         _print_plan(recipe, setup or "quick", changes, observe or (), mfu, hardware or (), as_json)
         return
@@ -178,7 +181,7 @@ def train(
 
     begin = partial(start_or_resume_run if or_resume else start_run, recipe, run_dir=run_dir)
     about = {"setup_name": setup or "quick", "changes": changes, "observers": observe or ()}
-    _run(partial(begin, **about, quiet=quiet))
+    _run(partial(begin, **about, quiet=quiet), quiet=quiet)
 
 
 def _given(recipe: str | None) -> str:
@@ -193,6 +196,27 @@ def _given(recipe: str | None) -> str:
             )
         )
     return recipe
+
+
+def _look_at_order(
+    recipe: str, setup: str, changes: list[tuple[str, str]], observers: Sequence[str]
+) -> None:
+    """Raise InputError for what is mistyped now, not after the seconds that importing torch takes.
+
+    Of several processes one speaks, and which is known later.
+    """
+    from optzoo.train.setup.overrides import resolve
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        resolve(recipe, setup, changes, observers)
+
+
+def _look_at_run(path: Path) -> None:
+    """Raise InputError where there is no run, as `_look_at_order` does."""
+    from optzoo.train.runs.directory import open_run
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        open_run(path)
 
 
 def _refuse_apart(plans: dict[str, bool], details: dict[str, bool], *, resuming: bool) -> None:
@@ -227,7 +251,7 @@ def _refuse_beside_resume(options: dict[str, object]) -> None:
         )
 
 
-def _run(work: Callable[[], Finished]) -> None:
+def _run(work: Callable[[], Finished], *, quiet: bool) -> None:
     """Train, and say at the end what there is, or how to go on where it was stopped."""
     from optzoo.distributed.signals import StopRequestedError
     from optzoo.distributed.world import speaks
@@ -240,7 +264,7 @@ def _run(work: Callable[[], Finished]) -> None:
             typer.echo(f"  {stop.resume}", err=True)
         raise typer.Exit(stop.exit_code) from None
     if speaks():
-        _report(finished)
+        _report(finished, quiet=quiet)
 
 
 def _print_plan(
@@ -274,10 +298,14 @@ def _print_throughput(
     typer.echo(json.dumps(found, indent=2) if as_json else render_throughput(found))
 
 
-def _report(finished: Finished) -> None:
+def _report(finished: Finished, *, quiet: bool) -> None:
+    """Print the losses and where the run is; if not quiet a sample, and what to do next."""
     from optzoo.train.session import compare_command, resume_command
 
     run, result = finished.run, finished.result
+    if quiet:
+        typer.echo(f"{_losses(result['views'], digits=4)}\nwrote {shlex.quote(str(run.path))}")
+        return
     typer.echo(f"\n{_losses(result['views'], digits=4)}")
     typer.echo("\nsample, drawn from the evaluated weights:\n")
     typer.echo("\n".join(f"    {line}" for line in finished.sample.splitlines()))
@@ -317,6 +345,7 @@ def eval_(
 
     Example: optzoo eval runs/ademamix-quick-s0 --view train
     """
+    _look_at_run(run)
     from optzoo.train.session import evaluate_run
 
     result = evaluate_run(run, view or ["eval"], data=data)
@@ -356,6 +385,7 @@ def export(
 
     Example: optzoo export runs/ademamix-quick-s0 --view train --out model.safetensors
     """
+    _look_at_run(run)
     from optzoo.train.export import export_run
 
     exported = export_run(run, view=view, step=step, out=out, dtype=dtype)

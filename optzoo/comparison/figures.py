@@ -10,7 +10,14 @@ from typing import Any
 from optzoo.comparison.ranking import MethodResult, Ranking, Setting
 from optzoo.comparison.statistics import Summary
 from optzoo.errors import Diagnostic, InputError
-from optzoo.files.drawing import check_suffix, line_look, save_figure
+from optzoo.files.drawing import (
+    check_place,
+    legend_aside,
+    line_look,
+    part_coincident,
+    save_figure,
+)
+from optzoo.tables import format_count
 
 LOSS = "held-out loss (nats per token)"
 
@@ -21,7 +28,7 @@ def draw_losses(ranking: Ranking, path: Path, *, title: str = "") -> None:
     Bands reach from the least to the largest of the seeds. Raises InputError where the file cannot
     be written, or no method has a curve.
     """
-    check_suffix(path)
+    check_place(path)
     drawn = [m for m in ranking.methods if m.best is not None and any(m.best.mean_curve[0])]
     if not drawn:
         message = "no run has a curve: their metrics.jsonl are gone"
@@ -62,7 +69,7 @@ def draw_sensitivity(ranking: Ranking, name: str, path: Path, *, title: str = ""
     are all settings, crosses at the top those that diverged. Raises InputError where no method has
     a grid over it, or the file cannot be written.
     """
-    check_suffix(path)
+    check_place(path)
     figure, axes = _figure()
     ends: list[float] = []
     values: set[float] = set()
@@ -127,9 +134,12 @@ def _figure() -> tuple[Any, Any]:
 
 def _logarithmic(axes: Any) -> None:
     """Set logarithmic axes with plain numbers, and room for all that is drawn."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
     axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(round(value))))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.dataLim.intervaly
     if 0 < low < high and math.isfinite(high):
         axes.set_ylim(low / 1.01, high * 1.01)
@@ -144,7 +154,6 @@ def _logarithmic(axes: Any) -> None:
 def _finish(figure: Any, axes: Any, title: str, path: Path) -> None:
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.grid(alpha=0.25, which="both")
-    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    part_coincident(axes)
+    legend_aside(axes)
     save_figure(figure, path)

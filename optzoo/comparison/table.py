@@ -7,7 +7,7 @@ import io
 import math
 import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,9 +21,12 @@ HEADS = (
     *("tokens to baseline", "tokens/s", "memory", "noise scale", "diverged"),
 )
 
+FIRST_TO_GO = ("noise scale", "memory", "tokens/s", "tokens to baseline", "seeds", "p")
+"""Columns that a narrow table does without, the first one first."""
 
-def format_ranking(ranking: Ranking) -> str:
-    """Return the table as text, with what its marks mean."""
+
+def format_ranking(ranking: Ranking, width: int | None = None) -> str:
+    """Return the table as text, with what its marks mean; no wider than `width` if that can be."""
     rows = [_row(method, ranking) for method in ranking.methods]
     tests = {row[HEADS.index("test")] for row in rows} - {""}
     told = {"test"} if len(tests) < 2 else set()  # in the legend, where it is one for all
@@ -32,17 +35,31 @@ def format_ranking(ranking: Ranking) -> str:
         for i, head in enumerate(HEADS)
         if head not in told and (i < 4 or any(row[i] not in ("", "-") for row in rows))
     ]
-    table = [[row[i] for i in shown] for row in (HEADS, *rows)]
-    sides = "".join("<" if HEADS[i] in ("method", "best setting", "test") else ">" for i in shown)
-    lines = align(table, sides)
+    lines = _aligned(rows, shown)
+    gone = []
+    for i in map(HEADS.index, FIRST_TO_GO):
+        if width is not None and i in shown and max(map(len, lines)) > width:
+            shown.remove(i)
+            gone.append(HEADS[i])
+            lines = _aligned(rows, shown)
     lines.append("")
+    if gone:
+        lines.append(f"  left out for want of room: {', '.join(gone)}")
     lines.append(f"  loss: held-out, nats per token; difference: to {ranking.baseline}")
-    if any(noise_text(m.best) for m in ranking.methods if m.best is not None):
+    if "noise scale" not in gone and any(
+        noise_text(m.best) for m in ranking.methods if m.best is not None
+    ):
         lines.append("  noise scale: tokens in a batch below which noise dominates the gradient")
     if any(m.best is not None and len(m.best.records) > 1 for m in ranking.methods):
         lines.append(f"  +-: standard error over seeds; p: two-sided, {name_tests(tests)}")
         lines.append("  *: within noise of the best (p >= 0.05 against it)")
     return "\n".join([*lines, *_claims(ranking)])
+
+
+def _aligned(rows: Sequence[Sequence[str]], shown: Sequence[int]) -> list[str]:
+    table = [[row[i] for i in shown] for row in (HEADS, *rows)]
+    sides = "".join("<" if HEADS[i] in ("method", "best setting", "test") else ">" for i in shown)
+    return align(table, sides)
 
 
 def name_tests(found: Collection[str]) -> str:

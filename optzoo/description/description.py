@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from optzoo.description.averages import EvaluatedPoint, evaluated_points
 from optzoo.description.derivation import Coefficients, Derivation, NoValueError, checked_step
 from optzoo.description.forms.formulas import Formulas, coefficient_formulas
+from optzoo.description.in_words import in_words
+from optzoo.description.learning_rate import gradient_weight, lr_scale
 from optzoo.description.nonlinear import Nonlinearity, nonlinearities
 from optzoo.description.reductions import Reduction, find_reductions
 from optzoo.description.response import Decision, reads_parameter
@@ -128,6 +130,11 @@ class Description:
         found = coefficient_formulas(self.formulas, self.decision)
         return {key: format_expression(expr) for key, expr in found.items()} or None
 
+    @property
+    def sentence(self) -> str:
+        """What the recipe is, in one plain sentence."""
+        return in_words(self)
+
     # ------------------------------------------------------------ at any step
 
     def coefficients(self, t: int) -> Coefficients:
@@ -165,11 +172,14 @@ class Description:
         near = self.nearest_form
         return {
             "recipe": self.recipe.name,
+            "sentence": self.sentence,
             "form": self.form,
             "order": self.order,
             "held_fixed": list(self.decision.held_fixed),
             "total_steps": self.total_steps,
             "lr_schedule": self.lr_schedule,
+            "lr_scale": lr_scale(self),
+            "gradient_weight": gradient_weight(self),
             "t": list(self.at),
             "beta_a": [None if row is None else row.beta_a for row in rows] or None,
             "eta_a": [None if row is None else row.eta_a for row in rows] or None,

@@ -36,6 +36,14 @@ class Cause:
     left_held: tuple[str, ...]
     right_held: tuple[str, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "weight": None if self.weight is None else dict(vars(self.weight)),
+            "weight_decay": self.decay,
+            "held_fixed": {"left": list(self.left_held), "right": list(self.right_held)},
+        }
+
 
 def find_cause(left: Side, right: Side, conditions: Conditions) -> Cause:
     """Look for the causes of a difference that `compare` found."""

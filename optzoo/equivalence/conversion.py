@@ -25,6 +25,14 @@ class Conversion:
     verdict: Verdict
     remarks: tuple[str, ...] = ()
 
+    @property
+    def sentence(self) -> str:
+        """What was written, in one plain sentence."""
+        original, written = self.verdict.left.recipe.name, self.recipe.name
+        if self.verdict.same:
+            return f"the {written} that was written trains exactly as {original} does"
+        return f"the {written} that was written is near {original}, and not the same"
+
 
 def convert_to_accelerated(recipe: Recipe, *, drop_clips: bool = False) -> Conversion:
     """Write a recipe in the form of Eq. (1).

@@ -60,6 +60,7 @@ def _rewritten(recipe: Recipe) -> Recipe:
     data = _averaged(recipe) if averages and not _is_zero_beta(recipe) else _plain(recipe)
     _keep_state_dtypes(data, recipe)
     data["name"] = f"{recipe.name}_accelerated"
+    data.pop("title", None)  # it spells the other name
     data["summary"] = f"{recipe.name} with one momentum, in the form of Eq. (1)"
     data["notes"] = [
         f"Made by: optzoo convert {recipe.name} --to accelerated",
@@ -297,6 +298,7 @@ def _text(value: Terms) -> str | int | float:
 
 
 def _set_mix(data: dict[str, Any], mix: dict[str, Any]) -> None:
+    data.pop("direction", None)  # what the old update has filtered
     update = data["update"]
     data["update"] = {**(update if isinstance(update, dict) else {}), "mix": mix}
 

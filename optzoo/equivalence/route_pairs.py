@@ -57,13 +57,14 @@ def compare_recipes(
     iterates_only: bool,
     fixed: frozenset[str],
     search: bool,
+    fixed_left: frozenset[str] = frozenset(),
 ) -> Verdict | RoutedVerdict:
     """Compare two recipes, route by route where one has routes; see `equivalence`."""
     options: dict[str, Any] = {"right_lr": right_lr, "conditions": conditions}
     options["iterates_only"] = iterates_only
     if left.is_routed or right.is_routed:
         return routed_equivalence(left, right, **options)
-    return equivalence(left, right, **options, fixed=fixed, search=search)
+    return equivalence(left, right, **options, fixed=fixed, fixed_left=fixed_left, search=search)
 
 
 def routed_equivalence(

@@ -9,28 +9,60 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
+
 from optzoo.description.response import Response
-from optzoo.equivalence.fit import Fit, OutOfRunsError, Root
-from optzoo.equivalence.guess import Guess, formulas_of, guess_gain, guesses
+from optzoo.equivalence.fitting.batch import UnknownOperationError
+from optzoo.equivalence.fitting.descent import rms
+from optzoo.equivalence.fitting.fit import PROMISING, Fit, Root
+from optzoo.equivalence.fitting.guess import (
+    NOTHING,
+    Constants,
+    Guess,
+    LrRule,
+    formulas_of,
+    guess_gain,
+    guesses,
+    rational_value,
+)
+from optzoo.equivalence.fitting.refine import refined
 from optzoo.equivalence.sides import Comparison, Conditions, Side, compare, own_lr
 from optzoo.errors import InputError
 from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
 from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
-from optzoo.interpreters.reference import ReferenceDomain
-from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Expr, Name, Num, format_number, mul, substitute
+from optzoo.program.expressions import (
+    Expr,
+    Name,
+    Num,
+    div,
+    format_expression,
+    format_number,
+    mul,
+    names_in,
+    substitute,
+)
 from optzoo.program.ir import Program
+from optzoo.program.parsing import parse_expression
 from optzoo.recipe.recipe import Recipe
 
-MAX_TRIES = 24
+MAX_TRIES = 12
+MAX_COMBINATIONS = 400
+MOST_GUESSES = 8
+MOST_OTHERS = 20
+NEAR = 1e-8
+"""A distance in float64 above which an exact guess is not worth a comparison."""
+FAR = 1e-5
+"""A distance over many steps in float64 at which two trajectories are others."""
 FORMULA_DRAWS = 2
 RANK_STEPS = 7
-Values = Mapping[str, Fraction]
+RANK_DRAWS = 2
 T = TypeVar("T")
 
 
@@ -38,11 +70,13 @@ T = TypeVar("T")
 class Change:
     """One hyperparameter of the right recipe: its value, and the formula it follows, if known.
 
-    The formula is in the left recipe's hyperparameters, and holds at others than these too.
+    `text` is the exact value as `--set` takes it. The formula is in the left recipe's
+    hyperparameters, and holds at others than these too.
     """
 
     name: str
-    value: Fraction
+    value: float
+    text: str
     formula: Expr | None = None
 
 
@@ -51,13 +85,22 @@ class Substitution:
     """Hyperparameters that make the right recipe the left one, proved by `comparison`.
 
     `lr` is the learning rate of the right recipe as an expression in that of the left and `t`,
-    where a plain number does not do.
+    where a plain number does not do; `lr_formula` the same in the left recipe's hyperparameters,
+    if it holds at others too. `general` says that formulas for all that changes hold at other
+    hyperparameters of the left recipe.
     """
 
     changes: tuple[Change, ...]
     lr: Expr | None
     right: Side
     comparison: Comparison
+    lr_formula: Expr | None = None
+    general: bool = False
+
+    @property
+    def lr_moves(self) -> bool:
+        """Whether the learning rate is no multiple of the left one."""
+        return self.lr is not None and any(n.id == "t" for n in names_in(self.lr))
 
 
 def find_substitution(
@@ -70,30 +113,38 @@ def find_substitution(
 ) -> Substitution | None:
     """Look for hyperparameters of `right`, other than `fixed`, that make it move as `left`.
 
-    None says that none was found, not that there is none.
+    None says that none was found, not that there is none; see `too_many_momenta`.
     """
-    needed, possible = _rank(left.undecayed.program, own_values=True), _rank(right.program())
-    if needed is not None and possible is not None and needed > possible:
-        return None  # the left has more momenta than the right can have
-    fit = Fit(left, right, conditions, fixed, iterates_only)
-    proof = _Proof(left, right, conditions, iterates_only)
-    alike = fit.alike()
-    for held in (alike, {}) if alike else ({},):
-        for with_gains in (False, True):
-            try:
-                root = fit.solve(with_gains, held)
-            except OutOfRunsError:
-                return None
-            found = None if root is None else proof.prove(root)
-            if found is not None:
-                return proof.with_formulas(found)
+    if too_many_momenta(left, right) is not None:
+        return None
+    search = Search(left, conditions, iterates_only)
+    for variant in search.variants(right, fixed):
+        found = search.among(variant, fixed)
+        if found is not None:
+            return found
     return None
 
 
-def _rank(program: Program, *, own_values: bool = False) -> int | None:
+def too_many_momenta(left: Side, right: Recipe) -> tuple[int, int] | None:
+    """Return how many momenta `left` has and `right` can have, if those are fewer: a proof."""
+    needed, possible = _rank(left.undecayed.program, own_values=True), most_momenta(right)
+    if needed is not None and possible is not None and needed > possible:
+        return needed, possible
+    return None
+
+
+def most_momenta(recipe: Recipe) -> int | None:
+    """Return how many momenta a recipe has at its own and at drawn values, the most of them."""
+    program = recipe.program()
+    found = [_rank(program, own_values=True), *(_rank(program, seed=s) for s in range(RANK_DRAWS))]
+    known = [rank for rank in found if rank is not None]
+    return max(known) if len(known) == len(found) else None
+
+
+def _rank(program: Program, *, own_values: bool = False, seed: int = 0) -> int | None:
     """Return how many momenta a program has, at its own or drawn values; None if not linear."""
     values = {h.name: h.value for h in program.hypers} if own_values else {}
-    rng = random.Random(0)
+    rng = random.Random(seed)
     domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
     inputs = DrawnInputs(program, rng, RANK_STEPS, values)
     try:
@@ -103,118 +154,315 @@ def _rank(program: Program, *, own_values: bool = False) -> int | None:
     return Response.of(run).rank
 
 
+class Search:
+    """What is looked for of one left recipe, in any right one."""
+
+    def __init__(self, left: Side, conditions: Conditions, iterates_only: bool = False) -> None:
+        self.left, self.conditions, self.iterates_only = left, conditions, iterates_only
+        self.constants = Constants(left.recipe.program())
+
+    def variants(self, right: Recipe, fixed: frozenset[str]) -> Iterator[Recipe]:
+        """Yield the recipe with what its hyperparameters that are expressions may be.
+
+        Their own expressions, those that the left recipe's hyperparameters are, and numbers.
+        """
+        knobs = right.hyperparameters
+        moving = [n for n, h in knobs.items() if isinstance(h.default, str) and n not in fixed]
+        yield right
+        if not moving:
+            return
+        for text in self._own_expressions():
+            if any(knobs[n].default != text for n in moving):
+                try:
+                    yield right.with_overrides(dict.fromkeys(moving, text))
+                except InputError:
+                    continue
+        for start in (1.0, 0.5):
+            legal = {n: start for n in moving if start in knobs[n].interval}
+            if len(legal) == len(moving):
+                yield right.with_overrides(legal)
+                return
+
+    def _own_expressions(self) -> Iterator[str]:
+        """Yield the left recipe's hyperparameters that read t or T, their numbers put in."""
+        known = self.constants.named
+        for knob in self.left.recipe.hyperparameters.values():
+            if isinstance(knob.default, str):
+                expr = parse_expression(knob.default)
+                expr = substitute(expr, lambda n: Num(known[n]) if n in known else None)
+                if all(n.id in ("t", "T") for n in names_in(expr)):
+                    yield format_expression(expr)
+
+    def fit(self, right: Recipe, fixed: frozenset[str] = frozenset()) -> Fit:
+        """Return the least-squares problem of one right recipe."""
+        return Fit(
+            self.left,
+            right,
+            self.conditions,
+            fixed,
+            self.iterates_only,
+            self.constants.numbers(),
+        )
+
+    def among(
+        self,
+        right: Recipe,
+        fixed: frozenset[str] = frozenset(),
+        *,
+        with_gains: bool | None = None,
+    ) -> Substitution | None:
+        """Look for hyperparameters of one right recipe.
+
+        `with_gains` says whether the learning rate is freed at every step, by default last.
+        """
+        try:
+            fit = self.fit(right, fixed)
+            alike = fit.alike()
+            for freed in (False, True) if with_gains is None else (with_gains,):
+                for held in (alike, {}) if alike else ({},):
+                    root = fit.solve(freed, held)
+                    if not (root.found or freed) and root.error < PROMISING:
+                        root = self._sharpened(fit, root, held)
+                    found = self.prove(right, fit, root) if root.found else None
+                    if found is not None:
+                        return found
+        except UnknownOperationError:
+            pass
+        return None
+
+    def _sharpened(self, fit: Fit, root: Root, held: Mapping[str, float]) -> Root:
+        """Return a root that float64 comes near to and does not reach, found in decimals."""
+        found = self.refined(fit.program, root, held)
+        return root if found is None else fit.at({n: float(v) for n, v in found.items()}, held)
+
+    def refined(
+        self, right: Program, root: Root, held: Mapping[str, float]
+    ) -> dict[str, Fraction] | None:
+        """Return a root in sixty digits; None where there is none near."""
+        courses = replace(self.conditions, spread=False).courses()
+        free = {n: x for n, x in root.values.items() if n not in held}
+        program = right.with_values({n: Fraction(repr(x)) for n, x in held.items()})
+        try:
+            found = refined(self.left.program, program, courses, free)
+        except (ArithmeticError, ValueError):  # no value near the root
+            return None
+        if found is None:
+            return None
+        return {**found, **{n: Fraction(repr(x)) for n, x in held.items()}}
+
+    def prove(self, right: Recipe, fit: Fit, root: Root) -> Substitution | None:
+        """Return the first exact guess at a root that passes the comparison, with its formulas."""
+        return _Proof(self, right, fit).prove(root)
+
+
 class _Proof:
     """From a root to a proof, and from numbers to formulas."""
 
-    def __init__(
-        self, left: Side, right: Recipe, conditions: Conditions, iterates_only: bool
-    ) -> None:
-        self.left, self.right, self.conditions = left, right, conditions
-        self.iterates_only = iterates_only
-        self.known: Values = {h.name: h.value for h in left.recipe.program().hypers}
-        self.left_lr = own_lr(left.recipe.program())
+    def __init__(self, search: Search, right: Recipe, fit: Fit) -> None:
+        self.search, self.right, self.fit = search, right, fit
+        self.known = search.constants
 
     def prove(self, root: Root) -> Substitution | None:
         """Return the first exact guess at a root that passes the comparison."""
-        options: list[list[Guess]] = []
-        for name, value in root.values.items():
-            near = guesses(name, value, root.slack[name], self.known)
-            options.append(_distinct(near) or [Guess(Fraction(value))])
-        rules: list[Expr | None] = [None]
+        names = list(root.values)
+        idle = {n for n, x in root.values.items() if root.slack[n] > max(abs(x), 1e-3)}
+        options = [self._options(n, x, root, n in idle) for n, x in root.values.items()]
+        rules: list[LrRule | None] = [None]
         if root.gains is not None:
-            firsts = {n: o[0].value for n, o in zip(root.values, options, strict=True)}
-            known = {**firsts, **self.known}
-            rules = [
-                mul(mul(Name("lr"), Num(guess.value)), _in_numbers(shape, known))
-                for shape, guess in guess_gain(root.gains, known)
-            ]
-        tries = itertools.product(rules, _simplest_first(options))
-        for rule, chosen in itertools.islice(tries, MAX_TRIES):
-            values = {n: g.value for n, g in zip(root.values, chosen, strict=True)}
-            lr = values.get("lr")
-            if lr is not None and "/" in format_number(lr):  # no decimal is exactly it
-                del values["lr"]
-                rule = mul(Name("lr"), Num(lr / self.left_lr))
-            found = self.check(self.left, values, rule, self.conditions)
+            rules = [*itertools.islice(guess_gain(root.gains, self.known), MOST_GUESSES)]
+        near = self._near(names, options, root)
+        for rule, chosen in itertools.islice(itertools.product(rules, near), MAX_TRIES):
+            values = dict(zip(names, chosen, strict=True))
+            found = self._check(self.search, values, rule)
             if found is not None:
-                return found
-        return None
+                return self._with_formulas(found, values, rule, idle)
+        return self._to_all_digits(root) if root.gains is None else None
 
-    def check(
-        self, left: Side, values: Values, rule: Expr | None, conditions: Conditions
-    ) -> Substitution | None:
-        """Return these values as a substitution if they pass the comparison."""
-        texts: dict[str, float | int | str] = {n: format_number(v) for n, v in values.items()}
-        try:
-            side = Side(self.right.with_overrides(texts), rule)
-            comparison = compare(left, side, conditions)
-        except InputError:
+    def _to_all_digits(self, root: Root) -> Substitution | None:
+        """Return numbers in sixty digits, where none that is simple passed the comparison."""
+        found = self.search.refined(self.right.program(), root, {})
+        if found is None:
             return None
-        if comparison.train or (comparison.eval and not self.iterates_only):
-            return None
-        changes = tuple(Change(n, v) for n, v in values.items())
-        return Substitution(changes, rule, side, comparison)
+        values = {n: _plain(root.values[n], root.slack[n], v) for n, v in found.items()}
+        return self._check(self.search, values, None)
 
-    def with_formulas(self, found: Substitution) -> Substitution:
-        """Return the substitution with the formulas that hold at other hyperparameters too."""
-        options = [list(formulas_of(c.name, c.value, self.known)) for c in found.changes]
-        if found.lr is not None:  # its numbers are those of these hyperparameters
-            return found
-        others = [self._other_left(seed) for seed in range(FORMULA_DRAWS)]
-        for chosen in itertools.islice(_simplest_first(options), MAX_TRIES):
-            named = dict(zip((c.name for c in found.changes), chosen, strict=True))
-            if all(self._holds(left, named) for left in others):
-                changes = tuple(
-                    replace(c, formula=f if not isinstance(f, Num) else None)
-                    for c, f in zip(found.changes, chosen, strict=True)
-                )
-                return replace(found, changes=changes)
+    def _options(self, name: str, x: float, root: Root, idle: bool) -> list[Guess]:
+        """Return exact numbers near an unknown; for one that is `idle` so far, any that is known.
+
+        What makes no difference in the first steps may make one later.
+        """
+        found = _distinct(guesses(name, x, root.slack[name], self.known)) or [_as_it_is(x)]
+        if idle:
+            allows = self.fit.unknowns[name].allows
+            seen = {_text(g) for g in found}
+            others = (g for g in self.known.factors() if allows(g.number) and _text(g) not in seen)
+            found += itertools.islice(others, MOST_OTHERS)
         return found
 
-    def _other_left(self, seed: int) -> Side:
-        """Return the left recipe at other hyperparameters; those that are 0 or 1 stay."""
-        rng = random.Random(seed)
-        values: dict[str, float | int | str] = {}
-        for name, value in self.known.items():
-            factor = Fraction(rng.randint(80, 97), 100)
-            if value not in (0, 1):
-                is_decay = Fraction(1, 2) <= value < 1
-                moved = 1 - (1 - value) * factor if is_decay else value * factor
-                values[name] = format_number(moved)
-        return Side(self.left.recipe.with_overrides(values))
+    def _near(
+        self, names: Sequence[str], options: Sequence[Sequence[Guess]], root: Root
+    ) -> list[tuple[Guess, ...]]:
+        """Return the choices at which float64 sees no difference, the simplest first."""
+        choices = list(itertools.islice(_simplest_first(options), MAX_COMBINATIONS))
+        gains = root.gains or ()
+        vectors = np.asarray([[*(g.number for g in choice), *gains] for choice in choices])
+        errors = rms(self.fit.residual(names, vectors, root.gains is not None))
+        kept = [c for c, e in zip(choices, errors, strict=True) if e < NEAR]
+        if root.gains is not None or len(kept) < 2:
+            return kept
+        vectors = np.asarray([[g.number for g in choice] for choice in kept])
+        far = rms(self.fit.long_residual(names, vectors))
+        if float(far.min()) > FAR:  # they part later, or float64 switches otherwise
+            return kept[:2]
+        return [c for c, e in zip(kept, far, strict=True) if e <= max(NEAR, 10 * far.min())]
 
-    def _holds(self, left: Side, formulas: Mapping[str, Expr]) -> bool:
-        known = {Name(h.name): h.value for h in left.recipe.program().hypers}
-        exact = ReferenceDomain("rational")
-        values = {}
-        for name, formula in formulas.items():
-            value = evaluate(formula, exact, known)
-            assert isinstance(value, Fraction)
-            values[name] = value
-        rule = None
-        lr = values.get("lr")
-        if lr is not None and "/" in format_number(lr):
-            del values["lr"]
-            rule = mul(Name("lr"), Num(lr / own_lr(left.recipe.program())))
-        short = replace(self.conditions, long_steps=0)
-        return self.check(left, values, rule, short) is not None
+    def _check(
+        self, search: Search, values: Mapping[str, Guess], rule: LrRule | None, *, long: bool = True
+    ) -> Substitution | None:
+        """Return these values as a substitution if they pass the comparison."""
+        left, known = search.left, search.constants
+        lr = None if rule is None else rule.expression(known)
+        given = dict(values)
+        if "lr" in given and "/" in _text(given["lr"]):  # no decimal is exactly it
+            lr = mul(Name("lr"), _quotient(given.pop("lr").value, own_lr(left.recipe.program())))
+        texts = {n: _text(guess) for n, guess in given.items()}
+        short = replace(search.conditions, long_steps=0)
+        try:
+            side = Side(self.right.with_overrides(texts), lr)
+            for conditions in (short, search.conditions) if long else (short,):
+                comparison = compare(left, side, conditions)
+                if comparison.train or (comparison.eval and not search.iterates_only):
+                    return None
+        except InputError:
+            return None
+        changes = tuple(Change(n, g.number, _text(g)) for n, g in given.items())
+        return Substitution(changes, lr, side, comparison)
+
+    # ------------------------------------------------------------ formulas
+
+    def _with_formulas(
+        self,
+        found: Substitution,
+        values: Mapping[str, Guess],
+        rule: LrRule | None,
+        idle: Container[str],
+    ) -> Substitution:
+        """Return the substitution with the formulas that hold at other hyperparameters too.
+
+        What is `idle` makes no difference, and has no formula.
+        """
+        names = list(values)
+        options = [
+            [g.value]
+            if n in idle
+            else list(itertools.islice(formulas_of(n, g.value, self.known), MOST_GUESSES))
+            for n, g in values.items()
+        ]
+        choices = list(itertools.islice(_simplest_first(options), MAX_COMBINATIONS))
+        for chosen in self._holding(names, choices, rule)[:MAX_TRIES]:
+            if all(self._holds(other, names, chosen, rule) for other in self._others):
+                formulas = {n: f for n, f in zip(names, chosen, strict=True) if any(names_in(f))}
+                changes = tuple(replace(c, formula=formulas.get(c.name)) for c in found.changes)
+                lr_formula = None
+                if found.lr is not None:
+                    lr_formula = formulas.get("lr") if rule is None else rule.formula
+                return replace(found, changes=changes, lr_formula=lr_formula, general=True)
+        return found
+
+    @cached_property
+    def _others(self) -> list[Search]:
+        """The left recipe at other hyperparameters; those that are 0 or 1 stay."""
+        found = []
+        for seed in range(FORMULA_DRAWS):
+            rng = random.Random(seed)
+            values: dict[str, float | int | str] = {}
+            for name, value in self.known.hypers.items():
+                factor = Fraction(rng.randint(80, 97), 100)
+                if value not in (0, 1):
+                    is_decay = Fraction(1, 2) <= value < 1
+                    moved = 1 - (1 - value) * factor if is_decay else value * factor
+                    values[name] = format_number(moved)
+            with suppress(InputError):  # outside an interval
+                side = Side(self.search.left.recipe.with_overrides(values))
+                found.append(Search(side, self.search.conditions, self.search.iterates_only))
+        return found
+
+    def _holding(
+        self, names: Sequence[str], choices: Sequence[tuple[Expr, ...]], rule: LrRule | None
+    ) -> list[tuple[Expr, ...]]:
+        """Return the formulas at which float64 sees no difference at other hyperparameters."""
+        left = list(choices)
+        if rule is not None:  # learning rates that move are left to the comparison
+            return left
+        for other in self._others:
+            kept, rows = [], []
+            for formulas in left:
+                values = [other.constants.guess(f) for f in formulas]
+                if all(v is not None for v in values):
+                    kept.append(formulas)
+                    rows.append([v.number for v in values if v is not None])
+            if not rows:
+                return []
+            errors = rms(other.fit(self.right).residual(names, np.asarray(rows), False))
+            left = [f for f, e in zip(kept, errors, strict=True) if e < NEAR]
+        return left
+
+    def _holds(
+        self, other: Search, names: Sequence[str], formulas: Sequence[Expr], rule: LrRule | None
+    ) -> bool:
+        found = {n: other.constants.guess(f) for n, f in zip(names, formulas, strict=True)}
+        values = {n: g for n, g in found.items() if g is not None}
+        if len(values) < len(names):
+            return False
+        return self._check(other, values, rule, long=False) is not None
+
+
+def _plain(near: float, slack: float, value: Fraction) -> Guess:
+    """Return a refined number; 0 where that is as near, and what makes no difference as it was."""
+    if abs(near) <= min(slack, NOTHING):
+        value = Fraction(0)
+    elif slack > abs(near):
+        value = Fraction(repr(near))
+    return Guess(float(value), Num(value), Num(value))
+
+
+def _quotient(a: Expr, b: Fraction) -> Expr:
+    exact = rational_value(a)
+    return div(a, Num(b)) if exact is None else Num(exact / b)
+
+
+def _text(guess: Guess) -> str:
+    exact = guess.rational
+    return format_expression(guess.value) if exact is None else format_number(exact)
+
+
+def _as_it_is(x: float) -> Guess:
+    return Guess(x, Num(Fraction(x)), Num(Fraction(x)))
 
 
 def _distinct(found: Iterator[Guess]) -> list[Guess]:
-    by_value: dict[Fraction, Guess] = {}
-    for guess in itertools.islice(found, 8):
-        by_value.setdefault(guess.value, guess)
-    return list(by_value.values())
+    by_value: dict[str, Guess] = {}
+    for guess in itertools.islice(found, 3 * MOST_GUESSES):
+        by_value.setdefault(_text(guess), guess)
+    return list(by_value.values())[:MOST_GUESSES]
 
 
 def _simplest_first(options: Sequence[Sequence[T]]) -> Iterator[tuple[T, ...]]:
-    """Yield one choice for each unknown: all first ones, then changes of a single one."""
-    first = tuple(o[0] for o in options)
-    yield first
-    for i, others in enumerate(options):
-        for choice in others[1:]:
-            yield (*first[:i], choice, *first[i + 1 :])
+    """Yield one choice for each unknown: the first ones, then later ones, by how late they are."""
+    most = sum(len(o) - 1 for o in options)
+    for total in range(most + 1):
+        yield from (
+            tuple(o[i] for o, i in zip(options, places, strict=True))
+            for places in _places([len(o) for o in options], total)
+        )
 
 
-def _in_numbers(expr: Expr, known: Values) -> Expr:
-    return substitute(expr, lambda n: Num(known[n.id]) if n.id in known else None)
+def _places(sizes: Sequence[int], total: int) -> Iterator[tuple[int, ...]]:
+    """Yield all indices below `sizes` that add up to `total`."""
+    if not sizes:
+        if total == 0:
+            yield ()
+        return
+    for first in range(min(sizes[0] - 1, total) + 1):
+        for rest in _places(sizes[1:], total - first):
+            yield (first, *rest)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from optzoo.equivalence.cause import Cause, find_cause
-from optzoo.equivalence.search import Substitution, find_substitution
+from optzoo.equivalence.search import Substitution, find_substitution, too_many_momenta
 from optzoo.equivalence.sides import AGREEMENT, Comparison, Conditions, Side, compare
-from optzoo.program.expressions import Expr, format_expression, format_number
+from optzoo.program.expressions import Expr, format_expression
 from optzoo.recipe.recipe import Recipe
 
 
@@ -19,6 +21,9 @@ class Verdict:
 
     `same` speaks of the training points, and of the evaluation points unless `iterates_only`.
     `constant_lr_same` says that they are the same as long as the learning rate does not move.
+    `substitution` are hyperparameters of the right one that make it the left one; `mirrored` the
+    other way round. `momenta` are how many the left one has and the right one can have, where those
+    are fewer: a proof that there is no substitution.
     """
 
     left: Side
@@ -30,6 +35,13 @@ class Verdict:
     searched: bool = False
     cause: Cause | None = None
     substitution: Substitution | None = None
+    mirrored: Substitution | None = None
+    momenta: tuple[int, int] | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one plain sentence."""
+        return _headline(self)
 
     @property
     def same(self) -> bool:
@@ -43,6 +55,7 @@ class Verdict:
             for point, d in (("train", self.comparison.train), ("eval", self.comparison.eval))
         }
         return {
+            "sentence": self.sentence,
             "left": self.left.recipe.name,
             "right": self.right.recipe.name,
             "same": self.same,
@@ -52,8 +65,9 @@ class Verdict:
             "exact": self.comparison.exact,
             "digits": None if self.comparison.exact else AGREEMENT,
             "first_difference": differences,
-            "cause": None if self.cause is None else _cause_json(self.cause),
+            "cause": None if self.cause is None else self.cause.to_json(),
             "substitution": _substitution_json(self.substitution),
+            "substitution_of_left": _substitution_json(self.mirrored),
         }
 
 
@@ -65,13 +79,15 @@ def equivalence(
     conditions: Conditions | None = None,
     iterates_only: bool = False,
     fixed: frozenset[str] = frozenset(),
+    fixed_left: frozenset[str] = frozenset(),
     search: bool = True,
 ) -> Verdict:
     """Say whether two recipes are the same method at their hyperparameters.
 
     `right_lr` is the right recipe's learning rate as an expression in `lr`, that of the left, and
     `t`. With `search`, different recipes are tried for hyperparameters of the right one, other than
-    `fixed`, that make them the same. Raises InputError where a recipe has no value.
+    `fixed`, that make them the same, then for those of the left one, other than `fixed_left`.
+    Raises InputError where a recipe has no value.
     """
     conditions = conditions or Conditions()
     for recipe in (left, right):
@@ -87,33 +103,25 @@ def equivalence(
         constant = compare(a, b, replace(conditions, constant_lr=True))
         still = _agrees(constant, iterates_only)
     cause = find_cause(a, b, conditions) if comparison.train is not None else None
-    found = None
-    searched = search and right_lr is None and not still
-    if searched:
-        found = find_substitution(a, right, conditions, fixed=fixed, iterates_only=iterates_only)
-    return replace(
-        verdict, constant_lr_same=still, searched=searched, cause=cause, substitution=found
-    )
+    verdict = replace(verdict, constant_lr_same=still, cause=cause)
+    if not search or right_lr is not None or still:
+        return verdict
+    look = partial(find_substitution, conditions=conditions, iterates_only=iterates_only)
+    found = look(a, right, fixed=fixed)
+    mirrored = look(b, left, fixed=fixed_left) if found is None else None
+    momenta = too_many_momenta(a, right) if found is None else None
+    return replace(verdict, searched=True, substitution=found, mirrored=mirrored, momenta=momenta)
 
 
 def _agrees(comparison: Comparison, iterates_only: bool) -> bool:
     return comparison.train is None and (iterates_only or comparison.eval is None)
 
 
-def _cause_json(cause: Cause) -> dict[str, Any]:
-    weight = cause.weight
-    return {
-        "weight": None if weight is None else dict(vars(weight)),
-        "weight_decay": cause.decay,
-        "held_fixed": {"left": list(cause.left_held), "right": list(cause.right_held)},
-    }
-
-
 def _substitution_json(found: Substitution | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "set": {c.name: float(c.value) for c in found.changes},
+        "set": {c.name: c.value for c in found.changes},
         "formulas": {
             c.name: format_expression(c.formula) for c in found.changes if c.formula is not None
         },
@@ -135,6 +143,8 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
         if verdict.iterates_only and verdict.comparison.eval is not None:
             lines.append("  the evaluation points differ, and were left out")
         return "\n".join(lines)
+    if verdict.substitution is not None or verdict.mirrored is not None:
+        lines.append(f"  {_parting(verdict, a, b)}")
     if verdict.constant_lr_same:
         lines.append("  the same as long as the learning rate is constant: --lr-schedule constant")
     if verdict.comparison.train is None:
@@ -144,8 +154,21 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
     if verdict.substitution is not None:
         lines += ["", *_substitution_lines(verdict.substitution, a, b, arguments)]
     elif verdict.searched:
-        lines += ["", f"no hyperparameters of {b} were found that make it {a}"]
+        lines += ["", *_not_found(verdict, a, b)]
+    if verdict.mirrored is not None:
+        knobs = verdict.left.recipe.hyperparameters
+        moved = [c for c in verdict.mirrored.changes if c.value != knobs[c.name].default]
+        there = replace(verdict.mirrored, changes=tuple(moved))
+        lines += _substitution_lines(there, b, a, arguments, side="a")
     return "\n".join(lines)
+
+
+def _not_found(verdict: Verdict, a: str, b: str) -> list[str]:
+    if verdict.momenta is not None:
+        needed, possible = verdict.momenta
+        counts = f"{a} has {needed} momenta and {b} at most {possible}"
+        return [f"{counts}: no hyperparameters of {b} make it {a}"]
+    return [f"none found: no hyperparameters of {b} that make it {a}, which proves nothing"]
 
 
 def _labels(verdict: Verdict) -> tuple[str, str]:
@@ -160,9 +183,34 @@ def _headline(verdict: Verdict) -> str:
         return f"same: {a} and {b} have the same {points} on all gradients"
     found = verdict.comparison.train or verdict.comparison.eval
     assert found is not None
+    where = _where_the_same(verdict, a, b)
+    if where is not None:
+        return f"different at these hyperparameters, the same at others: {where}"
+    return f"different: {_parting(verdict, a, b)}"
+
+
+def _where_the_same(verdict: Verdict, a: str, b: str) -> str | None:
+    """Say at which hyperparameters one recipe is the other."""
+    one, other, there, side = b, a, verdict.substitution, verdict.right
+    if there is None:
+        one, other, there, side = a, b, verdict.mirrored, verdict.left
+    if there is None:
+        return None
+    knobs = side.recipe.hyperparameters
+    changed = [c for c in there.changes if c.value != knobs[c.name].default]
+    texts = [f"{c.name} = {c.text}" for c in changed]
+    if there.lr is not None:
+        texts.append(f"the learning rate {format_expression(there.lr)}")
+    return f"{one} is {other} at {', '.join(texts)}"
+
+
+def _parting(verdict: Verdict, a: str, b: str) -> str:
+    """Say where the two part."""
+    found = verdict.comparison.train or verdict.comparison.eval
+    assert found is not None
     point = "training" if found.point == "train" else "evaluation"
     return (
-        f"different: the {point} points of {a} and {b} part at step {found.step}, "
+        f"the {point} points of {a} and {b} part at step {found.step}, "
         f"relative difference {found.size:.2g}"
     )
 
@@ -204,19 +252,23 @@ def _cause_lines(cause: Cause, a: str, b: str) -> list[str]:
     return lines
 
 
-def _substitution_lines(found: Substitution, a: str, b: str, arguments: Sequence[str]) -> list[str]:
+def _substitution_lines(
+    found: Substitution, a: str, b: str, arguments: Sequence[str], side: str = "b"
+) -> list[str]:
+    """Return hyperparameters of `b` that make it `a`; `side` is that of `b` in the command."""
     lines = [f"the same with these hyperparameters of {b}, {_proof(found.comparison)}:"]
     options = []
     for change in found.changes:
-        number = format_number(change.value).strip("()")
+        number = change.text
         formula = ""
         if change.formula is not None:
             formula = f"   = {format_expression(change.formula)} of {a}"
         lines.append(f"  {change.name} = {number}{formula}")
-        options.append(f"--set-b {change.name}={number}")
+        options.append(f"--set-{side} {shlex.quote(f'{change.name}={number}')}")
     if found.lr is not None:
         text = format_expression(found.lr)
         lines.append(f"  its learning rate at step t = {text}, where lr is that of {a}")
         options.append(f'--lr-b "{text}"')
-    lines.append(f"proof: optzoo equiv {' '.join([*arguments, *options])}")
+    if side == "b" or found.lr is None:  # A has no option for a learning rate
+        lines.append(f"proof: optzoo equiv {' '.join([*arguments, *options])}")
     return lines

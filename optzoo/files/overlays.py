@@ -7,7 +7,7 @@ been put together still points into the right file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from optzoo.files.documents import Document, Loc
@@ -51,10 +51,10 @@ def holds(document: Document, loc: Loc) -> bool:
 
 def remove(document: Document, loc: Loc) -> None:
     """Take away what a mapping holds at a place, if it is there."""
+    _forget(document, loc)
     parent = value_at(document, loc[:-1])
     if isinstance(parent, dict):
         parent.pop(loc[-1], None)
-    _forget(document, loc)
 
 
 def place(target: Document, loc: Loc, source: Document, at: Loc) -> None:
@@ -65,19 +65,30 @@ def place(target: Document, loc: Loc, source: Document, at: Loc) -> None:
         value_at(target, loc[:-1])[loc[-1]] = value
     else:
         target.data = value
-    target.keys |= _moved(source.keys, at, loc)
-    target.values |= _moved(source.values, at, loc)
-    target.cuts |= _moved(source.cuts, at, loc)
+    for rest in _places(value):
+        _copy_mark(source.keys, (*at, *rest), target.keys, (*loc, *rest))
+        _copy_mark(source.values, (*at, *rest), target.values, (*loc, *rest))
+        _copy_mark(source.cuts, (*at, *rest), target.cuts, (*loc, *rest))
+
+
+def _copy_mark(source: Mapping[Loc, V], at: Loc, target: dict[Loc, V], to: Loc) -> None:
+    if at in source:
+        target[to] = source[at]
 
 
 def _forget(document: Document, loc: Loc) -> None:
-    for marks in (document.keys, document.values, document.cuts):
-        for known in [known for known in marks if known[: len(loc)] == loc]:
-            del marks[known]
+    for rest in _places(value_at(document, loc)):
+        for marks in (document.keys, document.values, document.cuts):
+            marks.pop((*loc, *rest), None)
 
 
-def _moved(marks: Mapping[Loc, V], at: Loc, to: Loc) -> dict[Loc, V]:
-    return {(*to, *loc[len(at) :]): mark for loc, mark in marks.items() if loc[: len(at)] == at}
+def _places(value: Any) -> Iterator[Loc]:
+    """Yield where a value and all in it stand, from the value on."""
+    yield ()
+    items = value.items() if isinstance(value, dict) else ()
+    for key, held in enumerate(value) if isinstance(value, list) else items:
+        for rest in _places(held):
+            yield (key, *rest)
 
 
 def lay_over(

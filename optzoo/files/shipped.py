@@ -7,14 +7,25 @@ from pathlib import Path
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def checkout() -> Path | None:
+    """Return the root of the checkout that this package is in; None for an installed one."""
+    root = PACKAGE.parent
+    has_both = (root / "recipes").is_dir() and (root / "pyproject.toml").is_file()
+    return root if has_both else None
+
 
 def recipes_dir() -> Path:
     """Return the folder of the shipped recipes, in a checkout or in an installed package."""
-    package = Path(__file__).resolve().parent.parent
-    checkout = package.parent / "recipes"
-    if checkout.is_dir() and (package.parent / "pyproject.toml").is_file():
-        return checkout
-    return package / "recipes"
+    return (checkout() or PACKAGE) / "recipes"
+
+
+def index_file() -> Path:
+    """Return where the index of the shipped recipes lies: beside their pages, or beside them."""
+    root = checkout()
+    return (PACKAGE / "recipes" if root is None else root / "docs" / "recipes") / "index.json"
 
 
 def shipped(kind: str = ".") -> dict[str, Path]:

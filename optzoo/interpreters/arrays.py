@@ -44,6 +44,11 @@ def _pow(base: Array, exponent: Array) -> Array:
     return np.power(base, exponent)
 
 
+def _as_number(holds: Array, like: Array) -> Array:
+    """Return 1 where something holds, else 0, in the kind of number that `like` is."""
+    return np.where(holds, np.ones_like(like), np.zeros_like(like))
+
+
 def _least(*args: Array) -> Array:
     return args[0] if len(args) == 1 else np.minimum(args[0], _least(*args[1:]))
 
@@ -52,7 +57,7 @@ def _largest(*args: Array) -> Array:
     return args[0] if len(args) == 1 else np.maximum(args[0], _largest(*args[1:]))
 
 
-_RULES: dict[str, Callable[..., Array]] = {
+RULES: dict[str, Callable[..., Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -71,6 +76,13 @@ _RULES: dict[str, Callable[..., Array]] = {
     "ratio": _ratio,
     "positive": lambda a: np.where(a > 0, np.ones_like(a), np.zeros_like(a)),
     "half_life": _half_life,
+    "tanh": np.tanh,
+    "atan2": np.arctan2,
+    "mod": lambda a, b: np.where(b != 0, np.mod(a, np.where(b != 0, b, 1)), a),
+    "less": lambda a, b: _as_number(a < b, a),
+    "greater": lambda a, b: _as_number(a > b, a),
+    "equal": lambda a, b: _as_number(a == b, a),
+    "where": lambda condition, a, b: np.where(condition != 0, a, b),
 }
 
 
@@ -88,4 +100,4 @@ class ArrayDomain:
 
     def apply(self, op: str, args: Sequence[Array]) -> Array:
         """Apply a scalar operation element by element."""
-        return _RULES[op](*args)
+        return RULES[op](*args)

@@ -23,6 +23,7 @@ from torch.nn.parameter import is_lazy
 
 from optzoo.distributed.sharding import Shards, local, shards_of
 from optzoo.engines.engine import Batch, Engine, choose_engine, engine_class
+from optzoo.errors import Diagnostic, RunError
 from optzoo.optimizer.entries import (
     STEP,
     Preparation,
@@ -196,6 +197,10 @@ class GroupRun:
         rules = self.group.get(RULES)
         if rules is None:
             return list(params)
+        if len(params) != len(rules):
+            message = f"a group has {len(params)} parameters, and rules for {len(rules)}"
+            hint = "give a new parameter its route by `add_param_group`"
+            raise RunError(Diagnostic("no-route", message, hint=hint))
         label = self.plans.recipe.label
         return [p for p, rule in zip(params, rules, strict=True) if rule == label]
 

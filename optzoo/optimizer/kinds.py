@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from torch import Tensor, nn
 
@@ -65,13 +66,13 @@ def subject_of(name: str | None, parameter: Tensor) -> Subject:
     rank = parameter.ndim
     if name is None:
         return Subject(None, ("matrix",) if rank > 1 else BARE, rank)
-    name = plain_name(name)
+    name = plain_name(name).removeprefix("module.")  # of DistributedDataParallel
     *owners, own = name.split(".")
     owner = owners[-1] if owners else ""
-    if rank < 2:
-        if any(map(_NORM.search, owners[-1:] or [own])):
-            return Subject(name, ("norm",), rank)
-        return Subject(name, ("bias",) if own.endswith("bias") else BARE, rank)
+    if rank < 2 and any(map(_NORM.search, owners[-1:] or [own])):
+        return Subject(name, ("norm",), rank)
+    if rank < 2 or "bias" in own:
+        return Subject(name, ("bias",) if "bias" in own else BARE, rank)
     if _is_head(owners):
         return Subject(name, ("head",), rank)
     is_embedding = _EMBEDDING.search(owner) or _EMBEDDING.search(own)
@@ -89,11 +90,12 @@ def _kinds_in(
     """Return what a parameter is as one of this module, which calls it `own`."""
     if isinstance(module, _EMBEDDINGS):
         return ("embedding",)
-    is_named_norm = "norm" in type(module).__name__.lower() and parameter.ndim < 2
+    is_vector = sum(side > 1 for side in parameter.shape) < 2  # (1, C, 1, 1) is one too
+    is_named_norm = "norm" in type(module).__name__.lower() and is_vector
     if isinstance(module, _NORMS) or is_named_norm:
         return ("norm",)
-    if parameter.ndim < 2:
-        return ("bias",) if own.endswith("bias") else BARE
+    if parameter.ndim < 2 or "bias" in own:
+        return ("bias",) if "bias" in own else BARE
     if is_head:
         return ("head",)
     known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
@@ -110,11 +112,12 @@ def _is_head(owners: list[str]) -> bool:
 def _head_weights(model: nn.Module) -> Iterator[Tensor]:
     """Yield the weights of the maps that make a model's output: by name, or onto a vocabulary."""
     output = getattr(model, "get_output_embeddings", None)  # of Hugging Face's models
-    told = output() if callable(output) else None
-    if isinstance(told, nn.Module):
-        yield from (weight for weight in told.parameters() if weight.ndim > 1)
+    with suppress(NotImplementedError, AttributeError):
+        told = output() if callable(output) else None
+        if isinstance(told, nn.Module):
+            yield from (weight for weight in told.parameters() if weight.ndim > 1)
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    rows = {(table.num_embeddings, table.embedding_dim) for table in tables}
+    words = max(tables, key=lambda table: table.num_embeddings, default=None)
     last: dict[str, Tensor] = {}
     for path, module in model.named_modules():
         owners = plain_name(path).split(".")
@@ -122,8 +125,10 @@ def _head_weights(model: nn.Module) -> Iterator[Tensor]:
             continue
         if owners[0] in _CONTAINERS:
             last[owners[0]] = module.weight
-        is_numbered = any(map(str.isdecimal, owners))
-        onto_vocabulary = (module.out_features, module.in_features) in rows
-        if not is_numbered and (owners[-1] in HEADS or onto_vocabulary):
+        if len(owners) > 1 and any(map(str.isdecimal, owners)):  # one of the blocks
+            continue
+        if words is not None and module.weight.shape == words.weight.shape:
+            last["onto the vocabulary"] = module.weight
+        if owners[-1] in HEADS:
             yield module.weight
     yield from last.values()

@@ -440,4 +440,5 @@ class RecipeOptimizer(Optimizer):
 
     def __repr__(self) -> str:
         sizes = [len(group["params"]) for group in self.__dict__["param_groups"]]
-        return f"RecipeOptimizer({self.recipe.name}, engine={self.engine_name}, groups={sizes})"
+        kind = type(self).__name__
+        return f"{kind}({self.recipe.name}, engine={self.engine_name}, groups={sizes})"

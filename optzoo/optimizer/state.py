@@ -137,7 +137,7 @@ class Loaded:
         if any("program" not in group for group in groups):
             raise refusal(
                 "this state was not saved by an optzoo optimizer",
-                "states of other packages are laid out differently and are not converted",
+                "`optzoo.from_torch(old, new)` takes over a running optimizer of another package",
             )
         version = self.known.get("version", STATE_VERSION)
         if not isinstance(version, int):

@@ -27,6 +27,7 @@ from optzoo.files.overlays import (
     remove,
     value_at,
 )
+from optzoo.recipe.names import FIXED
 from optzoo.recipe.schema import HERE, SECOND_VERSION, RecipeSpec
 from optzoo.recipe.sections import PRECONDITIONERS
 
@@ -93,6 +94,7 @@ class Assembly:
             parent = self.other(data["extends"], ("extends",), document)
             own = fresh_copy(document)
             remove(own, ("extends",))
+            parent = _in_words_of_version_2(parent)
             found = _laid_over(parent, own, parent.data["name"], own_keys=_OWN)
             found.values["extends",] = document.values["extends",]  # mistakes may be shown there
         if found.data.get("routes"):
@@ -168,6 +170,18 @@ def _check_version(document: Document) -> None:
     ]
     if faults:
         raise InputError(*faults)
+
+
+def _in_words_of_version_2(document: Document) -> Document:
+    """Return a recipe with other names for what it calls as version 2 calls something else."""
+    defined = {name: loc for name, _, loc in _names_of(document)}
+    for name in FIXED if document.data["version"] == 1 else ():
+        if name in defined:
+            other = f"{name}_"
+            while other in defined:
+                other += "_"
+            document = _renamed(document, name, other)
+    return document
 
 
 # ------------------------------------------------------------------ merging
@@ -329,7 +343,7 @@ def _filtering(found: Document, child: Document) -> Document:
         place(found, ("signals", name), update, ())
         if isinstance(update.data, dict):
             _mix_as_input(found, ("signals", name))
-        child = _renamed(child, name)
+        child = _renamed(child, "direction", name)
     mark = found.values.get(("update",))
     remove(found, ("update",))
     found.data["update"] = name if scale is None else {"mix": name, "scale": scale}
@@ -373,22 +387,27 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(held)
 
 
-def _renamed(document: Document, name: str) -> Document:
-    found = fresh_copy(document)
-    for section in _WITH_EXPRESSIONS:
+def _renamed(document: Document, name: str, other: str) -> Document:
+    """Return a document whose expressions, and mappings by name, say `other` for `name`."""
+    found, reads = fresh_copy(document), re.compile(rf"(?<![\w.]){name}(?!\w)")
+    for section in ("hyperparameters", *_WITH_EXPRESSIONS, "direction"):
         if section in found.data:
-            found.data[section] = _with_name(found.data[section], name)
+            found.data[section] = _with_name(found.data[section], reads, other)
     for marks in (found.keys, found.values):
-        for loc in [loc for loc in marks if "direction" in loc[1:]]:
-            marks[tuple(name if part == "direction" else part for part in loc)] = marks.pop(loc)
+        for loc in [loc for loc in marks if any(reads.search(str(part)) for part in loc[1:])]:
+            to = tuple(reads.sub(other, part) if isinstance(part, str) else part for part in loc)
+            marks[to] = marks.pop(loc)
     return found
 
 
-def _with_name(value: Any, name: str) -> Any:
+def _with_name(value: Any, reads: re.Pattern[str], other: str) -> Any:
     if isinstance(value, str):
-        return _DIRECTION.sub(name, value)
+        return reads.sub(other, value)
     if isinstance(value, dict):
-        return {_DIRECTION.sub(name, key): _with_name(held, name) for key, held in value.items()}
+        return {
+            reads.sub(other, key): held if key == "doc" else _with_name(held, reads, other)
+            for key, held in value.items()
+        }
     return value
 
 

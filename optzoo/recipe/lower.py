@@ -35,7 +35,7 @@ from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, Stat
 from optzoo.program.ops import OPS
 from optzoo.program.simplify import drop_unused
 from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
-from optzoo.recipe.names import IDENTITY, mix_of
+from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.schedules import lower_scalar
@@ -44,8 +44,10 @@ from optzoo.recipe.section_lines import LR, Lines, T, init_value
 from optzoo.recipe.sections import (
     BufferSpec,
     DirectionSpec,
+    PointSpec,
     PreconditionerSpec,
     RefreshedSpec,
+    RefreshSpec,
     RunningSpec,
     SignalSpec,
     UpdateSpec,
@@ -175,13 +177,16 @@ class _Lowering(Lines):
         if isinstance(spec, BufferSpec):
             value = add(mul(spec.decay, buffer.prev), mul(spec.gain, self.tensor(spec.input)))
         if spec.refresh is not None:
-            offset = spec.refresh.offset
-            since = T if offset is None else sub(T, offset)
-            is_due = call("equal", call("mod", since, spec.refresh.every), ZERO)
-            value = call("where", is_due, self.tensor(spec.refresh.input), value)
+            value = self.refreshed(value, spec.refresh)
         if spec.first is not None:
             value = call("where", _AT_FIRST, self.tensor(spec.first), value)
         return value
+
+    def refreshed(self, value: Expr, refresh: RefreshSpec) -> Expr:
+        """Return a value that is another one at the steps which refresh it."""
+        since = T if refresh.offset is None else sub(T, refresh.offset)
+        is_due = call("equal", call("mod", since, refresh.every), ZERO)
+        return call("where", is_due, self.tensor(refresh.input), value)
 
     def lower_start(self, buffer: Name, init: Expr) -> None:
         """Let the previous value of a buffer be `init` at a parameter's first step.
@@ -224,11 +229,14 @@ class _Lowering(Lines):
     def point_after(self, step: Expr) -> Expr:
         """Return the point after the step: `moved`, where that is read, or what `point` makes."""
         moved, point = sub(PARAM.prev, step), self.spec.point
-        read = {n for line in self.step.values() for n in names_in(line.expr)}
-        read |= set(names_in(point)) if point is not None else set()
-        if self.spec.version > 1 and MOVED in read:
+        spec = point if isinstance(point, PointSpec | type(None)) else PointSpec(input=point)
+        uses = {n for use in uses_of(self.spec) for n in names_in(use.expr)}
+        if self.spec.version > 1 and MOVED in uses:
             moved = self.add_line(MOVED, moved, ("update",))
-        return moved if point is None else self.tensor(point)
+        if spec is None:
+            return moved
+        value = self.tensor(spec.input)
+        return value if spec.refresh is None else self.refreshed(value, spec.refresh)
 
     def lower_weight_decay(self, base: Expr) -> Expr:
         """Return the whole step, decay included: param := param.prev - step."""

@@ -34,6 +34,7 @@ from optzoo.recipe.schema import RecipeSpec
 from optzoo.recipe.sections import (
     BufferSpec,
     DirectionSpec,
+    PointSpec,
     PreconditionerSpec,
     RefreshedSpec,
     RunningSpec,
@@ -48,7 +49,7 @@ MAX_NAMES = 150
 MAX_REPORTED = 100
 """Faults of a recipe's names that are told apart."""
 
-FIXED = ("direction", "moved")
+FIXED = ("direction", "moved", *SIZES, IDENTITY.id)
 """Names with a meaning of their own, from version 2 on."""
 
 Wanted = Literal["scalar", "tensor", "view", "pure"]
@@ -130,7 +131,12 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
     if spec.direction is not None:
         yield from _mix_uses(spec.direction, "direction")
     yield from _mix_uses(spec.update, "update")
-    if spec.point is not None:
+    if isinstance(spec.point, PointSpec):
+        yield Use(("point", "input"), spec.point.input, "tensor")
+        if spec.point.refresh is not None:
+            refresh = spec.point.refresh
+            yield from _fields(refresh, ("point", "refresh"), "scalar", tensors=("input",))
+    elif spec.point is not None:
         yield Use(("point",), spec.point, "tensor")
     for section in ("weight_decay", "averaging"):
         value = getattr(spec, section)
@@ -263,12 +269,6 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
 
 def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     faults: list[Fault] = []
-    fixed = (*SIZES, IDENTITY.id) if spec.version > 1 else ()
-    for section in ("hyperparameters", "scalars", "signals", "buffers"):
-        for name in getattr(spec, section):
-            if name in fixed:
-                message = f"`{name}` has a fixed meaning and cannot be redefined"
-                faults.append(Fault("bad-value", message, (section, name), at_key=True))
     seen: dict[str, str] = {}
     sections = ("hyperparameters", "scalars", "signals", "buffers")
     pairs = [(s, name) for s in sections for name in getattr(spec, s)]
@@ -276,7 +276,7 @@ def _check_definitions(spec: RecipeSpec) -> list[Fault]:
         for section, name in pairs:
             if name in FIXED:
                 message = f"`{name}` has a fixed meaning and cannot be redefined"
-                faults.append(Fault("rebound-name", message, (section, name), at_key=True))
+                faults.append(Fault("bad-value", message, (section, name), at_key=True))
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.rms:
         pairs.append(("preconditioner", spec.preconditioner.rms.buffer))
     if spec.averaging is not None:
@@ -335,7 +335,7 @@ def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
             hint = "it exists in recipes of `version: 2`"
             if name.id == "moved":
                 hint += " without `averaging`"
-            else:
+            elif name.id == "direction":
                 hint += " that extend another, or have a section `direction`"
         else:
             hint = did_you_mean(name.id, scope.all)

@@ -37,12 +37,14 @@ from optzoo.recipe.rules import rule_program
 from optzoo.recipe.schedules import parse_observer
 from optzoo.recipe.schema import HERE, ObserverSpec, RecipeSpec, StateDtype, TrainingSpec
 from optzoo.recipe.values import (
+    STATE_DTYPES,
     Hyperparameter,
     Value,
     check_total_steps,
     one_number,
     parse_value,
     plain_value,
+    read_state_dtypes,
     why_illegal,
 )
 
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
 
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
-STATE_DTYPES = ("float32", "bfloat16")
-"""What buffers may be kept in between steps."""
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -117,6 +117,12 @@ class Recipe:
         return self.spec.name
 
     @property
+    def title(self) -> str:
+        """The name as the field spells it: `AdEMAMix`; words of `name` where the recipe is mute."""
+        words = self.spec.name.split("_")
+        return self.spec.title or " ".join(word[:1].upper() + word[1:] for word in words)
+
+    @property
     def text(self) -> str:
         """The YAML source, comments included, without overrides."""
         return self.document.text
@@ -131,8 +137,8 @@ class Recipe:
 
         Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
         """
-        if label != HERE:
-            self.routing.rules[label]
+        if label != HERE and label not in self.routing.rules:
+            raise KeyError(label)
         return self if label == self.label else replace(self, label=label)
 
     @cached_property
@@ -318,6 +324,13 @@ class Recipe:
         rest = "float32" if isinstance(wish, dict) else wish
         return {s.name: by_name.get(s.name, rest) for s in self.program().tensor_states}
 
+    @property
+    def kept_dtypes(self) -> dict[str, str]:
+        """What the buffers of all rules are kept in, as `RULE.BUFFER` where there are routes."""
+        if not self.is_routed:
+            return self.state_dtypes
+        return {f"{r.label}.{n}": d for r in self.rules for n, d in r.state_dtypes.items()}
+
     def with_state_dtype(self, wish: str | Mapping[str, str] | None) -> Recipe:
         """Return the recipe with its buffers kept in other dtypes between steps.
 
@@ -326,22 +339,8 @@ class Recipe:
         """
         if wish is None:
             return self
-        if isinstance(wish, str) and "=" in wish:
-            pairs = (part.partition("=") for part in wish.split(","))
-            wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
-        known, kept = self.buffers, {k: v for r in self.rules for k, v in r.state_dtypes.items()}
-        faults = []
-        for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
-            if name and name not in known:
-                hint = did_you_mean(name, known, what="buffers")
-                message = f"`{name}` is not a buffer of {self.name}"
-                faults.append(Diagnostic("unknown-name", message, hint=hint))
-            if dtype not in STATE_DTYPES:
-                message = f"`{dtype}` is not a dtype that state is kept in"
-                hint = f"one of {', '.join(STATE_DTYPES)}, or `BUFFER=DTYPE,...`"
-                faults.append(Diagnostic("bad-value", message, hint=hint))
-        if faults:
-            raise InputError(*faults)
+        wish = read_state_dtypes(wish, self.buffers, self.name)
+        kept = {name: dtype for rule in self.rules for name, dtype in rule.state_dtypes.items()}
         new = {**kept, **wish} if isinstance(wish, Mapping) else wish
         return replace(self, spec=self.spec.model_copy(update={"state_dtype": new}))
 
@@ -391,16 +390,29 @@ class Recipe:
     def with_polar_dtype(self, wish: str | None) -> Recipe:
         """Return the recipe with the products inside `polar` in this dtype; None leaves it be.
 
-        Parameters of float64 are always computed with in float64. Raises InputError for a dtype
-        other than "float32" and "bfloat16".
+        Float64 parameters stay in float64. Raises InputError but for "float32" and "bfloat16".
         """
-        if wish is None:
-            return self
-        if wish not in STATE_DTYPES:
-            hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
-            message = f"`polar_dtype={wish}`: products cannot be computed so"
-            raise InputError(Diagnostic("bad-value", message, hint=hint))
-        return replace(self, polar_dtype=cast(StateDtype, wish))
+        if wish is None or wish in STATE_DTYPES:
+            return self if wish is None else replace(self, polar_dtype=cast(StateDtype, wish))
+        hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
+        message = f"`polar_dtype={wish}`: products cannot be computed so"
+        raise InputError(Diagnostic("bad-value", message, hint=hint))
+
+    def configured(
+        self,
+        observers: Sequence[str],
+        state_dtype: str | Mapping[str, str] | None,
+        hyperparameters: Mapping[str, Any],
+    ) -> Recipe:
+        """Return the recipe that an optimizer is made of; an `lr` of None is none.
+
+        Numbers may be numpy's and torch's. Raises InputError as `build` does.
+        """
+        plain = {k: one_number(k, v) for k, v in hyperparameters.items() if k != "lr"}
+        recipe = self.with_observers(observers).with_overrides(plain)
+        if hyperparameters.get("lr") is not None:
+            recipe = recipe.with_overrides({"lr": one_number("lr", hyperparameters["lr"])})
+        return recipe.with_state_dtype(state_dtype)
 
     def build(
         self,
@@ -429,17 +441,12 @@ class Recipe:
         """
         from optzoo.optimizer import RecipeOptimizer
 
-        lr = hyperparameters.get("lr")
-        plain = {k: one_number(k, v) for k, v in hyperparameters.items() if k != "lr"}
-        recipe = self.with_observers(observers).with_overrides(plain)
-        if lr is not None:
-            recipe = recipe.with_overrides({"lr": one_number("lr", lr)})
         return RecipeOptimizer(
             params,
-            recipe.with_state_dtype(state_dtype).with_polar_dtype(polar_dtype),
+            self.configured(observers, state_dtype, hyperparameters).with_polar_dtype(polar_dtype),
             total_steps=total_steps,
             engine=engine,
-            lr=lr,
+            lr=hyperparameters.get("lr"),
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
             model=model,

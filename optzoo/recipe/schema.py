@@ -23,6 +23,7 @@ from pydantic import (
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
 from optzoo.recipe.fields import (
+    MAX_NAME,
     Expression,
     Identifier,
     ObserverName,
@@ -33,6 +34,7 @@ from optzoo.recipe.sections import (
     BufferSpec,
     DirectionSpec,
     HyperparameterSpec,
+    PointSpec,
     PreconditionerSpec,
     RefreshedSpec,
     ScalarSpec,
@@ -158,6 +160,9 @@ class RecipeSpec(Section):
     model_config = ConfigDict(json_schema_extra=_may_extend)
 
     name: Identifier
+    title: str = Field(
+        default="", max_length=MAX_NAME, description="the name as the field spells it: `AdEMAMix`"
+    )
     version: int = Field(
         description="1, or 2 for what only that can say: pins what everything here means"
     )
@@ -210,9 +215,13 @@ class RecipeSpec(Section):
         Discriminator(mapping_kind),
     ]
     weight_decay: WeightDecaySpec | None = None
-    point: Expression | None = Field(
-        default=None, description="takes the place of `moved`, the point after the step"
-    )
+    point: (
+        Annotated[
+            Annotated[Expression, Tag("[word]")] | Annotated[PointSpec, Tag("[mapping]")],
+            Discriminator(mapping_kind),
+        ]
+        | None
+    ) = Field(default=None, description="takes the place of `moved`, the point after the step")
     averaging: AveragingSpec | None = None
     observers: dict[ObserverName, ObserverSpec] = Field(default_factory=dict)
     evaluate: Expression | None = Field(

@@ -159,6 +159,13 @@ class RefreshSpec(Section):
     input: Expression = Field(description="what the buffer becomes")
 
 
+class PointSpec(Section):
+    """What a parameter becomes in a step, and at some of its steps (version 2)."""
+
+    input: Expression = Field(description="such as `moved`, the point after the step")
+    refresh: RefreshSpec | None = None
+
+
 class StartSpec(Section):
     """How a buffer begins, and what it becomes at some steps."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ Value = float | int | str
 
 MAX_STEPS = 1 << 53
 """Steps that float64 counts one by one."""
+
+
+STATE_DTYPES = ("float32", "bfloat16")
+"""What buffers may be kept in between steps."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +110,28 @@ def why_illegal(expr: Expr, interval: Interval, knobs: Mapping[str, Interval]) -
     if possible.meet(interval) is None:
         return f"lies in {possible}, outside {interval}"
     return None
+
+
+def read_state_dtypes(
+    wish: str | Mapping[str, str], known: Sequence[str], recipe: str
+) -> str | Mapping[str, str]:
+    """Return a dtype for all buffers, or dtypes by buffer, of which a text may be a list.
+
+    Raises InputError for a buffer that is not `known`, and for a dtype that state is not kept in.
+    """
+    if isinstance(wish, str) and "=" in wish:
+        pairs = (part.partition("=") for part in wish.split(","))
+        wish = {name.strip(): dtype.strip() for name, _, dtype in pairs}
+    faults = []
+    for name, dtype in wish.items() if isinstance(wish, Mapping) else [("", wish)]:
+        if name and name not in known:
+            hint = did_you_mean(name, known, what="buffers")
+            message = f"`{name}` is not a buffer of {recipe}"
+            faults.append(Diagnostic("unknown-name", message, hint=hint))
+        if dtype not in STATE_DTYPES:
+            message = f"`{dtype}` is not a dtype that state is kept in"
+            hint = f"one of {', '.join(STATE_DTYPES)}, or `BUFFER=DTYPE,...`"
+            faults.append(Diagnostic("bad-value", message, hint=hint))
+    if faults:
+        raise InputError(*faults)
+    return wish

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,11 +95,15 @@ class Answer:
         }
 
 
-def answers(question: Question) -> list[Answer]:
-    """Return the exact risks that a question asks for, by recipe, view, batch and steps."""
+def answers(question: Question, tell: Callable[[str], None] = lambda _: None) -> list[Answer]:
+    """Return the exact risks that a question asks for, by recipe, view, batch and steps.
+
+    `tell` is called with what is computed next.
+    """
     found: list[Answer] = []
     for recipe in question.recipes:
         for view in question.views:
+            tell(f"{recipe.name}, {view}")
             found += (
                 _tuned(question, recipe, view) if question.tune else _read(question, recipe, view)
             )

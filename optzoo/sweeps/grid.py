@@ -59,7 +59,7 @@ class Job:
         setup = self.setup.values()
         for name in UNHASHED:
             setup["execution"].pop(name, None)
-        kept = {"recipe": self.recipe.digest, "dtypes": self.recipe.state_dtypes, "setup": setup}
+        kept = {"recipe": self.recipe.digest, "dtypes": self.recipe.kept_dtypes, "setup": setup}
         text = json.dumps(kept, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

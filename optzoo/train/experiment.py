@@ -20,6 +20,7 @@ from optzoo.data.manifest import MANIFEST, PROGRESS, Manifest, data_folder, read
 from optzoo.data.prepared import open_index, open_tokenizer, open_tokens
 from optzoo.distributed.world import World
 from optzoo.errors import Diagnostic, InputError
+from optzoo.optim.decay_groups import split_groups
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import LrMultiplier
@@ -155,14 +156,7 @@ def parameter_groups(model: Transformer, recipe: Recipe, setup: Setup) -> list[d
     """Return named parameter groups: one, or a second without weight decay by the setup's rule."""
     decay = recipe.hyperparameters.get("weight_decay")
     exempt = setup.weight_decay.none_for if decay is not None and decay.default != 0 else []
-    decayed: list[tuple[str, torch.nn.Parameter]] = []
-    plain: list[tuple[str, torch.nn.Parameter]] = []
-    for name, kind, parameter in model.classified_parameters():
-        (plain if kind in exempt else decayed).append((name, parameter))
-    groups: list[dict[str, Any]] = [{"params": decayed}] if decayed else []
-    if plain:
-        groups.append({"params": plain, "weight_decay": 0.0})
-    return groups
+    return split_groups((n, kind in exempt, p) for n, kind, p in model.classified_parameters())
 
 
 def open_data(setup: Setup, moved: str | None = None) -> Corpus:

@@ -9,9 +9,10 @@ noise scale is tr(S)/|G|^2, in samples; both are averaged over steps before they
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def squared_norm(gradients: Iterable[Tensor | None]) -> float:

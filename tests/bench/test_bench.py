@@ -158,7 +158,13 @@ def test_json_and_chart() -> None:
     assert row["bytes_per_parameter"] == 36
     assert row["seconds"]["rounds"] == [0.003, 0.003, 0.012]
     assert row["times_as_fast"] == {"pytorch-optimizer AdEMAMix": pytest.approx(3)}
-    assert draw_report(report()).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_the_bars_are_drawn(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bars{suffix}"
+    draw_report(report(), path)
+    assert path.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
 
 
 @pytest.mark.parametrize(

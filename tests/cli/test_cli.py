@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import optzoo
+from optzoo.cli.app import app
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -22,7 +25,7 @@ def test_help_names_every_command_and_examples() -> None:
     assert done.returncode == 0
     for verb in ("list", "show", "validate", "schema", "new", "train", "eval"):
         assert f"\n  {verb} " in done.stdout
-    assert "optzoo train recipes/ademamix.yaml" in done.stdout
+    assert "optzoo train ademamix" in done.stdout
 
 
 def test_version() -> None:
@@ -35,8 +38,40 @@ def test_list_shows_each_shipped_recipe() -> None:
     assert by_name["ademamix"]["bytes"] == 12
     assert by_name["lion"]["bytes"] == 4
     assert by_name["laprop"]["order"] == "precondition_first"
+    assert by_name["lion"]["lr"] == 1e-4
+    assert by_name["ademamix"]["lr_scale"] == "adam x2"
+    assert "3 to 10 times less than AdamW's" in by_name["lion"]["learning_rate"]
     lines = run("list").stdout.splitlines()
     assert len(lines) == len(rows) + 1
+    assert lines[0].split()[:5] == ["name", "family", "order", "eq1", "bytes"]
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "unwanted"),
+    [
+        (("--family", "sign"), "lion", "adamw"),
+        (("--family", "Sign"), "signum", "sgd"),
+        (("--order", "precondition_first"), "laprop", "adamw"),
+        (("--order", "none"), "sgd", "lion"),
+        (("--search", "2405.15682"), "schedule_free_sgd", "lion"),
+        (("--search", "ADEMAMIX", "--family", "accelerated adam"), "ademamix", "adana"),
+    ],
+)
+def test_list_narrows_down(options: tuple[str, ...], wanted: str, unwanted: str) -> None:
+    runner = CliRunner()
+    names = runner.invoke(app, ["list", *options, "--names"]).stdout.split()
+    assert wanted in names
+    assert unwanted not in names
+    rows = json.loads(runner.invoke(app, ["list", *options, "--json"]).stdout)
+    assert [row["name"] for row in rows] == names
+    assert len(runner.invoke(app, ["list", *options]).stdout.splitlines()) == len(names) + 1
+
+
+def test_list_of_nothing() -> None:
+    done = run("list", "--search", "no such thing")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no shipped recipe is like that" in done.stderr
 
 
 def test_show() -> None:
@@ -74,15 +109,39 @@ def test_show() -> None:
         (("train", "--resume", "r", "--or-resume"), "and `--or-resume` begins one"),
         (("train", "lion", "--dry-run", "--or-resume"), "belong to `--dry-run`"),
         (("new", "2fast"), "is not a name"),
-        (("frobnicate",), "No such command"),
+        (("frobnicate",), "`optzoo frobnicate`: there is no such command"),
+        (("trian", "adamw"), "did you mean `optzoo train`?"),
+        (("data", "prepar"), "did you mean `optzoo data prepare`?"),
+        (("sweep", "confrim", "x"), "did you mean `optzoo sweep confirm`?"),
+        (("train", "adamw", "--step", "5"), "did you mean `--steps`? see `optzoo train --help`"),
+        (("sweep", "x", "--job", "5"), "did you mean `--jobs`?"),
+        (("--verson",), "did you mean `--version`?"),
+        (("train", "adamw", "--steps", "x"), "`--steps` must be a valid integer"),
+        (("train", "adamw", "--steps", "0"), "`--steps` must be greater than or equal to 1"),
+        (("train", "adamw", "--resume"), "option `--resume` requires an argument"),
+        (("schema", "setp"), "`setp` is not one of recipe, setup, sweep\n\nhint: did you mean `se"),
+        (("equiv", "lion"), "missing argument `B`"),
+        (("describe", "lion", "extra"), "extra argument"),
+        (("list", "--family", "sgn"), "did you mean `sign`?"),
     ],
 )
 def test_bad_input_exits_2(arguments: tuple[str, ...], message: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
+    assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+    assert "Value error" not in done.stderr
     assert done.stdout == ""
+
+
+def test_completion_of_a_word_that_is_no_command_yet() -> None:
+    words = {"_OPTZOO_COMPLETE": "complete_bash", "COMP_WORDS": "optzoo desc", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], env=words, prog_name="optzoo")
+    assert "describe" in done.output, done.output
+    wrong = {**words, "COMP_WORDS": "optzoo descr x", "COMP_CWORD": "2"}
+    done = CliRunner().invoke(app, [], env=wrong, prog_name="optzoo")
+    assert not isinstance(done.exception, optzoo.InputError)
 
 
 def test_new_writes_a_recipe_that_validates(tmp_path: Path) -> None:
@@ -114,3 +173,13 @@ def test_a_closed_pipe_is_no_error() -> None:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("name")
     assert done.stderr == ""
+
+
+def test_help_advises_what_works_from_any_folder() -> None:
+    """Whoever installed a wheel has no folder `recipes`."""
+    runner = CliRunner()
+    verbs = re.findall(r"^  (\w+) ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
+    texts = [runner.invoke(app, [*verb, "--help"]).output for verb in ([], *([v] for v in verbs))]
+    examples = [line for text in texts for line in text.splitlines() if "optzoo " in line]
+    assert len(examples) > 20
+    assert [line for line in examples if "recipes/" in line] == []

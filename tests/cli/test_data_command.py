@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from optzoo.cli.app import app
+from optzoo.errors import InputError
 
 
 def write(path: Path, *texts: str) -> str:
@@ -52,8 +53,8 @@ def test_numbers_that_count(number: str, source: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "nan", "inf", "x", "1e400", "1e999999999"])
 def test_numbers_that_do_not_count(number: str, source: list[str], tmp_path: Path) -> None:
     done = data("prepare", *source, "--out", str(tmp_path / "out"), "--max-documents", number)
-    assert done.exit_code == 2
-    assert "is not a whole number from 1 to 9,223,372,036,854,775,807" in done.stderr
+    assert isinstance(done.exception, InputError)
+    assert "is not a whole number from 1 to 9,223,372,036,854,775,807" in str(done.exception)
     assert not (tmp_path / "out").exists()
 
 

@@ -22,6 +22,8 @@ import optzoo
 from optzoo.description.description import Description, describe
 from optzoo.description.output.page import format_index, format_latex_page, format_markdown
 from optzoo.description.output.text import format_report
+from optzoo.description.shelf import entry_of, index_text
+from optzoo.files.shipped import shipped
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "recipes"
@@ -65,6 +67,8 @@ def test_a_report_is_whole_and_fits(name: str) -> None:
 def test_the_index_and_nothing_else() -> None:
     pages = [described(name) for name in sorted(RECIPES)]
     check(PAGES / "README.md", format_index(pages), PAGES_COMMAND)
+    entries = map(entry_of, shipped().values(), pages)
+    check(PAGES / "index.json", index_text(entries), PAGES_COMMAND)
     assert {p.stem for p in PAGES.glob("*.md")} == {*RECIPES, "README"}
 
 

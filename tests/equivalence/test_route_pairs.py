@@ -136,6 +136,15 @@ def test_one_rule_at_a_time_is_converted() -> None:
         convert_to_recipe(optzoo.load_recipe("sgd"), mine, total_steps=100)
 
 
+def test_a_filter_that_is_linear_is_converted(tmp_path: Path) -> None:
+    mine = optzoo.parse_recipe(
+        "name: mine\nversion: 2\nextends: sgd_momentum\nupdate: 2*direction + grad\n"
+    )
+    found = convert_to_accelerated(mine)
+    assert found.verdict.same
+    assert found.recipe.spec.direction is None
+
+
 def test_a_copy_of_a_recipe_elsewhere_has_its_files_written_in(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("name: base\nversion: 2\nextends: adamw\n")
     mine = tmp_path / "mine.yaml"

@@ -7,6 +7,7 @@ an engine that was ever found is put back, and the drawn recipes have to notice.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
@@ -34,6 +35,14 @@ WORDS = (
     "averaging observers evaluate grad_prev_init init scale signals buffer"
 )
 """Words of the language, all of which have to be drawn."""
+AWKWARD = (
+    "x i j k row end begin term real kept fabs sqrtf auto short double int lane inside partial "
+    "owner start length upper nearest keys first threads slots drawn squared at torch "
+    "coefficients numbers norms chunks count param_prev grad_at c1 n1 norm1 sum1_1 key0 random0"
+)
+"""What drawn names may be exchanged for: words of C, of Python and of the kernels."""
+OWN_NAME = re.compile(r"\b[mus]\d+\b")
+"""What the drawing calls buffers, signals and scalars."""
 CHUNKS = pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 
 
@@ -44,6 +53,13 @@ def _more_engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def drawn(seed: int) -> str:
     return draw_legal(Random(seed))[0]
+
+
+def renamed(text: str, random: Random) -> str:
+    """Return a drawn recipe with other names in it."""
+    own = sorted(set(OWN_NAME.findall(text)))
+    others = dict(zip(own, random.sample(AWKWARD.split(), len(own)), strict=True))
+    return OWN_NAME.sub(lambda found: others[found[0]], text)
 
 
 def faults(tried: Mapping[int, Iterable[str]], **options: Any) -> list[str]:
@@ -92,6 +108,18 @@ def test_one_step_in_float32_is_within_its_bound(first: int) -> None:
         for engine in ("foreach", "source"):
             excess = largest_excess(engine, program, torch.float32)
             assert excess <= 1, f"seed {seed}, {engine}\n{recipe.text}"
+
+
+@CHUNKS
+@pytest.mark.skipif(not engines.has_cc(), reason="no C compiler")
+def test_names_change_nothing(first: int) -> None:
+    """Names that mean something in C, in Python or in a kernel; kernels take a while, as above."""
+    for seed in range(first, first + CHUNK, 25 if COUNT <= 300 else 5):
+        text = renamed(drawn(seed), Random(seed))
+        program = optzoo.parse_recipe(text).program()
+        for engine in ("compiled", "source"):
+            excess = largest_excess(engine, program, torch.float32)
+            assert excess <= 1, f"seed {seed}, {engine}\n{text}"
 
 
 @CHUNKS

@@ -109,6 +109,7 @@ def test_the_map_onto_the_vocabulary_is_the_head_whatever_it_is_called() -> None
     model.add_module("tokens", nn.Embedding(11, 6))
     model.add_module("out", nn.Linear(6, 11))
     assert kinds(model) == {"tokens.weight": "embedding", "out.weight": "head", "out.bias": "bias"}
+    assert kinds(nn.Sequential(nn.Embedding(11, 6), nn.Linear(6, 11)))["1.weight"] == "head"
 
 
 def test_the_last_map_of_a_classifier_is_the_head() -> None:
@@ -142,6 +143,34 @@ def test_hugging_face_models_say_what_their_head_is() -> None:
             return self.project
 
     assert kinds(Told())["project.weight"] == "head"
+
+
+def test_a_table_of_positions_makes_no_head() -> None:
+    model = nn.Module()
+    model.words, model.positions = nn.Embedding(11, 4), nn.Embedding(6, 4)
+    model.widen, model.out = nn.Linear(4, 6), nn.Linear(4, 11)
+    found = kinds(model)
+    assert (found["widen.weight"], found["out.weight"]) == ("matrix", "head")
+
+
+def test_biases_of_experts_and_norms_of_channels_are_no_matrices() -> None:
+    class ChannelNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, 4, 1, 1))
+
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.up_bias = (
+                nn.Parameter(torch.ones(2, 3, 4)),
+                nn.Parameter(torch.ones(2, 4)),
+            )
+
+    found = kinds(nn.ModuleDict({"a": ChannelNorm(), "b": Experts()}))
+    assert found == {"a.weight": "norm", "b.up": "matrix", "b.up_bias": "bias"}
+    assert subject_of("b.up_bias", torch.ones(2, 4)).kinds == ("bias",)
+    assert subject_of("module.wte.weight", torch.ones(2, 4)).name == "wte.weight"
 
 
 def test_wrappers_leave_names_and_kinds_alone() -> None:

@@ -241,6 +241,14 @@ def test_lazy_parameters_need_a_shape_first() -> None:
         recipe().build(nn.LazyLinear(3))
 
 
+def test_a_parameter_that_is_put_into_a_group_has_no_rule() -> None:
+    mine = model()
+    optimizer = recipe().build(mine)
+    optimizer.param_groups[0]["params"].append(nn.Parameter(torch.ones(2)))
+    with pytest.raises(optzoo.RunError, match="a group has 8 parameters, and rules for 7"):
+        optimizer.step()
+
+
 def test_each_parameter_has_a_clock_of_its_own() -> None:
     params = [
         nn.Parameter(torch.ones(2, 2)),

@@ -162,7 +162,7 @@ BAD: list[tuple[list[str], str]] = [
     (["sgd", "--tune", "lr", "--total-steps", "10"], "there is no other T"),
     (["sgd", "--tune", "rl"], "`rl` is not a hyperparameter"),
     (["sgd", "--to-risk", "0"], "`to_risk`: 0"),
-    (["sgd", "--plot", "risk.txt"], "a figure is .png"),
+    (["sgd", "--plot", "risk.txt"], "figures are not written as `.txt`"),
     (["no_such_recipe"], "no recipe is called"),
     (["--study", "no_such_study"], "no study is called"),
     (["adamw", "--set", "beta1=t/500"], "`beta1` at step 500"),

@@ -149,3 +149,22 @@ def test_validate_knows_sweeps(tmp_path: Path) -> None:
     assert "9 runs, 3 trained" in result.output
     schema = json.loads(CliRunner().invoke(app, ["schema", "sweep"]).output)
     assert "methods" in schema["required"]
+
+
+def test_what_only_another_rule_reads_makes_another_run(tmp_path: Path) -> None:
+    (tmp_path / "mixed.yaml").write_text(
+        "name: mixed\nversion: 2\nextends: sgd\n"
+        'hyperparameters: {eps: {default: 1e-6, in: "(0, inf)", doc: of AdamW}}\n'
+        "routes: [{kind: matrix, use: here}, {use: adamw}]\n"
+    )
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "name: mine\nversion: 1\nsummary: s\nreference: r\nsetup: quick\n"
+        f"methods:\n  - recipe: {tmp_path}/mixed.yaml\n"
+        "    grid: {eps: [1e-6, 1e-3]}\n"
+    )
+    points = points_of(load_sweep(file))
+    assert len(jobs_of(points)) == 2
+    narrow = points[0].recipe.with_state_dtype("bfloat16")
+    assert points[0].recipe.kept_dtypes == {"adamw.m": "float32", "adamw.v": "float32"}
+    assert set(narrow.kept_dtypes.values()) == {"bfloat16"}

@@ -16,7 +16,7 @@ from optzoo.train.experiment import model_without_memory
 from optzoo.train.setup.overrides import override_setup
 from optzoo.train.setup.plan import describe_data, make_plan
 from optzoo.train.setup.schema import load_setup
-from optzoo.train.setup.state_size import state_bytes, subjects_of_setup
+from optzoo.train.setup.state_size import parameters_of_setup, state_bytes
 
 TEXT = """\
 name: mixed
@@ -83,17 +83,20 @@ def test_a_run_is_resumed_bit_for_bit_and_holds_its_own_recipe(
 def test_the_plan_knows_the_parameters_of_the_model(name: str) -> None:
     setup = load_setup(name)
     planned = [
-        (what.name, what.kinds, what.rank, elements)
-        for what, elements in subjects_of_setup(setup, describe_data(setup)["vocabulary"])
+        (each.subject.name, each.subject.kinds, each.subject.rank, each.rows, each.cols)
+        for each in parameters_of_setup(setup, describe_data(setup)["vocabulary"])
     ]
     model = model_without_memory(setup)
-    built = [(w.name, w.kinds, w.rank, p.numel()) for w, p in subjects_of(model)]
+    built = [
+        (what.name, what.kinds, what.rank, len(p), p.numel() // len(p))
+        for what, p in subjects_of(model)
+    ]
     assert sorted(planned) == sorted(built)
 
 
 def test_layers_beyond_those_that_are_named_count_as_the_last() -> None:
     deep = override_setup(load_setup("quick"), {"model.layers": "2500"})
-    total = sum(elements for _, elements in subjects_of_setup(deep, 264))
+    total = sum(each.elements for each in parameters_of_setup(deep, 264))
     plan = make_plan(package.load_recipe("adamw"), deep)
     assert total == plan["parameters"]["total"]
 
@@ -110,6 +113,18 @@ def test_state_is_counted_rule_by_rule(recipe: Path) -> None:
     plan = make_plan(mixed, setup)
     assert plan["memory_bytes"]["optimizer_state"] == expected
     assert [row["rule"] for row in plan["routes"]] == ["here", "averaged", "adamw"]
+
+
+def test_state_that_is_not_shaped_like_its_parameter_is_counted_by_its_sides() -> None:
+    setup = load_setup("quick")
+    rows = package.parse_recipe(
+        "name: rows\nversion: 2\nsummary: a number for each row\nreference: none\n"
+        'hyperparameters: {b: {default: 0.9, in: "[0, 1)", doc: decay}}\n'
+        'buffers: {v: {input: "mean(square(grad), row)", decay: b, gain: 1 - b}}\n'
+        "update: grad/(sqrt(v) + 1e-8)\n"
+    )
+    expected = sum(4 * len(p) for _, p in subjects_of(model_without_memory(setup)))
+    assert state_bytes(rows, setup, 264) == expected
 
 
 def test_the_command_routes_shows_what_goes_where(recipe: Path) -> None:

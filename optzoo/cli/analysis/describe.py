@@ -24,6 +24,13 @@ DESCRIBE_EPILOG = """Examples:
   optzoo describe ademamix --plot ademamix.png
   optzoo describe mars --latex > mars.tex"""
 
+PagesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--all", metavar="DIR", help="write a page of every shipped recipe, and what lists them"
+    ),
+]
+
 
 def describe(
     recipe: Annotated[
@@ -53,10 +60,7 @@ def describe(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="draw a figure: .png, .svg or .pdf")
     ] = None,
-    pages: Annotated[
-        Path | None,
-        typer.Option("--all", metavar="DIR", help="write a page of every shipped recipe"),
-    ] = None,
+    pages: PagesOption = None,
 ) -> None:
     """Say what a recipe is: its equations, its accelerated-SGD form, its memory.
 
@@ -127,23 +131,32 @@ def _to_json(found: list[Description]) -> dict[str, Any]:
 
 
 def _write_pages(folder: Path) -> None:
-    """Write one page for each shipped recipe, and their index."""
+    """Write one page for each shipped recipe, their indices, and the types of `optzoo.optim`."""
     from tqdm import tqdm
 
     from optzoo.description.description import describe_rules
     from optzoo.description.output.page import format_index, format_markdown
+    from optzoo.description.shelf import entry_of, index_text
     from optzoo.files.shipped import shipped
+    from optzoo.optim.stub import stub_file, stub_text
     from optzoo.recipe.recipe import load_recipe
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = []
-        for name in tqdm(sorted(shipped()), desc="pages", disable=None):
+        for name in tqdm(shipped(), desc="pages", disable=None):
             rules = describe_rules(load_recipe(name))
-            found.append(rules[0])
+            found.append(rules)
             text = format_markdown(*rules)
-            (folder / f"{found[-1].recipe.name}.md").write_text(text, encoding="utf-8")
-        (folder / "README.md").write_text(format_index(found), encoding="utf-8")
+            (folder / f"{name}.md").write_text(text, encoding="utf-8")
+        (folder / "README.md").write_text(
+            format_index([rules[0] for rules in found]), encoding="utf-8"
+        )
+        entries = map(entry_of, shipped().values(), found)
+        (folder / "index.json").write_text(index_text(entries), encoding="utf-8")
+        stub = stub_file()
+        if stub is not None and stub.read_text(encoding="utf-8") != stub_text():
+            stub.write_text(stub_text(), encoding="utf-8")
     except OSError as error:
         message = f"`{folder}` cannot be written: {error.strerror}"
         raise InputError(Diagnostic("unwritable", message)) from None

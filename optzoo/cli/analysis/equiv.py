@@ -13,9 +13,11 @@ import typer
 
 from optzoo.cli.options import JsonOption, RecipeArgument, SetOption, read_settings
 from optzoo.cli.output import write_new
+from optzoo.cli.working import working
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
+    from optzoo.equivalence.sides import Conditions
     from optzoo.program.expressions import Expr
 
 EQUIV_EPILOG = """Examples:
@@ -93,38 +95,55 @@ def equiv(
     make it A are looked for.
     """
     from optzoo.equivalence.route_pairs import compare_recipes, format_comparison
-    from optzoo.equivalence.sides import LONG_STEPS, Conditions
+    from optzoo.equivalence.sides import Conditions
     from optzoo.recipe.recipe import load_recipe
 
-    right_values = read_settings(set_b)
+    left_values, right_values = read_settings(set_a), read_settings(set_b)
+    sides = (
+        load_recipe(left).with_overrides(left_values),
+        load_recipe(right).with_overrides(right_values),
+    )
     conditions = Conditions(
         constant_lr=lr_schedule is LrSchedule.constant,
         total_steps=total_steps,
         grad_size=Fraction(repr(grad_size)),
         long_steps=steps,
     )
-    verdict = compare_recipes(
-        load_recipe(left).with_overrides(read_settings(set_a)),
-        load_recipe(right).with_overrides(right_values),
-        right_lr=None if lr_b is None else _lr_expression(lr_b),
-        conditions=conditions,
-        iterates_only=iterates_only,
-        fixed=frozenset(right_values),
-        search=search,
-    )
+    right_lr = None if lr_b is None else _lr_expression(lr_b)
+    with working(f"comparing {left} and {right}"):
+        verdict = compare_recipes(
+            *sides,
+            right_lr=right_lr,
+            conditions=conditions,
+            iterates_only=iterates_only,
+            fixed=frozenset(right_values),
+            fixed_left=frozenset(left_values),
+            search=search,
+        )
     if as_json:
         typer.echo(json.dumps(verdict.to_json(), indent=2))
     else:
         arguments = [left, right, *(f"--set-a {shlex.quote(s)}" for s in set_a or ())]
         arguments += [f"--set-b {shlex.quote(s)}" for s in set_b or ()]
-        arguments += [f"--steps {steps}"] if steps != LONG_STEPS else []
-        arguments += ["--lr-schedule constant"] if conditions.constant_lr else []
-        arguments += ["--iterates-only"] if iterates_only else []
-        arguments += [f"--grad-size {grad_size:g}"] if grad_size != 1 else []
-        arguments += [f"--total-steps {total_steps}"] if total_steps is not None else []
+        arguments += _as_typed(conditions, iterates_only, grad_size)
         typer.echo(format_comparison(verdict, arguments))
     if not verdict.same:
         raise typer.Exit(1)
+
+
+def _as_typed(conditions: Conditions, iterates_only: bool, grad_size: float) -> list[str]:
+    """Return the options that were given, for a command that asks the same of other settings."""
+    from optzoo.equivalence.sides import LONG_STEPS
+
+    steps, total_steps = conditions.long_steps, conditions.total_steps
+    given = {
+        f"--steps {steps}": steps != LONG_STEPS,
+        "--lr-schedule constant": conditions.constant_lr,
+        "--iterates-only": iterates_only,
+        f"--grad-size {grad_size:g}": grad_size != 1,
+        f"--total-steps {total_steps}": total_steps is not None,
+    }
+    return [text for text, is_given in given.items() if is_given]
 
 
 def _lr_expression(text: str) -> Expr:
@@ -174,8 +193,6 @@ def convert(
     and a weight for the current gradient, as simplified_ademamix. `--set` overrides the original's
     hyperparameters.
     """
-    from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
-    from optzoo.equivalence.verdict import format_verdict
     from optzoo.recipe.recipe import load_recipe
 
     if (to is None) == (source is None):
@@ -184,14 +201,20 @@ def convert(
     original = load_recipe(source or recipe).with_overrides(read_settings(settings))
     target = recipe if source is not None else to
     assert target is not None
-    if target == "accelerated":
-        if batch_tokens is not None:
-            message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
-            raise InputError(Diagnostic("bad-value", message))
-        found = convert_to_accelerated(original, drop_clips=drop_clips)
-    else:
-        found = convert_to_recipe(
-            original, load_recipe(target), total_steps=total_steps, batch_tokens=batch_tokens
+    wanted = None if target == "accelerated" else load_recipe(target)
+    from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
+    from optzoo.equivalence.verdict import format_verdict
+
+    if wanted is None and batch_tokens is not None:
+        message = "`--batch-tokens` goes with a recipe, such as `--to simplified_ademamix`"
+        raise InputError(Diagnostic("bad-value", message))
+    with working(f"writing {original.name} as {target}"):
+        found = (
+            convert_to_accelerated(original, drop_clips=drop_clips)
+            if wanted is None
+            else convert_to_recipe(
+                original, wanted, total_steps=total_steps, batch_tokens=batch_tokens
+            )
         )
     text = found.recipe.to_yaml()
     if output is None:
@@ -199,6 +222,7 @@ def convert(
     else:
         write_new(output, text)
         typer.echo(f"wrote {output}", err=True)
+    typer.echo(found.sentence, err=True)
     typer.echo(format_verdict(found.verdict, []), err=True)
     for remark in found.remarks:
         typer.echo(f"  {remark}", err=True)

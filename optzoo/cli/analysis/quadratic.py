@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optzoo.cli.options import JsonOption, SetOption, read_settings
+from optzoo.cli.working import working
 from optzoo.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
@@ -115,10 +116,9 @@ def quadratic(
 
     The risk has the factor 1/2; nothing is sampled.
     """
+    from optzoo.files.drawing import check_place
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
-    from optzoo.risk.question import Question, with_settings
-    from optzoo.risk.regression.problem import Problem
 
     if (study is None) == (not recipes):
         message = "name recipes, or a study: `--study NAME`"
@@ -130,8 +130,14 @@ def quadratic(
     assert recipes
     if stream.startswith("features") and (spectrum, target) != ("power:1.5", "ones"):
         typer.echo("random features have a spectrum and a target of their own", err=True)
+    loaded = [load_recipe(name) for name in recipes]
+    if plot is not None:
+        check_place(plot)  # before what may take minutes
+    from optzoo.risk.question import Question, with_settings
+    from optzoo.risk.regression.problem import Problem
+
     question = Question(
-        with_settings([load_recipe(name) for name in recipes], read_settings(settings)),
+        with_settings(loaded, read_settings(settings)),
         Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
         _numbers("batch", batch),
         [_whole("steps", number) for number in _numbers("steps", steps)],
@@ -147,11 +153,14 @@ def quadratic(
 
 
 def _study(name: str, plot: Path | None) -> None:
+    from optzoo.files.drawing import check_place
     from optzoo.risk.output.studies import draw_study, format_study, load_study, run_study
 
     study = load_study(name)
-    panels = run_study(study)
     path = plot or Path(f"{study.name}.png")
+    check_place(path)  # before what takes minutes
+    with working(f"study {study.name}") as tell:
+        panels = run_study(study, tell)
     draw_study(study, panels, path)
     typer.echo(f"wrote {path}", err=True)
     typer.echo(format_study(study, panels))
@@ -162,7 +171,8 @@ def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | 
     from optzoo.risk.output.risk_table import format_answers, held_fixed
     from optzoo.risk.question import answers
 
-    found = answers(question)
+    with working("tuning" if question.tune else "computing") as tell:
+        found = answers(question, tell)
     if plot is not None:
         from optzoo.risk.output.risk_figures import draw_answers
 
@@ -174,7 +184,8 @@ def _answer(question: Question, as_json: bool, gains: bool | None, plot: Path | 
         text = json.dumps([answer.to_json() for answer in found], indent=2)
         typer.echo(text.replace(": Infinity", ": 1e999"))  # JSON has no other infinity
         return
-    compared = compare(question, gains)
+    with working("tuning SGD and momentum, to compare with"):
+        compared = compare(question, gains)
     if compared is None and gains is None and question.to_risk is None:
         typer.echo("gains over SGD and momentum take long here: see --gains", err=True)
     typer.echo(format_answers(question, found, compared))

@@ -9,7 +9,14 @@ import numpy as np
 
 from optzoo.description.weights import iterate_weights, levels, weights_in
 from optzoo.errors import Diagnostic, InputError
-from optzoo.files.drawing import COLOURS, STYLES, check_suffix, save_figure
+from optzoo.files.drawing import (
+    COLOURS,
+    STYLES,
+    check_place,
+    legend_aside,
+    part_coincident,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from optzoo.description.description import Description
@@ -23,7 +30,7 @@ def draw(description: Description, path: Path) -> None:
     Raises InputError for another suffix, a recipe without closed forms, or a path that cannot be
     written.
     """
-    check_suffix(path)
+    check_place(path)
     if description.formulas is None:
         message = f"{description.recipe.name} has no closed form, and no figure is drawn without"
         raise InputError(Diagnostic("no-form", message))
@@ -42,7 +49,7 @@ def _draw(description: Description, path: Path) -> None:
 
     averages = [p for p in description.points if p.weight is not None]
     count = 3 if averages else 2
-    figure = Figure(figsize=(5 * count, 3.8), layout="constrained")
+    figure = Figure(figsize=(5 * count, 4.6), layout="constrained")
     axes = figure.subplots(1, count)
     steps = [t for t in description.at if t > 1] or [10]
     _past_gradients(axes[0], description, steps)
@@ -72,8 +79,9 @@ def _past_gradients(axis: Any, description: Description, steps: list[int]) -> No
     top = axis.get_ylim()[1]
     axis.set_ylim(max(lowest, top * 1e-9) / 2, top)
     axis.set_title("weight of past gradients", fontsize=10)
-    axis.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     axis.grid(alpha=0.25)
+    part_coincident(axis)
+    legend_aside(axis, below=True)
 
 
 def _coefficients(axis: Any, description: Description, last: int) -> None:
@@ -95,8 +103,9 @@ def _coefficients(axis: Any, description: Description, last: int) -> None:
         axis.plot(steps, np.abs(level.alpha), color=COLOURS[2], label=f"{sign}{names[2]}{sign}")
     axis.set(xscale="log", yscale="log", xlabel="step t")
     axis.set_title("coefficients (eta and alpha include lr)", fontsize=10)
-    axis.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     axis.grid(alpha=0.25)
+    part_coincident(axis)
+    legend_aside(axis, below=True)
 
 
 def _buffer(description: Description, i: int) -> str:
@@ -116,5 +125,6 @@ def _averages(axis: Any, description: Description, steps: list[int]) -> None:
     axis.set(xlabel="iterate, as a share of the run so far")
     axis.set_ylabel("weight times t (1 = plain mean)")
     axis.set_title("weight of the iterates in the evaluated point", fontsize=10)
-    axis.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     axis.grid(alpha=0.25)
+    part_coincident(axis)
+    legend_aside(axis, below=True)

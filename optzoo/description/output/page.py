@@ -108,6 +108,7 @@ def format_markdown(*descriptions: Description) -> str:
     parts = [
         f"# {recipe.name}",
         f"{_shown(spec.summary)}.",
+        f"{_shown(descriptions[0].sentence)}.",
         f"*{_shown(spec.reference)}*",
         _hyperparameters(descriptions[0]),
     ]

@@ -11,6 +11,8 @@ from optzoo.description.averages import EvaluatedPoint
 from optzoo.description.derivation import Coefficients
 from optzoo.description.description import Description
 from optzoo.description.forms.spelling import Definition, definitions
+from optzoo.description.in_words import counted
+from optzoo.description.learning_rate import lr_sentence
 from optzoo.interpreters.equations import format_equations
 from optzoo.program.expressions import format_expression, format_number
 from optzoo.recipe.recipe import Recipe
@@ -20,12 +22,11 @@ from optzoo.tables import align, format_short
 if TYPE_CHECKING:
     from optzoo.description.weights import Window
 
-_COUNTS = ("no momentum", "one momentum", "two momenta", "three momenta", "four momenta")
-
 
 def format_report(description: Description) -> str:
-    """Return the equations, the form, the coefficients, what is left out, and the bill."""
-    return "\n\n".join("\n".join(lines) for lines in report_sections(description) if lines)
+    """Return the answer, the equations, the form, the coefficients, what is left out, the bill."""
+    sections = [textwrap.wrap(description.sentence, 96), *report_sections(description)]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
 def format_reports(descriptions: Sequence[Description]) -> str:
@@ -79,9 +80,7 @@ def statement(description: Description) -> str:
     if not decision.linear:
         return "Eq. (1) form: no, the step is not linear in the gradients"
     answer = "yes" if decision.has_form else "no"
-    momenta = decision.momenta
-    count = _COUNTS[momenta] if momenta < len(_COUNTS) else f"{momenta} momenta"
-    text = f"Eq. (1) form: {answer}, {count}"
+    text = f"Eq. (1) form: {answer}, {counted(decision.momenta)}"
     if decision.momenta <= 1 and decision.gap is not None:
         text += f"; at step {decision.gap} a gradient enters no momentum, which Eq. (1) cannot say"
     elif decision.momenta <= 1 and decision.cut is not None:
@@ -174,10 +173,10 @@ def _table(description: Description) -> list[str]:
         )
     if description.order == 0:
         return align([("t", "alpha_a"), *((row[0], row[3]) for row in rows)], ">")
-    lines = align([("t", "beta_a", "eta_a", "alpha_a", "memory", "total"), *rows], ">")
+    lines = align([("t", "beta_a", "eta_a", "alpha_a", "memory", "in all"), *rows], ">")
     lines.append("  memory: 1/(1 - beta_a), the steps that the momentum remembers")
-    lines.append("  total: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
-    lines.append("         together if the coefficients stay as they are")
+    lines.append("  in all: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
+    lines.append("          together if the coefficients stay as they are")
     lines += _whole_run(description)
     if len(found) < len(rows):
         lines.append("  -: at these hyperparameters the coefficients have no value at this step")
@@ -340,7 +339,9 @@ def _bill(description: Description) -> list[str]:
     passes = "" if bill.passes == 1 else f" in {bill.passes} passes"
     moved = bill.step_bytes(description.storage)
     kept = sorted(set(description.recipe.state_dtypes.values())) or ["float32"]
+    rate = f"learning rate: {lr_sentence(description)}"
     return [
+        *textwrap.wrap(rate, 96, subsequent_indent="  "),
         f"state: {len(bill.buffers)} tensor{plural}{names}, "
         f"{description.state_bytes_per_parameter} bytes per parameter in {' and '.join(kept)}",
         *_other_state(description),

@@ -1,7 +1,4 @@
-"""Figures of risks, as a paper would print them.
-
-matplotlib's figure objects are used directly: no pyplot, no state, no display.
-"""
+"""Figures of risks, as a paper would print them."""
 
 from __future__ import annotations
 
@@ -10,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from optzoo.errors import Diagnostic, InputError
+from optzoo.files.drawing import legend_aside, part_coincident, save_figure
 from optzoo.risk.question import Answer, Question
 
 Line = tuple[Sequence[float], Sequence[float]]
@@ -23,24 +19,9 @@ MARKERS = "os^Dv<>p"
 
 def new_figure(rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Return a figure and its panels, row by row."""
-    size = (5.6, 4.0) if rows * columns == 1 else (4.6 * columns, 3.5 * rows)
-    figure = Figure(figsize=size, dpi=150)
-    figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
+    size = (7.2, 4.0) if rows * columns == 1 else (4.6 * columns, 3.5 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; its kind follows from the name. Raises InputError where it cannot."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    except OSError as error:
-        message = f"`{path}` cannot be written: {error.strerror}"
-        raise InputError(Diagnostic("unwritable", message)) from None
-    except ValueError:
-        message = f"`{path}`: a figure is .png, .svg or .pdf"
-        raise InputError(Diagnostic("bad-value", message)) from None
 
 
 def draw_lines(
@@ -79,7 +60,6 @@ def draw_lines(
     axes.grid(True, which="major", color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
 
 
 def draw_perfect_scaling(axes: Axes, batches: Sequence[float], steps: Sequence[float]) -> None:
@@ -93,7 +73,6 @@ def draw_perfect_scaling(axes: Axes, batches: Sequence[float], steps: Sequence[f
         [batch for batch, _ in known], ys, color="0.6", linestyle="--", linewidth=1, zorder=1,
         label="perfect scaling",
     )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8)
 
 
 def draw_answers(question: Question, found: Sequence[Answer], path: Path) -> None:
@@ -125,7 +104,9 @@ def draw_answers(question: Question, found: Sequence[Answer], path: Path) -> Non
         if of_steps:
             draw_perfect_scaling(axes, *next(iter(lines.values())))
     axes.set_title(_title(question), loc="left", fontsize=9)
-    save(figure, path)
+    part_coincident(axes)
+    legend_aside(axes)
+    save_figure(figure, path)
 
 
 def _name(question: Question, answer: Answer) -> str:

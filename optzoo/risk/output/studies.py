@@ -12,7 +12,7 @@ A study names problems, methods (a recipe, what is set and what is tuned) and on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -120,15 +120,15 @@ def load_study(name_or_path: str) -> StudySpec:
     return load_document(path, StudySpec, what="study")[0]
 
 
-def run_study(study: StudySpec) -> list[StudyPanel]:
-    """Return the curves of a study, problem by problem."""
+def run_study(study: StudySpec, tell: Callable[[str], None] = lambda _: None) -> list[StudyPanel]:
+    """Return the curves of a study, problem by problem; `tell` is called with what is next."""
     panels = []
     for label, spec in study.problems.items():
-        curves = {
-            name: _curve(study, method, spec)
-            for name, method in study.methods.items()
-            if not method.only or label in method.only
-        }
+        curves = {}
+        for name, method in study.methods.items():
+            if not method.only or label in method.only:
+                tell(f"{label}, {name}")
+                curves[name] = _curve(study, method, spec)
         panels.append(StudyPanel(label, curves, _gains(study, curves)))
     return panels
 
@@ -198,7 +198,8 @@ def _gains(study: StudySpec, curves: dict[str, StudyCurve]) -> dict[str, dict[st
 
 def draw_study(study: StudySpec, panels: Sequence[StudyPanel], path: Path) -> None:
     """Draw the figure of a study: a panel for each problem, for gains one for each reference."""
-    from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure, save
+    from optzoo.files.drawing import legend_below, part_coincident, save_figure
+    from optzoo.risk.output.risk_figures import draw_lines, draw_perfect_scaling, new_figure
 
     wide = [(panel, label) for panel in panels for label in (study.over or {"": ()})]
     columns = len(study.over) or len(panels)
@@ -230,7 +231,9 @@ def draw_study(study: StudySpec, panels: Sequence[StudyPanel], path: Path) -> No
             if method.theory is not None and (not method.only or panel.problem in method.only):
                 here.axhline(method.theory, color="0.6", linewidth=1, linestyle="--", zorder=0)
         here.set_title(panel.problem, loc="left", fontsize=9)
-    save(figure, path)
+        part_coincident(here)
+    legend_below(figure)
+    save_figure(figure, path)
 
 
 def format_study(study: StudySpec, panels: Sequence[StudyPanel]) -> str:

@@ -44,6 +44,11 @@ def record_resume(
     if found:
         listed = ", ".join(map(str, found.values()))
         warn(f"the setup changed after step {step:,}, which run.json records: {listed}")
+    if any(path.startswith("budget.") for path in found):
+        warn(
+            f"schedules of the learning rate and of the recipe go on as in a run of "
+            f"{setup.num_steps:,} steps; to end where it was to end, resume without the change"
+        )
     if versions:
         listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in versions.items())
         warn(f"this run goes on under another {listed}: the last bits may differ")

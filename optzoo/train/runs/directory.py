@@ -27,13 +27,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import optzoo
-from optzoo.data.corpus import Corpus
 from optzoo.errors import Diagnostic, InputError, RunError, check_version
 from optzoo.files.atomic import write_durably
 from optzoo.files.sealed import DamagedFileError, read_object, unseal
@@ -45,6 +41,9 @@ from optzoo.train.setup.identity import (
     with_place_of,
 )
 from optzoo.train.setup.schema import Setup, load_setup
+
+if TYPE_CHECKING:
+    from optzoo.data.corpus import Corpus
 
 RUN_FORMAT_VERSION = 2
 """1 has no setup in `run.json`, and no seals."""
@@ -209,7 +208,7 @@ def run_id(path: Path) -> str:
 
 def recipe_asks(recipe: Recipe) -> dict[str, Any]:
     """Return what decides a run and is no part of a recipe's program, as JSON values."""
-    return {"lr_schedule": recipe.training.lr_schedule, "state_dtypes": recipe.state_dtypes}
+    return {"lr_schedule": recipe.training.lr_schedule, "state_dtypes": recipe.kept_dtypes}
 
 
 def open_run(path: Path) -> RunDirectory:
@@ -250,6 +249,9 @@ def check_fields(values: Mapping[str, Any], fields: Mapping[str, type]) -> None:
 
 def describe_environment() -> dict[str, Any]:
     """Return what else could explain a difference between two runs."""
+    import numpy as np  # here: whoever only reads runs waits for neither
+    import torch
+
     return {
         "optzoo": optzoo.__version__,
         "python": platform.python_version(),

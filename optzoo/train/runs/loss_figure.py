@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from optzoo.errors import printable
+from optzoo.files.drawing import legend_aside, part_coincident
 from optzoo.train.runs.metrics import read_metrics
 
 _SMOOTHING = 50  # the training curve is a mean over a fiftieth of the run
@@ -32,8 +32,7 @@ def draw_losses(
     """
     steps = list(read_metrics(metrics, "step", warn=warn))
     evaluations = list(read_metrics(metrics, "evaluation"))
-    figure = Figure(figsize=(8.0, 5.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(8.0, 5.4), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     x = [line["step"] for line in steps]
     y = [line["loss"] for line in steps]
@@ -72,8 +71,8 @@ def draw_losses(
     axes.grid(color="0.93")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False).get_texts():
-        text.set_parse_math(False)
+    part_coincident(axes)
+    legend_aside(axes, below=True)
     return as_png(figure)
 
 

@@ -1,0 +1,1 @@
+"""Guessing hyperparameters: many trajectories at once, least squares, exact numbers."""

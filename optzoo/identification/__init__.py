@@ -1,0 +1,1 @@
+"""`identify`: which shipped recipe is this, at which hyperparameters; else what is near."""
