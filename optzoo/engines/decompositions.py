@@ -14,12 +14,15 @@ from optzoo.program.tensors.elements import DEPENDENT, UNIT_LEFT
 
 def orthonormal(a: Tensor) -> Tensor:
     """Return Q of a = QR, R with a positive diagonal; dependent columns are filled in."""
+    nowhere = _nowhere(a)
+    a = torch.where(nowhere, 0.0, a)
     basis, sizes = _signed_qr(a)
     least = _least(torch.linalg.vector_norm(a, dim=-2).amax(-1, keepdim=True))
     if a.shape[-1] <= a.shape[-2] and bool((sizes > least).all()):
-        return basis
+        return basis.masked_fill(nowhere, torch.nan)
     pairs = zip(a, least[:, 0].tolist(), strict=True)
-    return torch.stack([_filled(matrix, smallest) for matrix, smallest in pairs])
+    filled = torch.stack([_filled(matrix, smallest) for matrix, smallest in pairs])
+    return filled.masked_fill(nowhere, torch.nan)
 
 
 def eigenbasis(a: Tensor) -> Tensor:
@@ -38,9 +41,15 @@ def symmetric_power(a: Tensor, exponent: float) -> Tensor:
     return (vectors * raised.unsqueeze(-2)) @ vectors.mT
 
 
+def _nowhere(a: Tensor) -> Tensor:
+    """Return which matrices are not finite; what is made of those is no number."""
+    return ~a.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+
+
 def _eigen(a: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(a)
-    return values.flip(-1), vectors.flip(-1)
+    nowhere = _nowhere(a)
+    values, vectors = torch.linalg.eigh(torch.where(nowhere, 0.0, a))
+    return values.flip(-1), vectors.flip(-1).masked_fill(nowhere, torch.nan)
 
 
 def _least(largest: Tensor) -> Tensor:

@@ -264,7 +264,11 @@ def _identity(a: Tensor) -> Tensor:
 
 
 def _order(a: Tensor) -> Tensor:
-    return torch.argsort(a, dim=-2, descending=True, stable=True)
+    return torch.argsort(a, dim=-2, descending=True, stable=True).to(a.dtype)
+
+
+def _places(numbers: Tensor, count: int) -> Tensor:
+    return numbers.nan_to_num(0.0).clamp(0, count - 1).long()
 
 
 def _side(side: Callable[[Tensor], int]) -> Callable[[Tensor], float]:
@@ -283,6 +287,6 @@ _MATRICES: dict[str, Callable[..., Value]] = {
     "eigenbasis": eigenbasis,
     "power": symmetric_power,
     "order": _order,
-    "row_take": lambda a, places: torch.take_along_dim(a, places, dim=-2),
-    "column_take": lambda a, places: torch.take_along_dim(a, places.mT, dim=-1),
+    "row_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-2]), dim=-2),
+    "column_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-1]).mT, dim=-1),
 }

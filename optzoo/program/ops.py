@@ -148,8 +148,8 @@ OPS: dict[str, Op] = _table(
         "orthonormal",
         1,
         1,
-        "Q of a QR decomposition whose R has a positive diagonal; a column that those before it span "
-        "gives way to a unit vector",
+        "Q of a QR decomposition whose R has a positive diagonal; a column that those before it "
+        "span gives way to a unit vector",
         **_MATRIX,
     ),
     Op("eigenbasis", 1, 1, "eigenvectors of a symmetric matrix, largest value first", **_MATRIX),

@@ -7,6 +7,7 @@ has more. Numbers are floats, fractions or decimals: `Rules` holds their arithme
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any
@@ -210,6 +211,8 @@ def _orthonormal(rules: Rules, a: Value) -> Value:
     A column that those before it span is put off. At the end its place is filled by what is left of
     the first unit vector that says something new; places beyond the number of rows become 0.
     """
+    if not _is_finite(a):
+        return _nowhere(a)
     columns = [list(column) for column in zip(*_lines(a), strict=True)]
     largest = max(rules["sqrt"](_dot(column, column)) for column in columns)
     found: dict[int, list[Any]] = {}
@@ -223,6 +226,15 @@ def _orthonormal(rules: Rules, a: Value) -> Value:
     for j in (j for j in range(len(columns)) if j not in found):
         found[j] = _next_unit(units, list(found.values()), rules) or [zero] * size
     return _from_lines(list(zip(*(found[j] for j in range(len(columns))), strict=True)))
+
+
+def _is_finite(a: Value) -> bool:
+    return all(x - x == 0 for line in _lines(a) for x in line)
+
+
+def _nowhere(a: Value) -> Value:
+    """Return what a decomposition is of what is not finite: nothing that is a number."""
+    return elementwise(lambda x: math.nan, [a])
 
 
 def _next_unit(units: Iterator[list[Any]], basis: list[list[Any]], rules: Rules) -> list[Any]:
@@ -295,6 +307,8 @@ def _rotate(m: list[list[Any]], v: list[list[Any]], p: int, q: int, rules: Rules
 
 def _eigenbasis(rules: Rules, a: Value) -> Value:
     """Vectors of a value that is 0 are nobody's choice: they are filled in as by `orthonormal`."""
+    if not _is_finite(a):
+        return _nowhere(a)
     values, vectors = _eigen(rules, a)
     kept = [
         [x * 0 for x in vector] if rules["negligible"](value, max(values)) else vector
@@ -305,6 +319,8 @@ def _eigenbasis(rules: Rules, a: Value) -> Value:
 
 def _power(rules: Rules, a: Value, exponent: Any) -> Value:
     """Eigenvalues at or below 0 are rounding, and their part is 0."""
+    if not _is_finite(a):
+        return _nowhere(a)
     values, vectors = _eigen(rules, a)
     raised = [rules["pow"](value, exponent) if value > 0 else value * 0 for value in values]
     size = range(len(values))
@@ -325,13 +341,19 @@ def _order(_: Rules, a: Value) -> Value:
     return tuple(one * k for k in ranked)
 
 
+def _place(number: Any, count: int) -> int:
+    """Return the nearest place that there is at or before a number; 0 for what is no number."""
+    return int(min(number, count - 1)) if number > 0 else 0
+
+
 def _row_take(_: Rules, a: Value, places: Value) -> Value:
     lines = _lines(a)
-    return _from_lines([lines[int(k)] for k in places])
+    return _from_lines([lines[_place(k, len(lines))] for k in places])
 
 
 def _column_take(_: Rules, a: Value, places: Value) -> Value:
-    return _from_lines([[line[int(k)] for k in places] for line in _lines(a)])
+    count = sides(a)[1]
+    return _from_lines([[line[_place(k, count)] for k in places] for line in _lines(a)])
 
 
 def _count(axis: Callable[[int, int], int]) -> Rule:
