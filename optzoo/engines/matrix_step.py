@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import Owners, gathered, part_here
+from optzoo.engines.decompositions import eigenbasis, orthonormal, symmetric_power
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.engine import Batch
 from optzoo.engines.torch_sides import sides_of
@@ -267,32 +268,12 @@ def _identity(a: Tensor) -> Tensor:
     return torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(a)
 
 
-def _orthonormal(a: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(a)
-    signs = torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(a.dtype)
-    basis: Tensor = q * signs.unsqueeze(-2)
-    return basis
-
-
-def _eigen(a: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(a)
-    return values.flip(-1), vectors.flip(-1)
-
-
-def _eigenbasis(a: Tensor) -> Tensor:
-    _, vectors = _eigen(a)
-    signs = torch.where(vectors.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(a.dtype)
-    return vectors * signs.unsqueeze(-2)
-
-
-def _power(a: Tensor, exponent: float) -> Tensor:
-    values, vectors = _eigen(a)
-    raised = torch.where(values > 0, values.clamp_min(0).pow(exponent), torch.zeros_like(values))
-    return (vectors * raised.unsqueeze(-2)) @ vectors.mT
-
-
 def _order(a: Tensor) -> Tensor:
-    return torch.argsort(a, dim=-2, descending=True, stable=True)
+    return torch.argsort(a, dim=-2, descending=True, stable=True).to(a.dtype)
+
+
+def _places(numbers: Tensor, count: int) -> Tensor:
+    return numbers.nan_to_num(0.0).clamp(0, count - 1).long()
 
 
 def _side(side: Callable[[Tensor], int]) -> Callable[[Tensor], float]:
@@ -307,10 +288,10 @@ _MATRICES: dict[str, Callable[..., Value]] = {
     "transpose": lambda a: a.mT,
     "identity": _identity,
     "diagonal": lambda a: a.diagonal(dim1=-2, dim2=-1).unsqueeze(-1),
-    "orthonormal": _orthonormal,
-    "eigenbasis": _eigenbasis,
-    "power": _power,
+    "orthonormal": orthonormal,
+    "eigenbasis": eigenbasis,
+    "power": symmetric_power,
     "order": _order,
-    "row_take": lambda a, places: torch.take_along_dim(a, places, dim=-2),
-    "column_take": lambda a, places: torch.take_along_dim(a, places.mT, dim=-1),
+    "row_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-2]), dim=-2),
+    "column_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-1]).mT, dim=-1),
 }

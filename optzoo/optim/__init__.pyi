@@ -777,8 +777,8 @@ class Adamuon(RecipeOptimizer):
         weight_decay = 0.01, in [0, inf): decoupled, times lr
         eps = 1e-08, in (0, inf): added to the roots, and to the norm
 
-    Learning rate: start at lr = 0.02; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 0.2 lr in all steps of a run, in AdamW lr.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `adamuon`; `Recipe.build` says what the rest is.
     """
@@ -885,8 +885,8 @@ class AdemamixMuon(RecipeOptimizer):
         slow = 0.999, in [0, 1): decay of the slow momentum
         alpha = 2, in [0, inf): weight of the slow momentum
 
-    Learning rate: start at lr = 0.02; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 3 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `ademamix_muon`; `Recipe.build` says what the rest is.
     """
@@ -1347,7 +1347,8 @@ class LapropMuon(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.02; on SGD's scale, the gradient as it is, not AdamW's.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `laprop_muon`; `Recipe.build` says what the rest is.
     """
@@ -1627,8 +1628,8 @@ class MarsMuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         gamma = 0.025, in [0, inf): strength of the variance reduction
 
-    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.2 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.001; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `mars_muon`; `Recipe.build` says what the rest is.
     """
@@ -1659,7 +1660,8 @@ class Muon(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.02; on SGD's scale, the gradient as it is, not AdamW's.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `muon`; `Recipe.build` says what the rest is.
     """
@@ -1689,8 +1691,8 @@ class MuonMoonlight(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.001; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.2 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.001; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `muon_moonlight`; `Recipe.build` says what the rest is.
     """
@@ -1830,8 +1832,8 @@ class Normuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         beta2 = 0.95, in [0, 1): decay of the row means
 
-    Learning rate: start at lr = 0.02; on AdamW's scale, a gradient over the root of its mean
-    square.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `normuon`; `Recipe.build` says what the rest is.
     """
@@ -2298,8 +2300,8 @@ class ScheduleFreeMuon(RecipeOptimizer):
         mu = 0, in [0, 1): decay of the inner momentum
         weight_decay = 0, in [0, inf): at the gradient point
 
-    Learning rate: start at lr = 0.02; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 0.55 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `schedule_free_muon`; `Recipe.build` says what the rest is.
     """
@@ -2410,8 +2412,8 @@ class Scion(RecipeOptimizer):
         alpha = 0.1, in (0, 1]: weight of the new gradient
         radius = 50, in (0, inf): size of the ball of hidden matrices
 
-    Learning rate: start at lr = 0.000244; on SGD's scale, the gradient as it is, not AdamW's;
-    a gradient weighs 50 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.000244; the step is a polar factor, so a matrix moves by
+    about lr along every singular vector.
 
     Made from the recipe `scion`; `Recipe.build` says what the rest is.
     """
@@ -2669,8 +2671,8 @@ class SimplifiedAdemamixMuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         alpha = 10, in [0, inf): weight of the current gradient
 
-    Learning rate: start at lr = 0.02; on SGD's scale, the gradient as it is, not AdamW's; a
-    gradient weighs 110 lr in all steps of a run, in SGD lr.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
+    lr along every singular vector.
 
     Made from the recipe `simplified_ademamix_muon`; `Recipe.build` says what the rest is.
     """

@@ -153,7 +153,14 @@ OPS: dict[str, Op] = _table(
         "coefficients a step",
         **_MATRIX,
     ),
-    Op("orthonormal", 1, 1, "Q of a QR decomposition whose R has a positive diagonal", **_MATRIX),
+    Op(
+        "orthonormal",
+        1,
+        1,
+        "Q of a QR decomposition whose R has a positive diagonal; a column that those before it "
+        "span gives way to a unit vector",
+        **_MATRIX,
+    ),
     Op("eigenbasis", 1, 1, "eigenvectors of a symmetric matrix, largest value first", **_MATRIX),
     Op("power", 2, 2, "power of a symmetric matrix without eigenvalues below 0", **_MATRIX),
     Op("order", 1, 1, "places of the elements of a column, largest first", **_MATRIX),
