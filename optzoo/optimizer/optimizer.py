@@ -45,21 +45,17 @@ from optzoo.optimizer.grouping import (
     runs_of_group,
     take_first,
 )
-from optzoo.optimizer.pooling import Pending, pool
+from optzoo.optimizer.pooling import Pending, numbers_of, pool
 from optzoo.optimizer.precision import Part, Precision
 from optzoo.optimizer.routing import rules_for, with_kinds
 from optzoo.optimizer.state import Loaded, identity, packed
 from optzoo.optimizer.views import hide_params, show_params
-from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import check_total_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-Due = tuple[GroupRun, GroupPlan, Clock, dict[Name, float]]
-"""What a step does at one time of a group: the plan, the parameters there, and its scalars."""
 
 
 def _untraced(function: F) -> F:
@@ -269,7 +265,7 @@ class RecipeOptimizer(Optimizer):
                 if params:
                     pending += self._pending(run, params)
             pool(pending)
-            due = [self._due(each) for each in pending]
+            due = [numbers_of(each) for each in pending]
             for each in due:  # nothing above has moved a parameter
                 self._take(*each)
         return loss
@@ -292,16 +288,6 @@ class RecipeOptimizer(Optimizer):
             inputs = run.inputs(plan.program, clock.t + 1)
             found.append(Pending(run, plan, clock, inputs, clock.memory, batches))
         return found
-
-    def _due(self, pending: Pending) -> Due:
-        """Return what is to be done for parameters in this step, all its numbers computed."""
-        run, plan, clock = pending.run, pending.plan, pending.clock
-        narrow = any(part.params[0].dtype != torch.float64 for part in clock.parts)
-        try:
-            scalars = plan.scalars(pending.inputs, pending.memory, narrow=narrow)
-        except NotRealError as error:
-            raise RunError(run.plans.recipe.diagnostic(error)) from None
-        return run, plan, clock, scalars
 
     def _take(
         self, run: GroupRun, plan: GroupPlan, clock: Clock, scalars: Mapping[Name, float]

@@ -16,15 +16,18 @@ from torch import distributed as dist
 
 from optzoo.engines.engine import Batch
 from optzoo.engines.matrix_step import MatrixDomain, stacked_values, stacks
-from optzoo.errors import Diagnostic, InputError
+from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.grouping import Clock, GroupPlan, GroupRun
-from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.domain import evaluate, run_known, run_lines
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import MODEL_STEP, Line, Program, line_scope, lines_needed
 from optzoo.program.ops import Scope
 
 _FLOATS = FloatDomain()
+
+Due = tuple[GroupRun, GroupPlan, Clock, dict[Name, float]]
+"""What a step does at one time of a group: the plan, the parameters there, and its scalars."""
 
 
 @dataclass
@@ -64,6 +67,20 @@ def pool(pending: Sequence[Pending]) -> None:
             total = sum(_sum(each, each.plan.program.pooled[k]) for each in members)
             for each in members:
                 each.inputs[each.plan.program.pooled[k].target.id] = total
+
+
+def numbers_of(pending: Pending) -> Due:
+    """Return what is to be done for parameters in this step, all its numbers computed.
+
+    Raises RunError for one that has no value.
+    """
+    run, plan, clock = pending.run, pending.plan, pending.clock
+    narrow = any(part.params[0].dtype != torch.float64 for part in clock.parts)
+    try:
+        scalars = plan.scalars(pending.inputs, pending.memory, narrow=narrow)
+    except NotRealError as error:
+        raise RunError(run.plans.recipe.diagnostic(error)) from None
+    return run, plan, clock, scalars
 
 
 def model_states(program: Program) -> set[str]:
