@@ -119,7 +119,14 @@ class _Parser:
                 raise self.fail(
                     node,
                     "comparisons are `a < b`, `a > b` and `a == b`, one at a time",
-                    "both: multiply them; `a <= b` is `1 - (a > b)`",
+                    "`a <= b` is `1 - (a > b)`, `0 < a < 1` is `(0 < a)*(a < 1)`, and `a != b` is "
+                    "`1 - (a == b)`",
+                )
+            case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                raise self.fail(
+                    node,
+                    "conditions are numbers, 1 or 0: there is no `and`, `or` and `not`",
+                    "both: `a*b`; either: `max(a, b)`; not: `1 - a`",
                 )
             case ast.Attribute(attr="T"):
                 return Call("transpose", (self.parse(node.value, depth + 1),), self.span(node))
@@ -221,6 +228,9 @@ class _Parser:
                 safety = self.parse(rest[0], depth) if rest else ONE
                 eps = self.parse(eps_node, depth)
                 return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
+            case [_, ast.Name(id=name) as given, *_] if name not in POLAR_LISTS:
+                hint = did_you_mean(name, POLAR_LISTS, what="lists")
+                raise self.fail(given, f"`{name}` is not a list of coefficients", hint)
         raise self.fail(
             node,
             "`polar` is written `polar(x, LIST)` or `polar(x, LIST, eps)`",

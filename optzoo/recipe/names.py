@@ -350,6 +350,11 @@ def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
         message = f"`{name.id}` is not a hyperparameter, scalar, buffer or signal of this recipe"
         if name.id == "preconditioned":
             hint = "it exists with `order: precondition_first` and a preconditioner"
+        elif name == IDENTITY:
+            hint = (
+                "from `version: 2` on buffers start as it; elsewhere it is `identity(x)`, of the "
+            )
+            hint += "sides of a square x"
         elif name.id in FIXED:
             hint = "it exists in recipes of `version: 2`"
             if name.id == "moved":
