@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim.optimizer import ParamsT
 
 from optzoo.optimizer import RecipeOptimizer
