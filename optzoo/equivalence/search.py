@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from optzoo.description.response import Response
-from optzoo.equivalence.fitting.batch import UnknownOperationError
+from optzoo.equivalence.fitting.batch import UnknownOperationError, has_signs
 from optzoo.equivalence.fitting.descent import rms
 from optzoo.equivalence.fitting.fit import PROMISING, Fit, Root
 from optzoo.equivalence.fitting.guess import (
@@ -52,7 +52,7 @@ from optzoo.program.expressions import (
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
 
-MAX_TRIES = 12
+MAX_TRIES = 8
 MAX_COMBINATIONS = 400
 MOST_GUESSES = 8
 MOST_OTHERS = 20
@@ -261,6 +261,8 @@ class _Proof:
     def __init__(self, search: Search, right: Recipe, fit: Fit) -> None:
         self.search, self.right, self.fit = search, right, fit
         self.known = search.constants
+        self.left_program = search.left.program
+        self.parts_later = False
 
     def prove(self, root: Root) -> Substitution | None:
         """Return the first exact guess at a root that passes the comparison."""
@@ -276,7 +278,9 @@ class _Proof:
             found = self._check(self.search, values, rule)
             if found is not None:
                 return self._with_formulas(found, values, rule, idle)
-        return self._to_all_digits(root) if root.gains is None else None
+        if root.gains is not None or self.parts_later:
+            return None
+        return self._to_all_digits(root)
 
     def _to_all_digits(self, root: Root) -> Substitution | None:
         """Return numbers in sixty digits, where none that is simple passed the comparison."""
@@ -308,12 +312,13 @@ class _Proof:
         vectors = np.asarray([[*(g.number for g in choice), *gains] for choice in choices])
         errors = rms(self.fit.residual(names, vectors, root.gains is not None))
         kept = [c for c, e in zip(choices, errors, strict=True) if e < NEAR]
-        if root.gains is not None or len(kept) < 2:
+        if root.gains is not None or not kept:
             return kept
         vectors = np.asarray([[g.number for g in choice] for choice in kept])
         far = rms(self.fit.long_residual(names, vectors))
-        if float(far.min()) > FAR:  # they part later, or float64 switches otherwise
-            return kept[:2]
+        if float(far.min()) > FAR:  # they part later; but a sign may turn by rounding alone
+            self.parts_later = not (has_signs(self.fit.program) and has_signs(self.left_program))
+            return [] if self.parts_later else kept[:1]
         return [c for c, e in zip(kept, far, strict=True) if e <= max(NEAR, 10 * far.min())]
 
     def _check(
