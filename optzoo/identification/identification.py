@@ -180,7 +180,9 @@ class _Enquiry:
             glances = glances or seen
             found: list[Match] = []
             for name in self._worth(seen):
-                match = self._match(name, with_gains) if len(found) < MOST_MATCHES else None
+                if len(found) == MOST_MATCHES or (found and seen[name].error > MET):
+                    break
+                match = self._match(name, with_gains)
                 if match is not None:
                     found.append(match)
             if found:
