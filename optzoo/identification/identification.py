@@ -21,7 +21,8 @@ from optzoo.errors import InputError
 from optzoo.files.shipped import shipped
 from optzoo.identification.traits import Traits, possible_traits, traits_of
 from optzoo.program.arithmetic import NotRealError
-from optzoo.program.expressions import parse_expression, walk
+from optzoo.program.expressions import names_in, parse_expression, walk
+from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe, load_recipe
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Match:
         effort = self.special + 2 * self.lr_moves
         buffers, knobs = len(program.tensor_states), len(program.hypers)
         length = sum(len(list(walk(c.formula or parse_expression(c.text)))) for c in self.changes)
-        return (effort, buffers, length, knobs, len(self.name), len(program.lines))
+        return (effort, buffers, length + knobs, len(self.name), len(program.lines))
 
 
 @dataclass(frozen=True)
@@ -295,10 +296,15 @@ class _Enquiry:
 
 
 def _special(found: Substitution, recipe: Recipe) -> int:
-    """Count the hyperparameters at 0, at 1 or equal to another where the default is not."""
+    """Count the hyperparameters at 0, at 1 or equal to another where the default is not.
+
+    A weight decay that is off is nothing special.
+    """
     knobs = recipe.hyperparameters
+    uses = [use for use in uses_of(recipe.spec) if use.loc[0] == "weight_decay"]
+    plain = {"lr", *(name.id for use in uses for name in names_in(use.expr))}
     changes = [c for c in found.changes if c.value != knobs[c.name].default]
-    ends = sum(c.value in (0.0, 1.0) and c.name != "lr" for c in changes)
+    ends = sum(c.value in (0.0, 1.0) and c.name not in plain for c in changes)
     inner = [c.value for c in found.changes if c.value not in (0.0, 1.0)]
     defaults = [knobs[c.name].default for c in found.changes if c.value not in (0.0, 1.0)]
     ties = (len(inner) - len(set(inner))) - (len(defaults) - len(set(defaults)))
