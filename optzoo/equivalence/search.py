@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from optzoo.description.response import Response
 from optzoo.equivalence.fitting.batch import UnknownOperationError, has_signs
 from optzoo.equivalence.fitting.descent import rms
 from optzoo.equivalence.fitting.fit import PROMISING, Fit, Root
@@ -33,10 +32,9 @@ from optzoo.equivalence.fitting.guess import (
     rational_value,
 )
 from optzoo.equivalence.fitting.refine import refined
+from optzoo.equivalence.ranks import too_many_momenta
 from optzoo.equivalence.sides import Comparison, Conditions, Side, compare, own_lr
 from optzoo.errors import InputError
-from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
-from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.expressions import (
     Expr,
     Name,
@@ -58,11 +56,9 @@ MOST_GUESSES = 8
 MOST_OTHERS = 20
 NEAR = 1e-8
 """A distance in float64 above which an exact guess is not worth a comparison."""
-FAR = 1e-5
+FAR = 1e-3
 """A distance over many steps in float64 at which two trajectories are others."""
 FORMULA_DRAWS = 2
-RANK_STEPS = 7
-RANK_DRAWS = 2
 T = TypeVar("T")
 
 
@@ -123,35 +119,6 @@ def find_substitution(
         if found is not None:
             return found
     return None
-
-
-def too_many_momenta(left: Side, right: Recipe) -> tuple[int, int] | None:
-    """Return how many momenta `left` has and `right` can have, if those are fewer: a proof."""
-    needed, possible = _rank(left.undecayed.program, own_values=True), most_momenta(right)
-    if needed is not None and possible is not None and needed > possible:
-        return needed, possible
-    return None
-
-
-def most_momenta(recipe: Recipe) -> int | None:
-    """Return how many momenta a recipe has at its own and at drawn values, the most of them."""
-    program = recipe.program()
-    found = [_rank(program, own_values=True), *(_rank(program, seed=s) for s in range(RANK_DRAWS))]
-    known = [rank for rank in found if rank is not None]
-    return max(known) if len(known) == len(found) else None
-
-
-def _rank(program: Program, *, own_values: bool = False, seed: int = 0) -> int | None:
-    """Return how many momenta a program has, at its own or drawn values; None if not linear."""
-    values = {h.name: h.value for h in program.hypers} if own_values else {}
-    rng = random.Random(seed)
-    domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
-    inputs = DrawnInputs(program, rng, RANK_STEPS, values)
-    try:
-        run = run_linear(program, domain, range(1, RANK_STEPS + 1), inputs)
-    except NotLinearError:
-        return None
-    return Response.of(run).rank
 
 
 class Search:

@@ -15,7 +15,8 @@ from typing import TypeVar
 from optzoo.equivalence.cause import Cause, find_cause
 from optzoo.equivalence.fitting.batch import UnknownOperationError
 from optzoo.equivalence.fitting.fit import Root
-from optzoo.equivalence.search import Change, Search, Substitution, too_many_momenta
+from optzoo.equivalence.ranks import too_many_momenta
+from optzoo.equivalence.search import Change, Search, Substitution
 from optzoo.equivalence.sides import Conditions, Side
 from optzoo.errors import InputError
 from optzoo.files.shipped import shipped
