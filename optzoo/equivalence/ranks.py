@@ -1,4 +1,4 @@
-"""How many momenta two recipes have: where one needs more than the other can have, nothing helps."""
+"""How many momenta recipes have: where one needs more than the other can have, nothing helps."""
 
 from __future__ import annotations
 
