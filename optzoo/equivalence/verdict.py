@@ -186,7 +186,7 @@ def _headline(verdict: Verdict) -> str:
     assert found is not None
     where = _where_the_same(verdict, a, b)
     if where is not None:
-        return f"different at these hyperparameters, the same at others: {where}"
+        return f"different: but {where}"
     return f"different: {_parting(verdict, a, b)}"
 
 

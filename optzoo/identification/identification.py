@@ -259,7 +259,7 @@ class _Enquiry:
             return ()
         seen: dict[str, tuple[float, Search]] = {}
         for name in watch(list(self.known)):
-            other = Side(self.known[name])
+            other = Side(self._without_decay(self.known[name]))
             own = self._traits(other)
             if own is None or not possible.can_be(own, self.iterates_only):
                 continue
@@ -274,8 +274,15 @@ class _Enquiry:
                 there = seen[name][1].among(self.recipe, with_gains=False)
                 if there is not None:
                     special = _special(there, self.recipe)
-                    found.append(Match(self.known[name], self.recipe, there, special))
+                    found.append(Match(seen[name][1].left.recipe, self.recipe, there, special))
         return tuple(sorted(found, key=lambda m: m.order))
+
+    def _without_decay(self, other: Recipe) -> Recipe:
+        """Return a shipped recipe without weight decay, if the one asked about has none."""
+        decays = [n for n in _decays(other) if other.hyperparameters[n].default]
+        if not decays or _decays(self.recipe):
+            return other
+        return other.with_overrides(dict.fromkeys(decays, 0.0))
 
     def nearest(self, glances: dict[str, Root]) -> tuple[Near, ...]:
         """Return the shipped recipes that came nearest, and what parts them from this one."""
@@ -296,14 +303,20 @@ class _Enquiry:
         return Near(name, root.error, settings, cause)
 
 
+def _decays(recipe: Recipe) -> list[str]:
+    """Return the hyperparameters that the weight decay reads."""
+    uses = (use for use in uses_of(recipe.spec) if use.loc[0] == "weight_decay")
+    names = {name.id for use in uses for name in names_in(use.expr)}
+    return sorted(names & {*recipe.hyperparameters} - {"lr"})
+
+
 def _special(found: Substitution, recipe: Recipe) -> int:
     """Count the hyperparameters at 0, at 1 or equal to another where the default is not.
 
     A weight decay that is off is nothing special.
     """
     knobs = recipe.hyperparameters
-    uses = [use for use in uses_of(recipe.spec) if use.loc[0] == "weight_decay"]
-    plain = {"lr", *(name.id for use in uses for name in names_in(use.expr))}
+    plain = {"lr", *_decays(recipe)}
     changes = [c for c in found.changes if c.value != knobs[c.name].default]
     ends = sum(c.value in (0.0, 1.0) and c.name not in plain for c in changes)
     inner = [c.value for c in found.changes if c.value not in (0.0, 1.0)]

@@ -34,11 +34,17 @@ def sentence(found: Identification) -> str:
     head = f"{own} is none of the {found.shipped} shipped recipes at any hyperparameters found"
     if found.contained:
         first = found.contained[0]
-        return f"{head}, but becomes `{first.name}`{_at(first.substitution.changes, 'at')}"
+        where = _at(first.substitution.changes, "at")
+        return f"{head}, but becomes `{first.name}`{_bare(first)}{where}"
     if found.nearest:
         near = found.nearest[0]
         return f"{head}; the nearest is `{near.name}`, {_percent(near.distance)} of the move away"
     return head
+
+
+def _bare(match: Match) -> str:
+    """Say that a recipe is meant without its weight decay."""
+    return " without weight decay" if match.recipe.overrides else ""
 
 
 def _known(own: str, found: Identification) -> str:
@@ -135,9 +141,10 @@ def _contained(found: Identification, argument: str) -> list[str]:
     for match in found.contained:
         changes = match.substitution.changes
         pairs = ", ".join(f"{c.name} = {_value(c)}" for c in changes)
-        lines.append(f"it contains `{match.name}`: at {pairs}")
+        lines.append(f"it contains `{match.name}`{_bare(match)}: at {pairs}")
         options = " ".join(f"--set-b {shlex.quote(f'{c.name}={c.text}')}" for c in changes)
-        lines.append(f"  proof: optzoo equiv {match.name} {argument} {options}")
+        bare = "".join(f" --set-a {name}=0" for name in match.recipe.overrides)
+        lines.append(f"  proof: optzoo equiv {match.name} {argument}{bare} {options}")
     return lines
 
 

@@ -312,9 +312,7 @@ def test_the_other_side_is_searched_too() -> None:
     code, text = run("lion", "signum")
     assert code == 1
     first = text.splitlines()[0]
-    assert first == "different at these hyperparameters, the same at others: lion is signum at " + (
-        "beta2 = 0.9"
-    )
+    assert first == "different: but lion is signum at beta2 = 0.9"
     assert "proof: optzoo equiv lion signum --set-a beta2=0.9" in text
     held = json.loads(run("lion", "signum", "--set-a", "beta2=0.99", "--json")[1])
     assert held["substitution"] is None
@@ -332,7 +330,7 @@ def test_a_failed_search_is_worded_as_what_it_is() -> None:
 
 def test_the_answer_is_a_sentence_for_programs_too() -> None:
     found = json.loads(run("agnes", "mass", "--json")[1])
-    assert found["sentence"].startswith("different at these hyperparameters, the same at others")
+    assert found["sentence"].startswith("different: but mass is agnes at ")
 
 
 def test_what_a_recipe_computes_is_a_number_of_it() -> None:
