@@ -23,7 +23,14 @@ from optzoo.identification.identification import identify
 from optzoo.identification.traits import possible_traits, traits_of
 from optzoo.identification.wording import format_identification, sentence
 
-DISGUISED = [(random.Random(seed).choice(RECIPES), seed) for seed in range(30)]
+QUICK = 8
+"""Of the thirty disguises, how many are not marked slow."""
+DISGUISED = [
+    pytest.param(
+        random.Random(seed).choice(RECIPES), seed, marks=[pytest.mark.slow] if seed >= QUICK else []
+    )
+    for seed in range(30)
+]
 
 
 def again(left: optzoo.Recipe, found: Substitution, name: str) -> bool:
