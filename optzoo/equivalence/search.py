@@ -18,8 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from optzoo.description.response import Response
-from optzoo.equivalence.fitting.batch import UnknownOperationError
+from optzoo.equivalence.fitting.batch import UnknownOperationError, has_signs
 from optzoo.equivalence.fitting.descent import rms
 from optzoo.equivalence.fitting.fit import PROMISING, Fit, Root
 from optzoo.equivalence.fitting.guess import (
@@ -33,10 +32,9 @@ from optzoo.equivalence.fitting.guess import (
     rational_value,
 )
 from optzoo.equivalence.fitting.refine import refined
+from optzoo.equivalence.ranks import too_many_momenta
 from optzoo.equivalence.sides import Comparison, Conditions, Side, compare, own_lr
 from optzoo.errors import InputError
-from optzoo.interpreters.linear import LinearDomain, NotLinearError, run_linear
-from optzoo.interpreters.random_point import DrawnDomain, DrawnInputs
 from optzoo.program.expressions import (
     Expr,
     Name,
@@ -52,17 +50,15 @@ from optzoo.program.ir import Program
 from optzoo.program.parsing import parse_expression
 from optzoo.recipe.recipe import Recipe
 
-MAX_TRIES = 12
+MAX_TRIES = 8
 MAX_COMBINATIONS = 400
 MOST_GUESSES = 8
 MOST_OTHERS = 20
 NEAR = 1e-8
 """A distance in float64 above which an exact guess is not worth a comparison."""
-FAR = 1e-5
+FAR = 1e-3
 """A distance over many steps in float64 at which two trajectories are others."""
 FORMULA_DRAWS = 2
-RANK_STEPS = 7
-RANK_DRAWS = 2
 T = TypeVar("T")
 
 
@@ -123,35 +119,6 @@ def find_substitution(
         if found is not None:
             return found
     return None
-
-
-def too_many_momenta(left: Side, right: Recipe) -> tuple[int, int] | None:
-    """Return how many momenta `left` has and `right` can have, if those are fewer: a proof."""
-    needed, possible = _rank(left.undecayed.program, own_values=True), most_momenta(right)
-    if needed is not None and possible is not None and needed > possible:
-        return needed, possible
-    return None
-
-
-def most_momenta(recipe: Recipe) -> int | None:
-    """Return how many momenta a recipe has at its own and at drawn values, the most of them."""
-    program = recipe.program()
-    found = [_rank(program, own_values=True), *(_rank(program, seed=s) for s in range(RANK_DRAWS))]
-    known = [rank for rank in found if rank is not None]
-    return max(known) if len(known) == len(found) else None
-
-
-def _rank(program: Program, *, own_values: bool = False, seed: int = 0) -> int | None:
-    """Return how many momenta a program has, at its own or drawn values; None if not linear."""
-    values = {h.name: h.value for h in program.hypers} if own_values else {}
-    rng = random.Random(seed)
-    domain: LinearDomain[Fraction] = LinearDomain(DrawnDomain(rng))
-    inputs = DrawnInputs(program, rng, RANK_STEPS, values)
-    try:
-        run = run_linear(program, domain, range(1, RANK_STEPS + 1), inputs)
-    except NotLinearError:
-        return None
-    return Response.of(run).rank
 
 
 class Search:
@@ -261,6 +228,8 @@ class _Proof:
     def __init__(self, search: Search, right: Recipe, fit: Fit) -> None:
         self.search, self.right, self.fit = search, right, fit
         self.known = search.constants
+        self.left_program = search.left.program
+        self.parts_later = False
 
     def prove(self, root: Root) -> Substitution | None:
         """Return the first exact guess at a root that passes the comparison."""
@@ -276,7 +245,9 @@ class _Proof:
             found = self._check(self.search, values, rule)
             if found is not None:
                 return self._with_formulas(found, values, rule, idle)
-        return self._to_all_digits(root) if root.gains is None else None
+        if root.gains is not None or self.parts_later:
+            return None
+        return self._to_all_digits(root)
 
     def _to_all_digits(self, root: Root) -> Substitution | None:
         """Return numbers in sixty digits, where none that is simple passed the comparison."""
@@ -308,12 +279,13 @@ class _Proof:
         vectors = np.asarray([[*(g.number for g in choice), *gains] for choice in choices])
         errors = rms(self.fit.residual(names, vectors, root.gains is not None))
         kept = [c for c, e in zip(choices, errors, strict=True) if e < NEAR]
-        if root.gains is not None or len(kept) < 2:
+        if root.gains is not None or not kept:
             return kept
         vectors = np.asarray([[g.number for g in choice] for choice in kept])
         far = rms(self.fit.long_residual(names, vectors))
-        if float(far.min()) > FAR:  # they part later, or float64 switches otherwise
-            return kept[:2]
+        if float(far.min()) > FAR:  # they part later; but a sign may turn by rounding alone
+            self.parts_later = not (has_signs(self.fit.program) and has_signs(self.left_program))
+            return [] if self.parts_later else kept[:1]
         return [c for c, e in zip(kept, far, strict=True) if e <= max(NEAR, 10 * far.min())]
 
     def _check(

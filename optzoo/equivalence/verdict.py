@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from optzoo.equivalence.cause import Cause, find_cause
-from optzoo.equivalence.search import Substitution, find_substitution, too_many_momenta
+from optzoo.equivalence.ranks import too_many_momenta
+from optzoo.equivalence.search import Substitution, find_substitution
 from optzoo.equivalence.sides import AGREEMENT, Comparison, Conditions, Side, compare
 from optzoo.program.expressions import Expr, format_expression
 from optzoo.recipe.recipe import Recipe
@@ -185,7 +186,7 @@ def _headline(verdict: Verdict) -> str:
     assert found is not None
     where = _where_the_same(verdict, a, b)
     if where is not None:
-        return f"different at these hyperparameters, the same at others: {where}"
+        return f"different: but {where}"
     return f"different: {_parting(verdict, a, b)}"
 
 

@@ -15,14 +15,16 @@ from typing import TypeVar
 from optzoo.equivalence.cause import Cause, find_cause
 from optzoo.equivalence.fitting.batch import UnknownOperationError
 from optzoo.equivalence.fitting.fit import Root
-from optzoo.equivalence.search import Change, Search, Substitution, too_many_momenta
+from optzoo.equivalence.ranks import too_many_momenta
+from optzoo.equivalence.search import Change, Search, Substitution
 from optzoo.equivalence.sides import Conditions, Side
 from optzoo.errors import InputError
 from optzoo.files.shipped import shipped
 from optzoo.identification.traits import Traits, possible_traits, traits_of
 from optzoo.program.arithmetic import NotRealError
-from optzoo.program.expressions import walk
+from optzoo.program.expressions import names_in, walk
 from optzoo.program.parsing import parse_expression
+from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe, load_recipe
 
 T = TypeVar("T")
@@ -78,7 +80,7 @@ class Match:
         effort = self.special + 2 * self.lr_moves
         buffers, knobs = len(program.tensor_states), len(program.hypers)
         length = sum(len(list(walk(c.formula or parse_expression(c.text)))) for c in self.changes)
-        return (effort, buffers, length, knobs, len(self.name), len(program.lines))
+        return (effort, buffers, length + knobs, len(self.name), len(program.lines))
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,9 @@ class _Enquiry:
             glances = glances or seen
             found: list[Match] = []
             for name in self._worth(seen):
-                match = self._match(name, with_gains) if len(found) < MOST_MATCHES else None
+                if len(found) == MOST_MATCHES or (found and seen[name].error > MET):
+                    break
+                match = self._match(name, with_gains)
                 if match is not None:
                     found.append(match)
             if found:
@@ -260,7 +264,7 @@ class _Enquiry:
             return ()
         seen: dict[str, tuple[float, Search]] = {}
         for name in watch(list(self.known)):
-            other = Side(self.known[name])
+            other = Side(self._without_decay(self.known[name]))
             own = self._traits(other)
             if own is None or not possible.can_be(own, self.iterates_only):
                 continue
@@ -275,8 +279,15 @@ class _Enquiry:
                 there = seen[name][1].among(self.recipe, with_gains=False)
                 if there is not None:
                     special = _special(there, self.recipe)
-                    found.append(Match(self.known[name], self.recipe, there, special))
+                    found.append(Match(seen[name][1].left.recipe, self.recipe, there, special))
         return tuple(sorted(found, key=lambda m: m.order))
+
+    def _without_decay(self, other: Recipe) -> Recipe:
+        """Return a shipped recipe without weight decay, if the one asked about has none."""
+        decays = [n for n in _decays(other) if other.hyperparameters[n].default]
+        if not decays or _decays(self.recipe):
+            return other
+        return other.with_overrides(dict.fromkeys(decays, 0.0))
 
     def nearest(self, glances: dict[str, Root]) -> tuple[Near, ...]:
         """Return the shipped recipes that came nearest, and what parts them from this one."""
@@ -297,11 +308,22 @@ class _Enquiry:
         return Near(name, root.error, settings, cause)
 
 
+def _decays(recipe: Recipe) -> list[str]:
+    """Return the hyperparameters that the weight decay reads."""
+    uses = (use for use in uses_of(recipe.spec) if use.loc[0] == "weight_decay")
+    names = {name.id for use in uses for name in names_in(use.expr)}
+    return sorted(names & {*recipe.hyperparameters} - {"lr"})
+
+
 def _special(found: Substitution, recipe: Recipe) -> int:
-    """Count the hyperparameters at 0, at 1 or equal to another where the default is not."""
+    """Count the hyperparameters at 0, at 1 or equal to another where the default is not.
+
+    A weight decay that is off is nothing special.
+    """
     knobs = recipe.hyperparameters
+    plain = {"lr", *_decays(recipe)}
     changes = [c for c in found.changes if c.value != knobs[c.name].default]
-    ends = sum(c.value in (0.0, 1.0) and c.name != "lr" for c in changes)
+    ends = sum(c.value in (0.0, 1.0) and c.name not in plain for c in changes)
     inner = [c.value for c in found.changes if c.value not in (0.0, 1.0)]
     defaults = [knobs[c.name].default for c in found.changes if c.value not in (0.0, 1.0)]
     ties = (len(inner) - len(set(inner))) - (len(defaults) - len(set(defaults)))

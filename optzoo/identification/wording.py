@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from optzoo.equivalence.cause import Cause
+from optzoo.equivalence.fitting.guess import rational_value
 from optzoo.equivalence.search import Change
 from optzoo.equivalence.sides import AGREEMENT
 from optzoo.identification.identification import Identification, Match, Near
-from optzoo.program.expressions import format_expression
+from optzoo.program.expressions import (
+    Call,
+    Expr,
+    Name,
+    Num,
+    format_expression,
+    format_number,
+    parse_expression,
+)
 
 MOST_ALSO = 4
+LONG_NUMBER, SHOWN_DIGITS = 24, 10
 
 
 def sentence(found: Identification) -> str:
@@ -23,11 +34,17 @@ def sentence(found: Identification) -> str:
     head = f"{own} is none of the {found.shipped} shipped recipes at any hyperparameters found"
     if found.contained:
         first = found.contained[0]
-        return f"{head}, but becomes `{first.name}`{_at(first.substitution.changes, 'at')}"
+        where = _at(first.substitution.changes, "at")
+        return f"{head}, but becomes `{first.name}`{_bare(first)}{where}"
     if found.nearest:
         near = found.nearest[0]
         return f"{head}; the nearest is `{near.name}`, {_percent(near.distance)} of the move away"
     return head
+
+
+def _bare(match: Match) -> str:
+    """Say that a recipe is meant without its weight decay."""
+    return " without weight decay" if match.recipe.overrides else ""
 
 
 def _known(own: str, found: Identification) -> str:
@@ -36,19 +53,41 @@ def _known(own: str, found: Identification) -> str:
     text = f"{own} is `{match.name}`"
     if found.evaluated_elsewhere:
         text = f"{own} trains as `{match.name}` and is evaluated at another point"
-    if match.lr_moves or match.substitution.lr is not None:
-        assert match.substitution.lr is not None
-        rule = match.substitution.lr_formula or match.substitution.lr
-        settings += f"{' and' if settings else ' with'} the learning rate {format_expression(rule)}"
-    elif any(c.name == "lr" for c in match.changes):
-        (lr,) = (c for c in match.changes if c.name == "lr")
+    if match.substitution.lr is not None:
+        rule = _short(match.substitution.lr_formula or match.substitution.lr)
+        if match.lr_moves:
+            return f"{text} up to its learning rate, which is {rule}{settings}"
+        settings += f"{' and' if settings else ' with'} the learning rate {rule}"
+    lr = next((c for c in match.changes if c.name == "lr"), None)
+    if lr is not None and lr.formula != Name("lr"):
         formula = "" if lr.formula is None else f" ({format_expression(lr.formula)} of {own})"
-        settings += f"{' and' if settings else ' with'} lr = {lr.text}{formula}"
+        settings += f"{' and' if settings else ' with'} lr = {_value(lr)}{formula}"
     return text + settings
 
 
+def _short(expr: Expr) -> str:
+    """Return an expression as text, numbers of many digits rounded: the proof has them all."""
+
+    def rounded(node: Expr) -> Expr:
+        if isinstance(node, Call):
+            return Call(node.op, tuple(map(rounded, node.args)))
+        if isinstance(node, Num) and len(format_number(node.value)) > LONG_NUMBER:
+            return Num(Fraction(f"{float(node.value):.{SHOWN_DIGITS}g}"))
+        return node
+
+    return format_expression(rounded(expr))
+
+
+def _value(change: Change) -> str:
+    """Return the value of a hyperparameter for people to read."""
+    exact = rational_value(parse_expression(change.text))
+    if exact is None or len(change.text) <= LONG_NUMBER:
+        return change.text
+    return f"{float(exact):.{SHOWN_DIGITS}g}"
+
+
 def _at(changes: Sequence[Change], word: str) -> str:
-    pairs = ", ".join(f"{c.name} = {c.text}" for c in changes)
+    pairs = ", ".join(f"{c.name} = {_value(c)}" for c in changes)
     return f" {word} {pairs}" if pairs else ""
 
 
@@ -78,7 +117,7 @@ def _proof(found: Identification, argument: str) -> list[str]:
     for change in match.changes:
         if change.formula is not None:
             formula = format_expression(change.formula)
-            lines.append(f"  {change.name} = {change.text} = {formula} of {found.recipe.name}")
+            lines.append(f"  {change.name} = {_value(change)} = {formula} of {found.recipe.name}")
     if match.changes and not match.substitution.general:
         lines.append("  at these hyperparameters; no formulas were found that hold at others")
     others = [f"`{m.name}`{_at(m.changes, 'with')}" for m in found.matches[1 : 1 + MOST_ALSO]]
@@ -101,10 +140,11 @@ def _contained(found: Identification, argument: str) -> list[str]:
     lines = []
     for match in found.contained:
         changes = match.substitution.changes
-        pairs = ", ".join(f"{c.name} = {c.text}" for c in changes)
-        lines.append(f"it contains `{match.name}`: at {pairs}")
+        pairs = ", ".join(f"{c.name} = {_value(c)}" for c in changes)
+        lines.append(f"it contains `{match.name}`{_bare(match)}: at {pairs}")
         options = " ".join(f"--set-b {shlex.quote(f'{c.name}={c.text}')}" for c in changes)
-        lines.append(f"  proof: optzoo equiv {match.name} {argument} {options}")
+        bare = "".join(f" --set-a {name}=0" for name in match.recipe.overrides)
+        lines.append(f"  proof: optzoo equiv {match.name} {argument}{bare} {options}")
     return lines
 
 

@@ -169,6 +169,9 @@ class Foreign:
         self.name, self.steps = cls.__name__, 0
         self.wants_closure = False
         self.optimizer = self._try("cannot be made", lambda: cls(params, **arguments))
+        if not isinstance(getattr(self.optimizer, "param_groups", None), list):
+            message = f"{self.name} is no torch optimizer: it has no `param_groups`"
+            raise InputError(Diagnostic("class-failed", message))
         self.switches = all(callable(getattr(self.optimizer, m, None)) for m in ("train", "eval"))
         if self.switches:
             self._try("fails in train()", self.optimizer.train)

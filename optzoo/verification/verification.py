@@ -9,7 +9,7 @@ the weights of past gradients off both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,12 +129,14 @@ class _Suspect:
 
     def __init__(self, pair: Pair, settings: dict[str, float], steps: int) -> None:
         self.pair, self.settings, self.steps = pair, settings, steps
+        self.shapes: Sequence[tuple[int, ...]] = SHAPES
         passed = {name for names in pair.arguments.mapped.values() for name in names}
         uses = [u for u in uses_of(pair.recipe.spec) if u.loc[0] == "weight_decay"]
         amounts = {n.id for use in uses for n in names_in(use.expr)} & passed & {*settings}
         self.decays = sorted(amounts - {"lr"})
 
     def answer(self) -> Verification:
+        refused = self._choose_shapes()
         trials = list(self._trials())
         gaps = [self.pair.gap(trial) for trial in trials]
         parted = [(gap, t) for gap, t in zip(gaps, trials, strict=True) if not gap.equal]
@@ -145,13 +147,29 @@ class _Suspect:
             len(trials), self.steps, gap,
         )  # fmt: skip
         if failed is None:
-            return replace(base, notes=tuple(self._notes()))
+            return replace(base, notes=(*refused, *self._notes()))
         terms, rest = self._guilty(failed, gap), 0.0
         if not terms and gap.size > SMALL:
             rough = _Suspect(replace(self.pair, tolerance=SMALL), self.settings, self.steps)
             terms, rest = rough._guilty(failed, gap), SMALL
         weight = None if terms else self._weight(failed)
-        return replace(base, terms=tuple(terms), rest=rest if terms else 0.0, weight=weight)
+        rest = rest if terms else 0.0
+        return replace(base, terms=tuple(terms), rest=rest, weight=weight, notes=refused)
+
+    def _choose_shapes(self) -> tuple[str, ...]:
+        """Look whether tensors of all shapes are taken; else leave matrices, and say so."""
+        first = next(self._trials())
+        try:
+            self.pair.gap(first)
+        except InputError as error:
+            try:
+                self.pair.gap(replace(first, shapes=MATRICES))
+            except InputError:
+                raise error from None
+            self.shapes = MATRICES
+            text = str(error).splitlines()[0].removeprefix("error: ")
+            return (f"only matrices were compared: {text}",)
+        return ()
 
     def _trials(self) -> Iterator[Trial]:
         """Yield the plainest conditions first."""
@@ -160,7 +178,8 @@ class _Suspect:
                 continue
             amounts = {n: (self.settings[n] or DECAY) if decays else 0.0 for n in self.decays}
             for seed in range(SEEDS):
-                yield Trial({**self.settings, **amounts}, self.steps, seed, constant_lr)
+                settings = {**self.settings, **amounts}
+                yield Trial(settings, self.steps, seed, constant_lr, self.shapes)
 
     # ------------------------------------------------------------ which term
 
@@ -187,8 +206,9 @@ class _Suspect:
             yield "a learning rate that moves", {"constant_lr": True}
         if "eps" in trial.settings:
             yield "eps", {"settings": {"eps": NO_EPS}}
-        yield "tensors that are no vectors", {"shapes": VECTORS}
-        yield "tensors that are no matrices", {"shapes": MATRICES}
+        if self.shapes != MATRICES:
+            yield "tensors that are no vectors", {"shapes": VECTORS}
+            yield "tensors that are no matrices", {"shapes": MATRICES}
         yield "gradients that are large: a clip", {"sizes": (1e-3,) * len(SHAPES)}
 
     def _gap(self, trial: Trial) -> Gap | None:
@@ -241,7 +261,10 @@ class _Suspect:
 
     def _notes(self) -> Iterator[str]:
         """Yield what a training loop may stumble on."""
-        name, plain = self.pair.cls.__name__, Trial(self.settings, self.steps, constant_lr=True)
+        name, plain = (
+            self.pair.cls.__name__,
+            Trial(self.settings, self.steps, constant_lr=True, shapes=self.shapes),
+        )
         if self.pair.overwrites_gradients:
             yield f"{name} changes the gradients that it is given"
         if not self._equal(replace(plain, late=8)):

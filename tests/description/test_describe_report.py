@@ -233,3 +233,36 @@ def test_json_says_all_of_it() -> None:
     assert data["nearest"]["t"] == 50
     assert data["not_linear"][0]["after"] == ("m1", "m2")
     assert data["evaluated"][0]["kind"] == "parameters"
+
+
+def test_a_report_begins_with_the_answer_in_one_sentence() -> None:
+    found = optzoo.describe(optzoo.load_recipe("ademamix"), beta1=0, warmup=1)
+    assert found.sentence == (
+        "ademamix at beta1 = 0, warmup = 1 is accelerated SGD divided by sqrt(v_t/(1 - beta2^t)) "
+        "+ eps; at step 1,000 the current gradient weighs about 33% of what it will in all"
+    )
+    assert " ".join(format_report(found).split()).startswith(found.sentence)
+    assert found.to_json()["sentence"] == found.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sgd", "sgd is SGD without momentum"),
+        ("lion", "accelerated SGD under a sign"),
+        ("ademamix", "no accelerated SGD: it has two momenta"),
+        ("schedule_free_sgd", "evaluated at an average of about the last 100.9 iterates"),
+        ("agnes", "evaluated beside the point it trains at"),
+    ],
+)
+def test_the_sentence_says_form_and_evaluation_point(name: str, words: str) -> None:
+    assert words in optzoo.describe(optzoo.load_recipe(name)).sentence
+
+
+def test_the_sentence_counts_what_it_says() -> None:
+    """Heavy ball at 0.9: of 1 + 0.9 + 0.81 + ... = 10 the current gradient is 1."""
+    assert "about 10%" in optzoo.describe(optzoo.load_recipe("sgd_momentum")).sentence
+    whole = optzoo.describe(optzoo.load_recipe("ademamix"), beta1=0, total_steps=1000)
+    now = whole.eta_a(500) + whole.alpha_a(500)
+    assert whole.whole_run is not None
+    assert f"{100 * now / whole.whole_run:.2g}% of its weight until step 1,000" in whole.sentence

@@ -6,6 +6,7 @@ The right sides under tests/claims are written from the paper's formulas, not fr
 from __future__ import annotations
 
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,93 @@ def test_json() -> None:
 def test_bad_input(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(*arguments)
+
+
+# ------------------------------------------------------------------ both sides; what is not found
+
+
+def test_a_sign_is_no_obstacle_and_decays_may_be_tied() -> None:
+    found = find_substitution(Side(recipe("signum", {})), recipe("lion", {}), SHORT)
+    assert found is not None
+    values = {c.name: c.value for c in found.changes}
+    assert values["beta1"] == values["beta2"] == 0.9
+    assert found.general
+
+
+def test_the_other_side_is_searched_too() -> None:
+    code, text = run("lion", "signum")
+    assert code == 1
+    first = text.splitlines()[0]
+    assert first == "different: but lion is signum at beta2 = 0.9"
+    assert "proof: optzoo equiv lion signum --set-a beta2=0.9" in text
+    held = json.loads(run("lion", "signum", "--set-a", "beta2=0.99", "--json")[1])
+    assert held["substitution"] is None
+    assert held["substitution_of_left"] is None
+
+
+def test_a_failed_search_is_worded_as_what_it_is() -> None:
+    assert (
+        "none found: no hyperparameters of laprop that make it adamw" in run("adamw", "laprop")[1]
+    )
+    text = run("ademamix", "lion")[1]
+    assert "ademamix has 2 momenta and lion at most 1" in text
+    assert "none found" not in text
+
+
+def test_the_answer_is_a_sentence_for_programs_too() -> None:
+    found = json.loads(run("agnes", "mass", "--json")[1])
+    assert found["sentence"].startswith("different: but mass is agnes at ")
+
+
+def test_what_a_recipe_computes_is_a_number_of_it() -> None:
+    text = """
+name: mine
+version: 1
+summary: mine
+reference: none
+hyperparameters:
+  lr: {default: 1e-3, in: "[0, inf)", doc: learning rate}
+  tau: {default: 20, in: "[1, inf)", doc: a time}
+scalars: {q: exp(-1/tau)}
+buffers: {m: {input: 4*grad, decay: q, gain: 1 - q}}
+update: m
+"""
+    left = Side(optzoo.parse_recipe(text))
+    found = find_substitution(left, recipe("sgd_momentum", {}), Conditions())
+    assert found is not None
+    formulas = {c.name: format_expression(c.formula) for c in found.changes if c.formula}
+    assert formulas["momentum"] == "exp(-1/tau)"
+    assert found.lr is not None  # no decimal is exactly 4*(1 - exp(-1/20)) lr
+    assert not found.lr_moves
+
+
+def test_a_number_that_no_formula_says_is_found_to_all_digits() -> None:
+    text = """
+name: mine
+version: 1
+summary: mine
+reference: none
+hyperparameters:
+  lr: {default: 1e-3, in: "[0, inf)", doc: learning rate}
+  a: {default: 0.37, in: "(0, 1]", doc: a number}
+  b: {default: 0.21, in: "(0, 1]", doc: another}
+signals: {s: grad*(1 + a**1.5)}
+buffers: {m: {input: s, decay: 0.9, gain: exp(b)}}
+update: m*sqrt(a + b)
+"""
+    left = Side(optzoo.parse_recipe(text))
+    found = find_substitution(left, recipe("sgd_momentum", {}), Conditions())
+    assert found is not None
+    assert found.lr is not None
+    wanted = 1e-3 * (1 + 0.37**1.5) * math.exp(0.21) * math.sqrt(0.58)
+    value = FLOAT["mul"](1e-3, float(_factor(found.lr)))
+    assert value == pytest.approx(wanted, rel=1e-12)
+
+
+def _factor(rule: Any) -> Fraction:
+    """Return c of lr*c."""
+    from optzoo.program.expressions import Call, Num
+
+    assert isinstance(rule, Call)
+    assert isinstance(rule.args[1], Num)
+    return rule.args[1].value

@@ -70,6 +70,16 @@ class MyAdam(torch.optim.Optimizer):
                     root = root.square()
                 p.sub_(lr * m / (root + eps))
 
+class OnlyMatrices(MyAdam):
+    def step(self, closure=None):
+        if any(p.ndim != 2 for g in self.param_groups for p in g["params"]):
+            raise ValueError("matrices only")
+        super().step(closure)
+
+class Bare:
+    def __init__(self, params, lr):
+        pass
+
 class NoOptimizer:
     def __init__(self, params, lr):
         raise KeyError("nothing")
@@ -160,6 +170,8 @@ def test_mistakes_of_a_class_are_one_message(mine: str, tmp_path: Path) -> None:
         see(mine, "raises")
     with pytest.raises(InputError, match="NoOptimizer cannot be made: KeyError"):
         see(mine.replace("MyAdam", "NoOptimizer"))
+    with pytest.raises(InputError, match="Bare is no torch optimizer"):
+        see(mine.replace("MyAdam", "Bare"))
     with pytest.raises(InputError, match="has no class `MyAdem`"):
         see(mine.replace("MyAdam", "MyAdem"))
     with pytest.raises(InputError, match="there is no file"):
@@ -176,6 +188,13 @@ def test_mistakes_of_a_class_are_one_message(mine: str, tmp_path: Path) -> None:
         verify(optzoo.load_recipe("adamw"), mine, constants={"fualt": 1})
     with pytest.raises(InputError, match="`beta7` is not a hyperparameter of adamw"):
         verify(optzoo.load_recipe("adamw"), mine, names={"eps": "beta7"})
+
+
+def test_a_class_that_takes_only_matrices_is_compared_on_those(mine: str) -> None:
+    found = see(mine.replace("MyAdam", "OnlyMatrices"))
+    assert found.equal
+    assert any("only matrices were compared" in note for note in found.notes)
+    assert see(mine.replace("MyAdam", "OnlyMatrices"), "decay").terms == ("weight decay",)
 
 
 def test_nothing_of_the_process_is_left_changed(mine: str) -> None:

@@ -43,6 +43,7 @@ is none."""
 MAX_FACTORS = 3
 MOST_PARTS = 24
 """Expressions of the other recipe that are looked at."""
+MOST_LITERALS = 4
 LONGEST = 120
 """Characters of such an expression."""
 TRIVIAL = (Fraction(0), Fraction(1))
@@ -90,13 +91,15 @@ def _evaluated(expr: Expr, values: Mapping[Name, float]) -> float:
 class Constants:
     """The numbers of a program: its hyperparameters, and what it computes from those alone.
 
-    `moving` are the scalars and their parts that also read `t`, as expressions in hyperparameters.
+    `moving` are the scalars and their parts that also read `t`, as expressions in hyperparameters,
+    `literals` the sizes of the numbers that it writes.
     """
 
     def __init__(self, program: Program) -> None:
         self.hypers = {h.name: h.value for h in program.hypers}
         self.parts: list[Expr] = []
         self.moving: list[Expr] = []
+        self.literals: dict[Fraction, None] = {}
         self._collect(program)
 
     def _collect(self, program: Program) -> None:
@@ -110,6 +113,8 @@ class Constants:
             if target is not None and names <= constant | {Name("t")} and _on_scalars(whole):
                 inlined[target] = whole
             for node in walk(whole):
+                if isinstance(node, Num) and node.value not in TRIVIAL:
+                    self.literals[abs(node.value)] = None
                 used = set(names_in(node))
                 if not isinstance(node, Call) or not used or not _on_scalars(node):
                     continue
@@ -152,6 +157,7 @@ class Constants:
             options.append(Name(name))
             if 0 < value < 1:
                 options += [one_minus(Name(name)), call("add", ONE, Name(name))]
+        options += [Num(value) for value in itertools.islice(self.literals, MOST_LITERALS)]
         for part in self.parts if parts else ():
             options += [part, one_minus(part)]
         found: dict[float, Guess] = {}
@@ -245,8 +251,11 @@ def _products(x: float, known: Constants) -> Iterator[Expr]:
         for chosen in itertools.combinations(own, count):
             yield from _near(x, chosen)
     everything = known.factors()
+    rates = [factor for factor in own if factor.formula == Name("lr")]
     for pair in itertools.combinations(everything, 2):
         yield from _near(x, pair)
+        for rate in rates:
+            yield from _near(x, (rate, *pair))
     for difference in _differences(known):
         yield from _near(x, (difference,))
         for factor in everything:
