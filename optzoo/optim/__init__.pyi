@@ -2023,7 +2023,7 @@ class Prodigy(RecipeOptimizer):
         beta2: float | str = 0.999,
         eps: float | str = 1e-08,
         d0: float | str = 1e-06,
-        growth: float | str = 1e+300,
+        growth: float | str = 1e300,
         weight_decay: float | str = 0.0,
         *,
         total_steps: int | None = None,

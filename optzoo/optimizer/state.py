@@ -370,7 +370,7 @@ class _Entry:
             if name in numbers:
                 continue
             if name in shapes or name in (MASTER, COMPENSATION, SHOWN):
-                entry[name] = self._tensor(name, value, shapes.get(name, FULL))
+                entry[name] = self._tensor(name, value, shapes.get(name))
             else:
                 entry[name] = copy.deepcopy(value)
         if t != 0:
@@ -399,16 +399,15 @@ class _Entry:
                 dtype = self.precision.buffer_dtype(state.name, self.param)
                 entry[state.name] = torch.zeros_like(self.param, dtype=dtype)
 
-    def _tensor(self, name: str, value: Any, shape: Shape) -> Tensor:
+    def _tensor(self, name: str, value: Any, shape: Shape | None) -> Tensor:
         if is_lazy(self.param) or self.param.is_meta:  # its place is not known yet
             if not isinstance(value, Tensor):
                 raise refusal(f"`{name}` of {self.of} is {type(value).__name__}, not a tensor")
             return value.detach().clone()
-        is_buffer = name not in (MASTER, COMPENSATION, SHOWN)
-        dtype = self.precision.buffer_dtype(name, self.param) if is_buffer else None
+        dtype = None if shape is None else self.precision.buffer_dtype(name, self.param)
         if isinstance(value, Tensor) and (value.is_complex() or not value.is_floating_point()):
             raise refusal(f"`{name}` of {self.of} has dtype {value.dtype}, not real numbers")
-        return placed(value, self.param, dtype, name, self.of, shape).detach().clone()
+        return placed(value, self.param, dtype, name, self.of, shape or FULL).detach().clone()
 
 
 def _program(recipe: Recipe, group: Mapping[str, Any]) -> Program:
