@@ -380,7 +380,7 @@ def test_buffers_of_other_sides_than_the_parameter_are_loaded(name: str) -> None
     """What has the shape of rows, columns or a square is held to that, not to the parameter's."""
     ends = []
     for is_broken_off in (False, True):
-        params = [nn.Parameter(torch.linspace(1, 2, 6).reshape(3, 2))]
+        params = [torch.nn.Parameter(torch.linspace(1, 2, 6).reshape(3, 2))]
         opt = build(name, params)
         run(opt, params, range(3))
         if is_broken_off:
