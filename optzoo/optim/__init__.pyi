@@ -430,6 +430,43 @@ class AdEMAMix(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
+class AdEMAMixMuon(RecipeOptimizer):
+    """A fast and a slow momentum before one orthogonaliser.
+
+    ours; Koratahiu/Advanced_Optimizers offers the like.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        slow = 0.999, in [0, 1): decay of the slow momentum
+        alpha = 2, in [0, inf): weight of the slow momentum
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `ademamix_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        slow: float | str = 0.999,
+        alpha: float | str = 2.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
 class AdaBelief(RecipeOptimizer):
     """Adam that divides by how far the gradient lies from its mean.
 
@@ -455,6 +492,42 @@ class AdaBelief(RecipeOptimizer):
         beta2: float | str = 0.999,
         eps: float | str = 1e-16,
         weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class AdaMuon(RecipeOptimizer):
+    """Muon on the signs of its momentum, each element divided by its running size.
+
+    Si et al. 2025 (arXiv 2507.11005 v3); Chongjie-Si/AdaMuon,
+    gpt2/models/optimizers/adamuon.py.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.01, in [0, inf): decoupled, times lr
+        eps = 1e-08, in (0, inf): added to the roots, and to the norm
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `adamuon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.01,
+        eps: float | str = 1e-08,
         *,
         total_steps: int | None = None,
         engine: str = "auto",
@@ -808,42 +881,6 @@ class Adamax(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
-class Adamuon(RecipeOptimizer):
-    """Muon on the signs of its momentum, each element divided by its running size.
-
-    Si et al. 2025 (arXiv 2507.11005 v3); Chongjie-Si/AdaMuon,
-    gpt2/models/optimizers/adamuon.py.
-
-    Hyperparameters:
-        lr = 0.02, in [0, inf): learning rate of the matrices
-        mu = 0.95, in [0, 1): decay of the momentum
-        weight_decay = 0.01, in [0, inf): decoupled, times lr
-        eps = 1e-08, in (0, inf): added to the roots, and to the norm
-
-    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
-    it is about lr.
-
-    Made from the recipe `adamuon`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.02,
-        mu: float | str = 0.95,
-        weight_decay: float | str = 0.01,
-        eps: float | str = 1e-08,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
 class Adan(RecipeOptimizer):
     """Adam with a Nesterov term made of gradient differences.
 
@@ -910,43 +947,6 @@ class AdanNoProx(RecipeOptimizer):
         beta3: float | str = 0.99,
         eps: float | str = 1e-08,
         weight_decay: float | str = 0.0,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
-class AdemamixMuon(RecipeOptimizer):
-    """A fast and a slow momentum before one orthogonaliser.
-
-    ours; Koratahiu/Advanced_Optimizers offers the like.
-
-    Hyperparameters:
-        lr = 0.02, in [0, inf): learning rate of the matrices
-        mu = 0.95, in [0, 1): decay of the momentum
-        weight_decay = 0.1, in [0, inf): decoupled, times lr
-        slow = 0.999, in [0, 1): decay of the slow momentum
-        alpha = 2, in [0, inf): weight of the slow momentum
-
-    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
-    it is about lr.
-
-    Made from the recipe `ademamix_muon`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.02,
-        mu: float | str = 0.95,
-        weight_decay: float | str = 0.1,
-        slow: float | str = 0.999,
-        alpha: float | str = 2.0,
         *,
         total_steps: int | None = None,
         engine: str = "auto",
@@ -1375,6 +1375,39 @@ class LaProp(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
+class LaPropMuon(RecipeOptimizer):
+    """Muon with the two steps swapped, so that orthogonalised gradients are averaged.
+
+    ours; the order of LaProp (arXiv 2002.04839) with Muon's orthogonaliser.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `laprop_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
 class LaPropOfficial(RecipeOptimizer):
     """LaProp as its authors' code computes it, with the learning rate inside the buffer.
 
@@ -1400,39 +1433,6 @@ class LaPropOfficial(RecipeOptimizer):
         beta2: float | str = 0.999,
         eps: float | str = 1e-15,
         weight_decay: float | str = 0.0,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
-class LapropMuon(RecipeOptimizer):
-    """Muon with the two steps swapped, so that orthogonalised gradients are averaged.
-
-    ours; the order of LaProp (arXiv 2002.04839) with Muon's orthogonaliser.
-
-    Hyperparameters:
-        lr = 0.02, in [0, inf): learning rate of the matrices
-        mu = 0.95, in [0, 1): decay of the momentum
-        weight_decay = 0.1, in [0, inf): decoupled, times lr
-
-    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
-    it is about lr.
-
-    Made from the recipe `laprop_muon`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.02,
-        mu: float | str = 0.95,
-        weight_decay: float | str = 0.1,
         *,
         total_steps: int | None = None,
         engine: str = "auto",
@@ -1523,6 +1523,41 @@ class LookaheadAdamW(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
+class MADGRAD(RecipeOptimizer):
+    """Dual averaging with the cube root of growing sums of squares, and an average of its points.
+
+    Defazio and Jelassi 2021 (arXiv 2101.11075), Algorithm 1; facebookresearch/madgrad 1.3.
+
+    Hyperparameters:
+        lr = 0.01, in [0, inf): learning rate
+        momentum = 0.9, in [0, 1): share of the old point in the new
+        eps = 1e-06, in (0, inf): added after the cube root, and to lr
+        weight_decay = 0, in [0, inf): coupled
+
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `madgrad`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.01,
+        momentum: float | str = 0.9,
+        eps: float | str = 1e-06,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
 class MARS(RecipeOptimizer):
     """AdamW on gradients corrected by their change since the last step.
 
@@ -1598,6 +1633,42 @@ class MARSLion(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
+class MARSMuon(RecipeOptimizer):
+    """Muon on gradients corrected by their change since the last step.
+
+    Liu et al. 2025 (arXiv 2510.21800), MARS-M, approximate; AGI-Arena/MARS,
+    MARS_M/optimizers/mars_m.py.
+
+    Hyperparameters:
+        lr = 0.001, in [0, inf): learning rate of everything
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        gamma = 0.025, in [0, inf): strength of the variance reduction
+
+    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `mars_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.001,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        gamma: float | str = 0.025,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
 class MARSPaper(RecipeOptimizer):
     """MARS without a correction at the first step.
 
@@ -1660,77 +1731,6 @@ class MaSS(RecipeOptimizer):
         eta1: float | str = 0.1,
         eta2: float | str = 0.0873,
         gamma: float | str = 0.9048,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
-class Madgrad(RecipeOptimizer):
-    """Dual averaging with the cube root of growing sums of squares, and an average of its points.
-
-    Defazio and Jelassi 2021 (arXiv 2101.11075), Algorithm 1; facebookresearch/madgrad 1.3.
-
-    Hyperparameters:
-        lr = 0.01, in [0, inf): learning rate
-        momentum = 0.9, in [0, 1): share of the old point in the new
-        eps = 1e-06, in (0, inf): added after the cube root, and to lr
-        weight_decay = 0, in [0, inf): coupled
-
-    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
-    square.
-
-    Made from the recipe `madgrad`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.01,
-        momentum: float | str = 0.9,
-        eps: float | str = 1e-06,
-        weight_decay: float | str = 0.0,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
-class MarsMuon(RecipeOptimizer):
-    """Muon on gradients corrected by their change since the last step.
-
-    Liu et al. 2025 (arXiv 2510.21800), MARS-M, approximate; AGI-Arena/MARS,
-    MARS_M/optimizers/mars_m.py.
-
-    Hyperparameters:
-        lr = 0.001, in [0, inf): learning rate of everything
-        mu = 0.95, in [0, 1): decay of the momentum
-        weight_decay = 0.1, in [0, inf): decoupled, times lr
-        gamma = 0.025, in [0, inf): strength of the variance reduction
-
-    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
-    it is about lr.
-
-    Made from the recipe `mars_muon`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.001,
-        mu: float | str = 0.95,
-        weight_decay: float | str = 0.1,
-        gamma: float | str = 0.025,
         *,
         total_steps: int | None = None,
         engine: str = "auto",
@@ -1924,7 +1924,7 @@ class NesterovVaswani(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
-class Normuon(RecipeOptimizer):
+class NorMuon(RecipeOptimizer):
     """Muon whose rows are normalised by their running size.
 
     Li et al. 2025 (arXiv 2510.05491); zichongli5/NorMuon @d45c9a4, normuon.py.
@@ -2023,7 +2023,7 @@ class Prodigy(RecipeOptimizer):
         beta2: float | str = 0.999,
         eps: float | str = 1e-08,
         d0: float | str = 1e-06,
-        growth: float | str = 1e+300,
+        growth: float | str = 1e300,
         weight_decay: float | str = 0.0,
         *,
         total_steps: int | None = None,
@@ -2271,6 +2271,80 @@ class SGDNesterov(RecipeOptimizer):
         lr: float | str | Tensor = 0.001,
         momentum: float | str = 0.9,
         weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class SGDSaI(RecipeOptimizer):
+    """Momentum with one rate for each tensor, found in its first gradient.
+
+    Xu et al. 2024 (arXiv 2412.11768); AnonymousAlethiometer/SGD_SaI 1.0.3.
+
+    Hyperparameters:
+        lr = 0.01, in [0, inf): learning rate
+        momentum = 0.9, in [0, 1): decay of the average
+        eps = 1e-08, in (0, inf): added to the deviation
+        weight_decay = 0.01, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.01; relative to the norms of whole tensors, which is not
+    AdamW's scale.
+
+    Made from the recipe `sgd_sai`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.01,
+        momentum: float | str = 0.9,
+        eps: float | str = 1e-08,
+        weight_decay: float | str = 0.01,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class SOAP(RecipeOptimizer):
+    """Adam in the eigenbasis of Shampoo's statistics.
+
+    Vyas et al. 2024 (arXiv 2409.11321); nikhilvyas/SOAP @a1e5535, soap.py.
+
+    Hyperparameters:
+        lr = 0.003, in [0, inf): learning rate
+        beta1 = 0.95, in [0, 1): decay of the momentum
+        beta2 = 0.95, in [0, 1): decay of the square and of the statistics
+        eps = 1e-08, in (0, inf): added after the root
+        weight_decay = 0.01, in [0, inf): after the step, times lr
+        frequency = 10, in [1, inf): steps between two bases
+
+    Learning rate: start at lr = 0.003; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `soap`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.003,
+        beta1: float | str = 0.95,
+        beta2: float | str = 0.95,
+        eps: float | str = 1e-08,
+        weight_decay: float | str = 0.01,
+        frequency: float | str = 10.0,
         *,
         total_steps: int | None = None,
         engine: str = "auto",
@@ -2611,41 +2685,6 @@ class Scion(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
-class SgdSai(RecipeOptimizer):
-    """Momentum with one rate for each tensor, found in its first gradient.
-
-    Xu et al. 2024 (arXiv 2412.11768); AnonymousAlethiometer/SGD_SaI 1.0.3.
-
-    Hyperparameters:
-        lr = 0.01, in [0, inf): learning rate
-        momentum = 0.9, in [0, 1): decay of the average
-        eps = 1e-08, in (0, inf): added to the deviation
-        weight_decay = 0.01, in [0, inf): decoupled, times lr
-
-    Learning rate: start at lr = 0.01; relative to the norms of whole tensors, which is not
-    AdamW's scale.
-
-    Made from the recipe `sgd_sai`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.01,
-        momentum: float | str = 0.9,
-        eps: float | str = 1e-08,
-        weight_decay: float | str = 0.01,
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
 class Shampoo(RecipeOptimizer):
     """Both sides of the gradient divided by the fourth root of what they have gathered.
 
@@ -2804,52 +2843,7 @@ class SimplifiedAdEMAMixDebiased(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
-class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
-    """Simplified-AdEMAMix with a learning rate that compares with AdamW's.
-
-    Connections paper (arXiv 2502.02431), Algorithm 2, its numerator divided by its mass.
-
-    Hyperparameters:
-        lr = 0.001, in [0, inf): learning rate
-        beta1 = 0.999, in [0, 1): final decay of the momentum sum
-        beta_start = 0.9, in [0, 1): decay of the momentum sum at the start
-        beta2 = 0.999, in [0, 1): decay of the squared gradient
-        alpha = 50, in [0, inf): weight of the current gradient
-        eps = 1e-08, in (0, inf): added after the square root
-        weight_decay = 0, in [0, inf): decoupled, times lr
-        warmup = T, in [1, inf): steps until beta1 is reached
-
-    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
-    square; a gradient weighs 1.1 lr in all steps of a run, in AdamW lr.
-
-    It needs `total_steps`, the length T of the run.
-
-    Made from the recipe `simplified_ademamix_unit_mass`; `Recipe.build` says what the rest is.
-    """
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | str | Tensor = 0.001,
-        beta1: float | str = 0.999,
-        beta_start: float | str = 0.9,
-        beta2: float | str = 0.999,
-        alpha: float | str = 50.0,
-        eps: float | str = 1e-08,
-        weight_decay: float | str = 0.0,
-        warmup: float | str = "T",
-        *,
-        total_steps: int | None = None,
-        engine: str = "auto",
-        observers: Sequence[str] = (),
-        state_dtype: str | Mapping[str, str] | None = None,
-        polar_dtype: str | None = None,
-        param_rounding: str = "master",
-        rounding_seed: int = 0,
-        model: Module | None = None,
-        **options: Any,
-    ) -> None: ...
-
-class SimplifiedAdemamixMuon(RecipeOptimizer):
+class SimplifiedAdEMAMixMuon(RecipeOptimizer):
     """A sum of gradients and alpha times the current one, before one orthogonaliser.
 
     ours; Connections paper (arXiv 2502.02431), section 4.5, Algorithm 2, with Muon's
@@ -2885,33 +2879,39 @@ class SimplifiedAdemamixMuon(RecipeOptimizer):
         **options: Any,
     ) -> None: ...
 
-class Soap(RecipeOptimizer):
-    """Adam in the eigenbasis of Shampoo's statistics.
+class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
+    """Simplified-AdEMAMix with a learning rate that compares with AdamW's.
 
-    Vyas et al. 2024 (arXiv 2409.11321); nikhilvyas/SOAP @a1e5535, soap.py.
+    Connections paper (arXiv 2502.02431), Algorithm 2, its numerator divided by its mass.
 
     Hyperparameters:
-        lr = 0.003, in [0, inf): learning rate
-        beta1 = 0.95, in [0, 1): decay of the momentum
-        beta2 = 0.95, in [0, 1): decay of the square and of the statistics
-        eps = 1e-08, in (0, inf): added after the root
-        weight_decay = 0.01, in [0, inf): after the step, times lr
-        frequency = 10, in [1, inf): steps between two bases
+        lr = 0.001, in [0, inf): learning rate
+        beta1 = 0.999, in [0, 1): final decay of the momentum sum
+        beta_start = 0.9, in [0, 1): decay of the momentum sum at the start
+        beta2 = 0.999, in [0, 1): decay of the squared gradient
+        alpha = 50, in [0, inf): weight of the current gradient
+        eps = 1e-08, in (0, inf): added after the square root
+        weight_decay = 0, in [0, inf): decoupled, times lr
+        warmup = T, in [1, inf): steps until beta1 is reached
 
-    Learning rate: start at lr = 0.003; on AdamW's scale, a gradient over the root of its mean
-    square.
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square; a gradient weighs 1.1 lr in all steps of a run, in AdamW lr.
 
-    Made from the recipe `soap`; `Recipe.build` says what the rest is.
+    It needs `total_steps`, the length T of the run.
+
+    Made from the recipe `simplified_ademamix_unit_mass`; `Recipe.build` says what the rest is.
     """
     def __init__(
         self,
         params: ParamsT,
-        lr: float | str | Tensor = 0.003,
-        beta1: float | str = 0.95,
-        beta2: float | str = 0.95,
+        lr: float | str | Tensor = 0.001,
+        beta1: float | str = 0.999,
+        beta_start: float | str = 0.9,
+        beta2: float | str = 0.999,
+        alpha: float | str = 50.0,
         eps: float | str = 1e-08,
-        weight_decay: float | str = 0.01,
-        frequency: float | str = 10.0,
+        weight_decay: float | str = 0.0,
+        warmup: float | str = "T",
         *,
         total_steps: int | None = None,
         engine: str = "auto",

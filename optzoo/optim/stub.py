@@ -50,4 +50,4 @@ def _class(recipe: Recipe, learning_rate: str) -> str:
 
 
 def _literal(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return f'"{value}"' if isinstance(value, str) else repr(value).replace("e+", "e")

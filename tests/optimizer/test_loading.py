@@ -373,3 +373,20 @@ def test_observers_of_older_states_may_change_too() -> None:
     run(opt, params, range(4, 8))
     for p, wanted in zip(params, old["after"], strict=True):
         torch.testing.assert_close(p.detach(), wanted, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["shampoo", "soap", "adafactor", "normuon"])
+def test_buffers_of_other_sides_than_the_parameter_are_loaded(name: str) -> None:
+    """What has the shape of rows, columns or a square is held to that, not to the parameter's."""
+    ends = []
+    for is_broken_off in (False, True):
+        params = [torch.nn.Parameter(torch.linspace(1, 2, 6).reshape(3, 2))]
+        opt = build(name, params)
+        run(opt, params, range(3))
+        if is_broken_off:
+            other = build(name, params)
+            other.load_state_dict(copy.deepcopy(opt.state_dict()))
+            opt = other
+        run(opt, params, range(3, 6))
+        ends.append(params[0].detach().clone())
+    assert torch.equal(*ends)
