@@ -78,15 +78,9 @@ class MatrixStep:
         lines: Sequence[tuple[Line, list[Name]]],
         domain: MatrixDomain,
     ) -> None:
-        rows, cols = sides_of(batch.params[members[0]])
         held = {Name(n): [tensors[i] for i in members] for n, tensors in batch.buffers.items()}
-        shapes = {Name(state.name): state.shape for state in self.program.tensor_states}
         homes = {PARAM: [batch.params[i] for i in members], **held}
-        values: dict[Name, Value] = dict(scalars)
-        values[GRAD] = _stacked([batch.grads[i] for i in members], rows, cols).to(batch.dtype)
-        for name, tensors in homes.items():
-            size = _sides(shapes[name], rows, cols) if name in shapes else (rows, cols)
-            values[name.prev] = _stacked(tensors, *size)
+        values: dict[Name, Value] = {**scalars, **stacked_values(self.program, batch, members)}
         for line, last in lines:
             values[line.target] = evaluate(line.expr, domain, values)
             for name in last:
@@ -158,6 +152,17 @@ def stacks(params: Sequence[Tensor]) -> Iterator[list[int]]:
     for (rows, cols), members in alike.items():
         count = max(1, STACK // (rows * cols))
         yield from (members[i : i + count] for i in range(0, len(members), count))
+
+
+def stacked_values(program: Program, batch: Batch, members: Sequence[int]) -> dict[Name, Tensor]:
+    """Return the gradients, and the parameters and buffers on entry, of a stack."""
+    rows, cols = sides_of(batch.params[members[0]])
+    found = {GRAD: _stacked([batch.grads[i] for i in members], rows, cols)}
+    found[PARAM.prev] = _stacked([batch.params[i] for i in members], rows, cols)
+    for state in program.tensor_states:
+        tensors = [batch.buffers[state.name][i] for i in members]
+        found[Name(state.name, "prev")] = _stacked(tensors, *_sides(state.shape, rows, cols))
+    return {name: value.to(batch.dtype) for name, value in found.items()}
 
 
 def _sides(shape: Shape, rows: int, cols: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim.optimizer import ParamsT
 
 from optzoo.optimizer import RecipeOptimizer
@@ -42,8 +43,10 @@ class ADANA(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -77,8 +80,10 @@ class ADOPT(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -112,8 +117,10 @@ class ADOPTDecoupled(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -145,8 +152,10 @@ class AGNES(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -180,8 +189,10 @@ class AMSGrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -215,8 +226,10 @@ class ASGDJain(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -248,8 +261,10 @@ class AccSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -287,8 +302,10 @@ class AcceleratedAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -326,8 +343,10 @@ class AcceleratedAdamWLiteral(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -359,8 +378,10 @@ class AcceleratedSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -402,8 +423,10 @@ class AdEMAMix(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -437,8 +460,10 @@ class AdaBelief(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -470,8 +495,10 @@ class Adadelta(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -507,8 +534,10 @@ class Adafactor(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -540,8 +569,10 @@ class Adagrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -576,8 +607,10 @@ class AdamAtan2(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -613,8 +646,10 @@ class AdamMini(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -653,8 +688,10 @@ class AdamMomentumSchedule(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -688,8 +725,10 @@ class AdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -725,8 +764,10 @@ class AdamWAveraged(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -760,8 +801,10 @@ class Adamax(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -777,8 +820,8 @@ class Adamuon(RecipeOptimizer):
         weight_decay = 0.01, in [0, inf): decoupled, times lr
         eps = 1e-08, in (0, inf): added to the roots, and to the norm
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `adamuon`; `Recipe.build` says what the rest is.
     """
@@ -794,8 +837,10 @@ class Adamuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -831,8 +876,10 @@ class Adan(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -868,8 +915,10 @@ class AdanNoProx(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -885,8 +934,8 @@ class AdemamixMuon(RecipeOptimizer):
         slow = 0.999, in [0, 1): decay of the slow momentum
         alpha = 2, in [0, inf): weight of the slow momentum
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `ademamix_muon`; `Recipe.build` says what the rest is.
     """
@@ -903,8 +952,10 @@ class AdemamixMuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -936,8 +987,10 @@ class AggMo(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -971,8 +1024,10 @@ class CautiousAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1006,8 +1061,10 @@ class CautiousLion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1042,8 +1099,10 @@ class DANA(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1081,8 +1140,10 @@ class DecoupledScheduleFreeAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1120,8 +1181,10 @@ class GPAAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1155,8 +1218,10 @@ class Grams(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1194,8 +1259,10 @@ class GrokfastAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1229,8 +1296,10 @@ class LAMB(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1262,8 +1331,10 @@ class LARS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1297,8 +1368,10 @@ class LaProp(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1332,8 +1405,10 @@ class LaPropOfficial(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1347,8 +1422,8 @@ class LapropMuon(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `laprop_muon`; `Recipe.build` says what the rest is.
     """
@@ -1363,8 +1438,10 @@ class LapropMuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1398,8 +1475,10 @@ class Lion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1437,8 +1516,10 @@ class LookaheadAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1475,8 +1556,10 @@ class MARS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1508,8 +1591,10 @@ class MARSLion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1545,8 +1630,10 @@ class MARSPaper(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1578,13 +1665,15 @@ class MaSS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
 class Madgrad(RecipeOptimizer):
-    """Dual averaging with the cube root of growing sums of squares, and a moving average of its points.
+    """Dual averaging with the cube root of growing sums of squares, and an average of its points.
 
     Defazio and Jelassi 2021 (arXiv 2101.11075), Algorithm 1; facebookresearch/madgrad 1.3.
 
@@ -1611,8 +1700,10 @@ class Madgrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1628,8 +1719,8 @@ class MarsMuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         gamma = 0.025, in [0, inf): strength of the variance reduction
 
-    Learning rate: start at lr = 0.001; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `mars_muon`; `Recipe.build` says what the rest is.
     """
@@ -1645,8 +1736,10 @@ class MarsMuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1660,8 +1753,8 @@ class Muon(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `muon`; `Recipe.build` says what the rest is.
     """
@@ -1676,8 +1769,10 @@ class Muon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1691,8 +1786,8 @@ class MuonMoonlight(RecipeOptimizer):
         mu = 0.95, in [0, 1): decay of the momentum
         weight_decay = 0.1, in [0, inf): decoupled, times lr
 
-    Learning rate: start at lr = 0.001; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `muon_moonlight`; `Recipe.build` says what the rest is.
     """
@@ -1707,8 +1802,10 @@ class MuonMoonlight(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1744,8 +1841,10 @@ class NAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1781,8 +1880,10 @@ class NAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1816,8 +1917,10 @@ class NesterovVaswani(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1832,8 +1935,8 @@ class Normuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         beta2 = 0.95, in [0, 1): decay of the row means
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `normuon`; `Recipe.build` says what the rest is.
     """
@@ -1849,8 +1952,10 @@ class Normuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1884,8 +1989,51 @@ class NovoGrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Prodigy(RecipeOptimizer):
+    """Adam that finds its own step size from the distance travelled.
+
+    Mishchenko and Defazio 2023 (arXiv 2306.06101); prodigyopt 1.1.2.
+
+    Hyperparameters:
+        lr = 1, in [0, inf): multiplies the step found
+        beta1 = 0.9, in [0, 1): decay of the momentum
+        beta2 = 0.999, in [0, 1): decay of the squared gradient
+        eps = 1e-08, in (0, inf): added after the root
+        d0 = 1e-06, in (0, inf): first estimate
+        growth = 1e+300, in [1, inf): largest growth of the estimate per step
+        weight_decay = 0, in [0, inf): decoupled
+
+    Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `prodigy`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 1.0,
+        beta1: float | str = 0.9,
+        beta2: float | str = 0.999,
+        eps: float | str = 1e-08,
+        d0: float | str = 1e-06,
+        growth: float | str = 1e300,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1923,8 +2071,10 @@ class QHAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1953,8 +2103,10 @@ class QHM(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1988,8 +2140,10 @@ class RAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2023,8 +2177,10 @@ class RMSprop(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2051,8 +2207,10 @@ class SGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2084,8 +2242,10 @@ class SGDMomentum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2116,8 +2276,10 @@ class SGDNesterov(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2157,8 +2319,10 @@ class ScheduleFreeAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2199,8 +2363,10 @@ class ScheduleFreeAdamWDecayAtZ(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2242,8 +2408,10 @@ class ScheduleFreeAdamWInnerMomentum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2283,8 +2451,10 @@ class ScheduleFreeAdamWPaper(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2300,8 +2470,8 @@ class ScheduleFreeMuon(RecipeOptimizer):
         mu = 0, in [0, 1): decay of the inner momentum
         weight_decay = 0, in [0, inf): at the gradient point
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `schedule_free_muon`; `Recipe.build` says what the rest is.
     """
@@ -2317,8 +2487,10 @@ class ScheduleFreeMuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2359,8 +2531,10 @@ class ScheduleFreeRAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2397,8 +2571,10 @@ class ScheduleFreeSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2412,8 +2588,8 @@ class Scion(RecipeOptimizer):
         alpha = 0.1, in (0, 1]: weight of the new gradient
         radius = 50, in (0, inf): size of the ball of hidden matrices
 
-    Learning rate: start at lr = 0.000244; the step is a polar factor, so a matrix moves by
-    about lr along every singular vector.
+    Learning rate: start at lr = 0.000244; the step is a polar factor, so every singular value
+    of it is about lr.
 
     Made from the recipe `scion`; `Recipe.build` says what the rest is.
     """
@@ -2428,8 +2604,10 @@ class Scion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2461,8 +2639,10 @@ class SgdSai(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2492,8 +2672,10 @@ class Shampoo(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2523,8 +2705,10 @@ class Signum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2568,8 +2752,10 @@ class SimplifiedAdEMAMix(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2611,8 +2797,10 @@ class SimplifiedAdEMAMixDebiased(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2654,8 +2842,10 @@ class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2671,8 +2861,8 @@ class SimplifiedAdemamixMuon(RecipeOptimizer):
         weight_decay = 0.1, in [0, inf): decoupled, times lr
         alpha = 10, in [0, inf): weight of the current gradient
 
-    Learning rate: start at lr = 0.02; the step is a polar factor, so a matrix moves by about
-    lr along every singular vector.
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
 
     Made from the recipe `simplified_ademamix_muon`; `Recipe.build` says what the rest is.
     """
@@ -2688,8 +2878,10 @@ class SimplifiedAdemamixMuon(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2725,8 +2917,10 @@ class Soap(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2760,8 +2954,10 @@ class StableAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2795,7 +2991,9 @@ class Yogi(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...

@@ -106,20 +106,26 @@ OPS: dict[str, Op] = _table(
     Op("sqrt", 1, 1, "square root"),
     Op("abs", 1, 1, "absolute value"),
     Op("sign", 1, 1, "-1, 0 or 1"),
-    Op("min", 2, None, "smallest argument"),
-    Op("max", 2, None, "largest argument"),
+    Op("min", 2, None, "smallest argument; of one tensor, `smallest(x)`"),
+    Op("max", 2, None, "largest argument; of one tensor, `largest(x)`"),
     Op("exp", 1, 1, "e to the a", tensors_since=2),
     Op("log", 1, 1, "natural logarithm", tensors_since=2),
     Op("cospi", 1, 1, "cosine of pi times a", on_tensors=False),
     Op("ratio", 2, 2, "a / b, and 0 where b is 0", tensors_since=2),
     Op("positive", 1, 1, "1 where a > 0, else 0", tensors_since=2),
     Op("tanh", 1, 1, "hyperbolic tangent", since=2),
-    Op("atan2", 2, 2, "angle of the point (b, a), in (-pi, pi]; 0 at the origin", since=2),
+    Op(
+        "atan2",
+        2,
+        2,
+        "atan2(a, b): angle of the point (b, a), in (-pi, pi]; 0 at the origin",
+        since=2,
+    ),
     Op("mod", 2, 2, "what is left of a after whole multiples of b", on_tensors=False, since=2),
     Op("less", 2, 2, "1 where a < b, else 0", symbol="<", since=2),
     Op("greater", 2, 2, "1 where a > b, else 0", symbol=">", since=2),
     Op("equal", 2, 2, "1 where a == b, else 0", symbol="==", since=2),
-    Op("where", 3, 3, "b where a is not 0, else c", since=2),
+    Op("where", 3, 3, "where(a, b, c): b where a is not 0, else c", since=2),
     Op(
         "half_life",
         3,
@@ -129,6 +135,15 @@ OPS: dict[str, Op] = _table(
         on_tensors=False,
     ),
     *_reductions(),
+    Op(
+        "model_sum",
+        1,
+        1,
+        "sum over the elements of all parameters",
+        on_scalars=False,
+        scope=Scope.TENSOR,
+        since=2,
+    ),
     Op("rows", 1, 1, "number of rows", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("cols", 1, 1, "number of columns", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("size", 1, 1, "number of elements", on_scalars=False, scope=Scope.TENSOR, since=2),
@@ -159,7 +174,7 @@ OPS: dict[str, Op] = _table(
     Op("column_take", 2, 2, "the columns of a at the places b", **_MATRIX),
 )
 
-_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take"])
+_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take", "model_sum"])
 """Operations that the language writes in another way than by their names."""
 
 FUNCTIONS: dict[str, Op] = {

@@ -119,7 +119,14 @@ class _Parser:
                 raise self.fail(
                     node,
                     "comparisons are `a < b`, `a > b` and `a == b`, one at a time",
-                    "both: multiply them; `a <= b` is `1 - (a > b)`",
+                    "`a <= b` is `1 - (a > b)`, `0 < a < 1` is `(0 < a)*(a < 1)`, and `a != b` is "
+                    "`1 - (a == b)`",
+                )
+            case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                raise self.fail(
+                    node,
+                    "conditions are numbers, 1 or 0: there is no `and`, `or` and `not`",
+                    "both: `a*b`; either: `max(a, b)`; not: `1 - a`",
                 )
             case ast.Attribute(attr="T"):
                 return Call("transpose", (self.parse(node.value, depth + 1),), self.span(node))
@@ -185,6 +192,9 @@ class _Parser:
         match last:
             case ast.Name(id=("row" | "column") as kept):
                 return self._reduced(node, name, args, f"{kept}_")
+            case ast.Name(id="model") if name in ("sum", "dot"):
+                whole = self._reduced(node, name, args)
+                return Call("model_sum", whole.args, self.span(node))
             case ast.Call(func=ast.Name(id="block"), args=[count], keywords=[]):
                 return self._reduced(node, name, (*args, self.parse(count, depth)), "block_")
         raise self.fail(
@@ -192,7 +202,7 @@ class _Parser:
             f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
             f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
             f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
-            "blocks of rows",
+            "blocks of rows; `sum(x, model)` and `dot(x, y, model)` go over all parameters",
         )
 
     def _take(self, node: ast.Call, depth: int) -> Call:
@@ -218,6 +228,9 @@ class _Parser:
                 safety = self.parse(rest[0], depth) if rest else ONE
                 eps = self.parse(eps_node, depth)
                 return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
+            case [_, ast.Name(id=name) as given, *_] if name not in POLAR_LISTS:
+                hint = did_you_mean(name, POLAR_LISTS, what="lists")
+                raise self.fail(given, f"`{name}` is not a list of coefficients", hint)
         raise self.fail(
             node,
             "`polar` is written `polar(x, LIST)` or `polar(x, LIST, eps)`",

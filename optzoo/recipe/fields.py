@@ -87,7 +87,9 @@ def parse_coefficients(value: Any) -> Any:
     if isinstance(value, list | tuple) and value and all(map(_is_triple, value)):
         return tuple(tuple(_exact(number) for number in step) for step in value)
     raise bad_value(
-        f"{shown(value)} is no list of coefficients",
+        "these are no coefficients of `polar`"
+        if isinstance(value, list)
+        else f"{shown(value)} is no list of coefficients",
         hint=f"{', '.join(POLAR_LISTS)}, or steps of three numbers: `[[a, b, c], ...]`",
     )
 

@@ -116,6 +116,8 @@ class ProgramBatch:
     """A program made ready to run at many settings."""
 
     def __init__(self, program: Program, *, smooth_signs: bool = False) -> None:
+        if program.pooled:
+            raise UnknownOperationError("model_sum")
         rules = _Rules(smooth_signs=smooth_signs, is_flat=program.is_flat)
         self.program = program
         self.scalars = [(line.target, rules.function(line.expr)) for line in program.scalars]

@@ -98,10 +98,11 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
     if op.reduces is not None:
         return _reduced(op.kept, args[0])
     match expr.op:
-        case "rows" | "cols" | "size":
+        case "rows" | "cols" | "size" | "model_sum":
             return NUMBER
         case "matmul":
-            return _product(expr, *args)
+            known = _product(expr, *args)
+            return _ends(expr, shapes, is_patient=is_patient) if None in args else known
         case "transpose":
             return None if args[0] is None else Shape(args[0].cols, args[0].rows)
         case "polar" | "orthonormal":
@@ -136,13 +137,31 @@ def _product(expr: Call, a: Known, b: Known) -> Known:
     return Shape(a.rows, b.cols)
 
 
+def _ends(expr: Call, shapes: Mapping[Name, Known], *, is_patient: bool) -> Known:
+    """Return the shape of a product with a factor that is not known: that of its outer sides.
+
+    Statistics that whiten one another (`grad @ R.prev @ grad.T`) are told by nothing else.
+    """
+    first: Expr = expr
+    last: Expr = expr
+    while isinstance(first, Call) and first.op == "matmul":
+        first = first.args[0]
+    while isinstance(last, Call) and last.op == "matmul":
+        last = last.args[1]
+    begin, end = (shape_of(each, shapes, is_patient=is_patient) for each in (first, last))
+    return None if begin is None or end is None else Shape(begin.rows, end.cols)
+
+
 def _of_square(expr: Call, shape: Known) -> Known:
     if shape is None:
         return None
     if shape.rows != shape.cols:
         what = "an identity matrix has" if expr.op == "identity" else f"`{expr.op}` takes"
         message = f"{what} two sides of the same name, and this is {shape.words}"
-        raise ShapeError(expr, message, "such as `grad @ grad.T`, of rows x rows")
+        hint = "such as `grad @ grad.T`, of rows x rows"
+        if expr.op == "identity":
+            hint = "say whose: `identity(grad @ grad.T)` is of rows x rows"
+        raise ShapeError(expr, message, hint)
     return Shape(shape.rows, "1") if expr.op == "diagonal" else shape
 
 
