@@ -49,7 +49,24 @@ class RoundingDomain:
                 bound = torch.maximum(first.bound, other.bound)
                 first = Bounded(function(first.value, other.value), bound)
             return first
+        if op in ("less", "greater", "equal", "positive"):
+            return self.compared(op, first, *rest)
+        if op == "where":
+            return self.chosen(first, *rest)
         return self.rounded(op, first, *rest)
+
+    def compared(self, op: str, a: Bounded, b: Bounded | None = None) -> Bounded:
+        """Return 1 or 0; what may round to either side may be either."""
+        other = b.value if b is not None else torch.zeros_like(a.value)
+        bound = a.bound + (b.bound if b is not None else 0)
+        holds = {"less": torch.lt, "equal": torch.eq}.get(op, torch.gt)(a.value, other)
+        is_close = (a.value - other).abs() <= bound * self.unit * 4
+        return Bounded(holds.double(), is_close / self.unit)
+
+    def chosen(self, condition: Bounded, yes: Bounded, no: Bounded) -> Bounded:
+        value = torch.where(condition.value != 0, yes.value, no.value)
+        bound = torch.where(condition.value != 0, yes.bound, no.bound)
+        return Bounded(value, bound + condition.bound * (yes.value - no.value).abs())
 
     def bounded(self, arg: Value) -> Bounded:
         """Return a tensor; a number was rounded when it became one."""
@@ -71,6 +88,10 @@ class RoundingDomain:
         elif op == "sqrt":
             value = a.value.sqrt()
             error = torch.where(value > 0, a.bound / (2 * value), a.bound)
+        elif op in ("exp", "log", "tanh"):
+            value = getattr(a.value, op)()
+            slope = {"exp": value, "log": 1 / a.value, "tanh": 1 - value.square()}[op]
+            error = slope.abs() * a.bound
         elif op == "norm":
             value = a.value.norm()
             error = (a.value.abs() * a.bound).sum() / value.clamp_min(1e-300)
@@ -84,8 +105,18 @@ class RoundingDomain:
         if op in ("add", "sub"):
             value = a.value + b.value if op == "add" else a.value - b.value
             return value, a.bound + b.bound
+        if op == "atan2":
+            squares = (a.value.square() + b.value.square()).clamp_min(1e-300)
+            error = (b.value.abs() * a.bound + a.value.abs() * b.bound) / squares
+            return torch.atan2(a.value, b.value), error
+        if op == "pow":
+            value = a.value.pow(b.value)
+            by_base = torch.where(a.value > 0, (b.value * value / a.value).abs() * a.bound, a.bound)
+            exponent = torch.where(a.value > 0, a.value, 1.0).log()
+            return value, by_base + (value * exponent).abs() * b.bound
         across = a.value.abs() * b.bound + b.value.abs() * a.bound
         if op == "mul":
             return a.value * b.value, across
-        assert op == "div"
-        return a.value / b.value, across / b.value.square()
+        assert op in ("div", "ratio")
+        divisor = torch.where((b.value == 0) & (op == "ratio"), torch.inf, b.value)
+        return a.value / divisor, across / divisor.square()

@@ -8,10 +8,11 @@ same printer writes formulas, whose names carry a step: `lr*beta3(t-1)`.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from optzoo.program.expressions import (
     ONE,
@@ -399,11 +400,18 @@ def equations(program: Program, style: Style = "text") -> list[Equation]:
     return lines
 
 
+WIDTH = 110
+"""Characters of a line of plain text, where an equation can be broken."""
+
+
 def format_equations(program: Program) -> list[str]:
     """Return the equations as lines of plain text, aligned at the equals signs."""
     found = equations(program)
     width = max(len(e.left) for e in found)
-    return [f"{e.left:<{width}} = {e.right}" for e in found]
+    layout: dict[str, Any] = {"width": WIDTH, "subsequent_indent": " " * (width + 3)}
+    layout |= {"break_long_words": False, "break_on_hyphens": False}
+    lines = [f"{e.left:<{width}} = {e.right}" for e in found]
+    return [part for line in lines for part in textwrap.wrap(line, **layout)]
 
 
 def format_latex(found: Sequence[Equation]) -> list[str]:

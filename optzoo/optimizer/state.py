@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
@@ -23,6 +22,7 @@ from optzoo.errors import InputError, check_version
 from optzoo.optimizer.entries import (
     SHOWN,
     STEP,
+    filled,
     on_the_host,
     placed,
     read_number,
@@ -358,7 +358,7 @@ class _Entry:
         if not isinstance(self.saved, Mapping):
             raise refusal(f"the state of {self.of} is {type(self.saved).__name__}, not a mapping")
         numbers = {STEP, *(s.name for s in (*theirs.scalar_states, *ours.scalar_states))}
-        shapes = {s.name: s.shape for s in (*theirs.tensor_states, *ours.tensor_states)}
+        buffers = {s.name: s.shape for s in (*theirs.tensor_states, *ours.tensor_states)}
         with on_the_host():
             entry: dict[str, Any] = {
                 name: scalar(read_number(value, name, self.of))
@@ -366,11 +366,10 @@ class _Entry:
                 if name in numbers
             }
             t = float(entry[STEP]) if STEP in entry else None
-        for name, value in self.saved.items():
-            if name in numbers:
-                continue
-            if name in shapes or name in (MASTER, COMPENSATION, SHOWN):
-                entry[name] = self._tensor(name, value, shapes.get(name))
+        others = {name: value for name, value in self.saved.items() if name not in numbers}
+        for name, value in others.items():
+            if name in buffers or name in (MASTER, COMPENSATION, SHOWN):
+                entry[name] = self._tensor(name, value, buffers.get(name, FULL))
             else:
                 entry[name] = copy.deepcopy(value)
         if t != 0:
@@ -397,9 +396,9 @@ class _Entry:
                 entry[state.name] = scalar(initial_memory(program, FloatDomain())[state.name])
             else:
                 dtype = self.precision.buffer_dtype(state.name, self.param)
-                entry[state.name] = torch.zeros_like(self.param, dtype=dtype)
+                entry[state.name] = filled(state.shape, self.param, 0.0, dtype)
 
-    def _tensor(self, name: str, value: Any, shape: Shape | None) -> Tensor:
+    def _tensor(self, name: str, value: Any, shape: Shape) -> Tensor:
         if is_lazy(self.param) or self.param.is_meta:  # its place is not known yet
             if not isinstance(value, Tensor):
                 raise refusal(f"`{name}` of {self.of} is {type(value).__name__}, not a tensor")
@@ -407,7 +406,7 @@ class _Entry:
         dtype = None if shape is None else self.precision.buffer_dtype(name, self.param)
         if isinstance(value, Tensor) and (value.is_complex() or not value.is_floating_point()):
             raise refusal(f"`{name}` of {self.of} has dtype {value.dtype}, not real numbers")
-        return placed(value, self.param, dtype, name, self.of, shape or FULL).detach().clone()
+        return placed(value, self.param, dtype, name, self.of, shape).detach().clone()
 
 
 def _program(recipe: Recipe, group: Mapping[str, Any]) -> Program:

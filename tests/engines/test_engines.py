@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from lockstep import largest_excess
+from perturbed import largest_excess_on_matrices
 from problems import RECIPES
 
 import optzoo
 from optzoo.engines import build as builder
 from optzoo.engines import compiled as compiled_engine
 from optzoo.engines.engine import choose_engine, has_cc
-from optzoo.program.expressions import Call, Expr, Num
+from optzoo.program.expressions import Call, Expr, Name, Num
 from optzoo.program.ir import GRAD, Line, Program
+from optzoo.program.tensors.named_sides import FULL
 
 FEW = ("adamw", "mars", "lion", "schedule_free_adamw", "adopt")
 
@@ -37,8 +39,12 @@ COMPILED = pytest.mark.parametrize("engine", ["compiled"], indirect=True)
 @pytest.mark.parametrize("name", RECIPES)
 @BOTH
 def test_lock_step_in_float32(engine: str, name: str) -> None:
-    program = optzoo.load_recipe(name).program()
-    assert largest_excess(engine, program, torch.float32) <= 1
+    for rule in optzoo.load_recipe(name).rules:
+        program = rule.with_polar_dtype("float32").program()
+        if program.is_flat:
+            assert largest_excess(engine, program, torch.float32) <= 1, rule.label
+        else:
+            assert largest_excess_on_matrices(engine, program) <= 1, rule.label
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -71,6 +77,21 @@ def test_the_bound_finds_a_part_in_ten_thousand(name: str) -> None:
     for wrong, line in zip(slightly_wrong(program), program.step, strict=True):
         if str(line.target) not in signs:
             assert largest_excess("foreach", wrong, torch.float32, judged_by=program) > 1, line
+
+
+@pytest.mark.parametrize("name", ["muon", "soap", "shampoo", "adafactor", "adam_mini"])
+def test_the_bound_of_matrices_finds_a_part_in_ten_thousand(name: str) -> None:
+    program = optzoo.load_recipe(name).with_polar_dtype("float32").program()
+    seen = {str(line.target) for line in program.step} & {"m", "v", "r", "c", "A", "B", "param"}
+    for wrong, line in zip(slightly_wrong(program), program.step, strict=True):
+        if str(line.target) in seen and _is_full(program, line.target):
+            excess = largest_excess_on_matrices("foreach", wrong, judged_by=program)
+            assert excess > 1, line
+
+
+def _is_full(program: Program, target: Name) -> bool:
+    shapes = {Name(state.name): state.shape for state in program.tensor_states}
+    return shapes.get(target, FULL) == FULL
 
 
 def _under_sign(expr: Expr) -> list[str]:

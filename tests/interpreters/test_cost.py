@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 
-from optzoo import describe, load_recipe
+from optzoo import Recipe, describe, load_recipe
 from optzoo.files.shipped import shipped
 from optzoo.interpreters.cost import FLOAT32, Cost, Storage, cost
+from optzoo.recipe.routes import Route
 
 ADAM = ("param", "grad", "m", "v")
 
@@ -94,18 +97,21 @@ def test_dtypes() -> None:
 
 @pytest.mark.parametrize("recipe", shipped())
 def test_state_bytes_are_those_that_the_optimizer_allocates(recipe: str) -> None:
-    loaded = load_recipe(recipe)
-    for dtype, rows, cols in (("float32", 4, 3), ("bfloat16", 8, 1), ("float64", 8, 1)):
-        ones = torch.ones(rows, cols, dtype=getattr(torch, dtype))
-        param = torch.nn.Parameter(ones.flatten() if cols == 1 else ones)
-        param.grad = torch.ones_like(param)
-        optimizer = loaded.build([param], total_steps=10)
+    for rule, dtype in product(load_recipe(recipe).rules, ("float32", "bfloat16", "float64")):
+        param = torch.nn.Parameter(torch.ones(8, 5, dtype=getattr(torch, dtype)))
+        param.grad = torch.randn(8, 5).to(param.dtype)
+        optimizer = alone(rule).build([param], total_steps=10)
         optimizer.step()
         kept = [value for value in optimizer.state[param].values() if value.dim() > 0]
-        (label,) = optimizer.param_groups[0].get("rules", ["here"])
-        found, storage = cost(loaded.at(label).trained_program()), Storage.usual(dtype)
-        expected = rows * cols * found.state_bytes(storage) + found.other_bytes(rows, cols, storage)
-        assert sum(tensor.nbytes for tensor in kept) == expected, dtype
+        bill, storage = cost(rule.trained_program()), Storage.usual(dtype)
+        expected = 40 * bill.state_bytes(storage) + bill.other_bytes(8, 5, storage)
+        assert sum(tensor.nbytes for tensor in kept) == expected, (rule.label, dtype)
+
+
+def alone(rule: Recipe) -> Recipe:
+    """Return the recipe with every parameter led to the one rule."""
+    routing = replace(rule.routing, routes=(Route(rule.label),))
+    return replace(rule, routing=routing) if rule.is_routed else rule
 
 
 @pytest.mark.parametrize("recipe", ["mars", "adamw_averaged", "nesterov_vaswani"])

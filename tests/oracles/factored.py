@@ -22,6 +22,7 @@ class Adafactor(Oracle):
     default_lr = 1e-2
     shape = (8, 5)
     lively = {"lr": 0.3, "decay": 0.7, "eps1": 0.4, "eps2": 0.9, "d": 1.1, "weight_decay": 0.2}
+    has_closed_form = False
 
     def begin(self, w0: Array) -> None:
         self.w = w0

@@ -207,6 +207,7 @@ class Madgrad(Oracle):
     default_lr = 1e-2
     lively = {"lr": 0.02, "momentum": 0.85, "eps": 0.03, "weight_decay": 0.2}
     moves_at_lr_zero = True  # towards the dual average of what went before
+    has_closed_form = False
 
     def begin(self, w0: Array) -> None:
         self.x = self.x0 = w0

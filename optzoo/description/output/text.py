@@ -363,7 +363,8 @@ def _other_state(description: Description) -> list[str]:
     rows, cols = SHOWN_SIDES
     told = ", ".join(f"{name} of {shape}" for name, shape in others)
     share = description.cost.other_bytes(rows, cols, description.storage) / (rows * cols)
-    return [f"  and {told}: {share:.3g} bytes per parameter of a {rows} x {cols} matrix"]
+    told = f"  and {told}: {share:.3g} bytes per parameter of a {rows} x {cols} matrix"
+    return textwrap.wrap(told, 96, subsequent_indent="  ")
 
 
 def _products(description: Description) -> list[str]:
