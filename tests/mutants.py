@@ -3,8 +3,9 @@
 One place is changed at a time, in the coefficients, the tensor lines, the views and the first
 values of states: a literal or a hyperparameter grows by a thousandth, `t` or `T` is off by one, a
 value is read before or after its update in place of the other, a summand, a factor, a divisor, an
-argument of min or max or a whole function is dropped. `swapped_order` exchanges momentum and
-preconditioner in the recipe.
+argument of min or max or a whole function is dropped; rows and columns, the ends of a comparison,
+the ways of `where`, one reduction and another, or one list of `polar` and another are exchanged.
+`swapped_order` exchanges momentum and preconditioner in the recipe.
 """
 
 from __future__ import annotations
@@ -23,17 +24,37 @@ from optzoo.program.expressions import (
     call,
     format_expression,
     names_in,
+    num,
     substitute,
     walk,
 )
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, Program, State
+from optzoo.program.ops import OPS
 from optzoo.program.parsing import parse_expression
+from optzoo.program.tensors.polar_lists import POLAR_LISTS
 from optzoo.recipe.lower import lower_recipe
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.recipe.sections import PreconditionerSpec, SignalSpec, UpdateSpec
 
 NUDGE = Fraction(1001, 1000)
 _DROPPED = ("add", "sub", "mul", "div", "neg", "min", "max", "sqrt", "square", "sign", "abs")
+_OTHER = {
+    "less": ("greater", "equal"),
+    "greater": ("less", "equal"),
+    "equal": ("less", "greater"),
+    "rows": ("cols", "size"),
+    "cols": ("rows", "size"),
+    "size": ("rows", "cols"),
+    "sum": ("mean",),
+    "mean": ("sum",),
+    "norm": ("sum", "largest"),
+    "largest": ("smallest", "mean"),
+    "smallest": ("largest", "mean"),
+    "row": ("column",),
+    "column": ("row",),
+    "block": ("row",),
+}
+"""What may be meant in the place of a word: an operation, a reduction, or a side."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +105,9 @@ def _changes_here(expr: Expr, program: Program) -> Iterator[tuple[str, Expr]]:
         yield f"{text} nudged", Num(expr.value * NUDGE if expr.value else NUDGE - 1)
     elif isinstance(expr, Name):
         yield from _changes_of_name(expr, program)
-    elif expr.op in _DROPPED:
+    elif expr.op not in _DROPPED:
+        yield from _changes_of_newer(expr)
+    else:
         for i in range(len(expr.args)):
             rest = expr.args[:i] + expr.args[i + 1 :]
             dropped = format_expression(expr.args[i])
@@ -101,6 +124,46 @@ def _changes_here(expr: Expr, program: Program) -> Iterator[tuple[str, Expr]]:
                     yield f"{dropped} dropped", last
                 case _:
                     yield f"{dropped} dropped", call(expr.op, *rest)
+
+
+def _changes_of_newer(expr: Call) -> Iterator[tuple[str, Expr]]:
+    """Yield the faults in what version 1 of the language has not, or had for numbers alone."""
+    for other in _others(expr.op):
+        yield f"{other} for {expr.op}", Call(other, _fitting(other, expr.args))
+    match expr.op, expr.args:
+        case "where", (condition, yes, no):
+            yield "where turned", Call("where", (condition, no, yes))
+            yield "always", yes
+            yield "never", no
+        case (("less" | "greater" | "atan2"), (a, b)):
+            yield f"{expr.op} turned", Call(expr.op, (b, a))
+        case "matmul", (a, b):
+            yield "matmul turned", Call("matmul", (b, a))
+            yield f"{format_expression(b)} dropped", a
+        case "polar", (a, safety, eps, *numbers):
+            yield "polar dropped", a
+            yield "a step of polar dropped", Call("polar", (a, safety, eps, *numbers[:-3]))
+            for each in POLAR_LISTS.values():
+                other = Call("polar", (a, safety, eps, *map(num, each.numbers)))
+                if format_expression(other) != format_expression(expr):
+                    yield "another list", other
+        case (("ratio" | "pow" | "power" | "mod" | "row_take" | "column_take"), (a, b)):
+            yield f"{format_expression(b)} dropped", a
+        case _ if len(expr.args) == 1:
+            yield f"{expr.op} dropped", expr.args[0]
+
+
+def _others(op: str) -> list[str]:
+    """Return the operations that are one word away from one."""
+    whole = [*_OTHER.get(op, ()), *(f"{kept}_{op}" for kept in ("row", "column"))]
+    kept, _, name = op.partition("_")
+    parts = [f"{other}_{name}" for other in _OTHER.get(kept, ())]
+    parts += [f"{kept}_{other}" for other in _OTHER.get(name, ())]
+    return [other for other in [*whole, *parts, name] if other in OPS and other != op]
+
+
+def _fitting(op: str, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    return args[: OPS[op].max_args]
 
 
 def _changes_of_name(name: Name, program: Program) -> Iterator[tuple[str, Expr]]:
@@ -138,8 +201,9 @@ def _is_well_formed(program: Program) -> bool:
         if not bound.issuperset(names_in(line.expr)):
             return False
         bound.add(line.target)
-        norms = [node for node in walk(line.expr) if isinstance(node, Call) and node.op == "norm"]
-        if any(numbers.issuperset(names_in(norm)) for norm in norms):
+        calls = [node for node in walk(line.expr) if isinstance(node, Call)]
+        on_tensors = [call for call in calls if not OPS[call.op].on_scalars]
+        if any(numbers.issuperset(names_in(call)) for call in on_tensors):
             return False
         if numbers.issuperset(names_in(line.expr)):
             numbers.add(line.target)
@@ -156,7 +220,10 @@ def swapped_order(spec: RecipeSpec, values: Mapping[str, float]) -> Mutant | Non
         return None
     normal = Name("preconditioned")
     if spec.order == "momentum_first":
-        fed = next(spec.buffers[n].input for n in mixed_names(spec) if n in spec.buffers)
+        mixed = [name for name in mixed_names(spec) if name in spec.buffers]
+        if not mixed:
+            return None
+        fed = spec.buffers[mixed[0]].input
         old, new, order, fed_to_pre = fed, normal, "precondition_first", fed
     else:
         fed = pre.input if pre.input is not None else Name("grad")

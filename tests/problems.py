@@ -95,14 +95,18 @@ class WithLearningRate:
 
 
 def make_oracle(
-    name: str, w0: Array, settings: dict[str, float], oracle: type[Oracle] | None = None
+    name: str,
+    w0: Array,
+    settings: dict[str, float],
+    oracle: type[Oracle] | None = None,
+    kind: str | None = None,
 ) -> Oracle | WithLearningRate:
     """Make the oracle of a recipe at its first gradient."""
     oracle = oracle_class(name) if oracle is None else oracle
     own = {key: value for key, value in settings.items() if key != "lr"}
     if "lr0" in oracle.defaults:
         own["lr0"] = settings["lr"]
-    made = oracle(w0, TOTAL_STEPS, **own)
+    made = oracle(w0, TOTAL_STEPS, kind, **own)
     return made if oracle.default_lr is not None else WithLearningRate(made)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from optzoo.interpreters.reference import Number, ReferenceDomain, Value
 from optzoo.program.domain import initial_memory, kept_memory, run_scalars, run_step, run_view
 from optzoo.program.ir import Program
-from optzoo.program.walk import first_buffers
+from optzoo.program.tensors.elements import Matrix, home, spread
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 
 class ReferenceRun:
     """One parameter trained by a program, step after step.
 
-    `param` is the flat tuple of its elements. A learning rate may be given per step; everything
-    else is read from the program's hyperparameters.
+    `param` is the flat tuple of its elements, or a Matrix. A learning rate may be given per step;
+    everything else is read from the program's hyperparameters.
     """
 
     def __init__(
@@ -28,13 +30,12 @@ class ReferenceRun:
     ) -> None:
         self.program = program
         self.domain = ReferenceDomain("rational" if exact else "float")
-        self.param: Value = tuple(param)
+        self.param: Value = self.tensor(param)
         self.t = 0
         self.memory: dict[str, Value] = initial_memory(program, self.domain)
         zero = self.domain.number(Fraction(0))
-        assert not isinstance(zero, tuple)
         self.buffers: dict[str, Value] = {
-            state.name: (zero,) * len(param) for state in program.tensor_states
+            state.name: self.kept(zero, state.shape) for state in program.tensor_states
         }
         self.inputs: dict[str, Value] = {
             h.name: self.domain.number(h.value) for h in program.hypers
@@ -43,18 +44,31 @@ class ReferenceRun:
         self.inputs["T"] = self.domain.number(Fraction(total_steps or 1))
         self.inputs["t"] = zero
 
+    def tensor(self, numbers: Any) -> Value:
+        """Return a tensor that is given to the run."""
+        return numbers if isinstance(numbers, Matrix) else tuple(numbers)
+
+    def kept(self, value: Value, shape: Shape) -> Value:
+        """Return what a buffer of this shape holds of a value."""
+        return spread(value, *home(shape, self.param))
+
     def step(self, grad: Sequence[Number], **hypers: Number) -> None:
         """Take one step with the gradient at `param`; keywords move hyperparameters (`lr`)."""
         self.t += 1
         self.inputs |= hypers
         self.inputs["t"] = self.domain.number(Fraction(self.t))
-        gradient: Value = tuple(grad)
+        gradient = self.tensor(grad)
         if self.t == 1:
-            self.buffers = first_buffers(self.program, self.domain, self.param, gradient)
+            given = {"grad": gradient, "param": self.param}
+            for state in self.program.tensor_states:
+                text = state.init if isinstance(state.init, str) else None
+                first = given[text] if text else self.domain.number(state.init)
+                self.buffers[state.name] = self.kept(first, state.shape)
         scalars = run_scalars(self.program, self.domain, self.inputs, self.memory)
-        self.param, self.buffers = run_step(
-            self.program, self.domain, scalars, self.param, gradient, self.buffers
-        )
+        new, kept = run_step(self.program, self.domain, scalars, self.param, gradient, self.buffers)
+        shapes = {state.name: state.shape for state in self.program.tensor_states}
+        self.buffers = {name: self.kept(value, shapes[name]) for name, value in kept.items()}
+        self.param = self.kept(new, FULL)
         self.memory = kept_memory(self.program, scalars)
 
     def view(self, name: str) -> Value:

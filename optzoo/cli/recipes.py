@@ -258,7 +258,7 @@ def schema(
     elif kind is SchemaKind.sweep:
         from optzoo.sweeps.schema import SweepSpec as Model  # type: ignore[assignment]
     else:
-        from optzoo.recipe.schema import RecipeSpec as Model
+        from optzoo.recipe.schema import RecipeSpec as Model  # type: ignore[assignment]
 
     document = Model.model_json_schema(by_alias=True)
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

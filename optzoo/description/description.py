@@ -24,6 +24,7 @@ from optzoo.description.response import Decision, reads_parameter
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.program.expressions import format_expression
 from optzoo.program.ir import Program
+from optzoo.program.simplify import without_sums
 from optzoo.recipe.next_values import with_present_values
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import LrMultiplier, check_lr_schedule, parse_lr_schedule
@@ -244,7 +245,7 @@ def describe(
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
-    undecayed = with_present_values(chosen.trained_program(decays=False))
+    undecayed = with_present_values(without_sums(chosen.trained_program(decays=False)))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     check_total_steps(steps)
     if isinstance(lr_schedule, str):

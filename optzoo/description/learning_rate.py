@@ -14,11 +14,13 @@ from optzoo.program.ir import Program
 if TYPE_CHECKING:
     from optzoo.description.description import Description
 
-Scale = Literal["adam", "sign", "norm", "grad"]
-"""What lr multiplies: a preconditioned gradient, a sign, what a norm has scaled, the gradient."""
+Scale = Literal["adam", "polar", "sign", "norm", "grad"]
+"""What lr multiplies: a preconditioned gradient, a polar factor, a sign, what a norm has scaled, or
+the gradient."""
 
 SAYS: dict[Scale, str] = {
     "adam": "on AdamW's scale, a gradient over the root of its mean square",
+    "polar": "the step is a polar factor, so every singular value of it is about lr",
     "sign": "the step is a sign, so every element moves by lr whatever the gradient",
     "norm": "relative to the norms of whole tensors, which is not AdamW's scale",
     "grad": "on SGD's scale, the gradient as it is, not AdamW's",
@@ -30,6 +32,8 @@ NEAR = 0.02
 def lr_scale(description: Description) -> Scale:
     """Return what the learning rate multiplies."""
     held = description.decision.held_fixed
+    if "orthogonaliser" in held:
+        return "polar"
     if "norm clip" not in held and _takes_norms(description.program) and "sign" not in held:
         return "norm"
     if "preconditioner" in held:
@@ -48,13 +52,19 @@ def gradient_weight(description: Description) -> float | None:
     In AdamW, SGD and every plain average of gradients it is 1. None where it has no closed form,
     and under a schedule.
     """
+    from optzoo.description.folding import CannotFoldError
     from optzoo.description.weights import total_weight
 
     lr = description.recipe.hyperparameters["lr"].default
+    if lr_scale(description) == "polar":  # it does not see how large a gradient is
+        return None
     if description.lr_schedule != "constant" or not isinstance(lr, float) or lr <= 0:
         return None
     end = description.total_steps
-    total = total_weight(description.derivation, max(1, end // 2), end)
+    try:
+        total = total_weight(description.derivation, max(1, end // 2), end)
+    except CannotFoldError:  # it moves in a way that is not followed over many steps at once
+        return None
     return None if total is None else total / lr
 
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 class ShelfEntry:
     """What `optzoo list` says of a recipe, at its default hyperparameters.
 
-    `eq1` is whether it has the form of Eq. (1), `bytes` its state per float32 parameter, each where
-    rules differ, in the order of the routes, `lr` the learning rate to start at and `lr_scale` what that multiplies (`optzoo.description
-    .learning_rate`); `learning_rate` says both in a sentence.
+    `eq1` is whether it has the form of Eq. (1) and `bytes` its state per float32 parameter, each of
+    them for every rule where rules differ, in the order of the routes. `lr` is the learning rate to
+    start at and `lr_scale` what that multiplies (`optzoo.description.learning_rate`);
+    `learning_rate` says both in a sentence.
     """
 
     name: str

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from optzoo.distributed.sharding import Owners, gathered, part_here
+from optzoo.engines.decompositions import eigenbasis, orthonormal, symmetric_power
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.engine import Batch
 from optzoo.engines.torch_sides import sides_of
@@ -77,15 +78,9 @@ class MatrixStep:
         lines: Sequence[tuple[Line, list[Name]]],
         domain: MatrixDomain,
     ) -> None:
-        rows, cols = sides_of(batch.params[members[0]])
         held = {Name(n): [tensors[i] for i in members] for n, tensors in batch.buffers.items()}
-        shapes = {Name(state.name): state.shape for state in self.program.tensor_states}
         homes = {PARAM: [batch.params[i] for i in members], **held}
-        values: dict[Name, Value] = dict(scalars)
-        values[GRAD] = _stacked([batch.grads[i] for i in members], rows, cols).to(batch.dtype)
-        for name, tensors in homes.items():
-            size = _sides(shapes[name], rows, cols) if name in shapes else (rows, cols)
-            values[name.prev] = _stacked(tensors, *size)
+        values: dict[Name, Value] = {**scalars, **stacked_values(self.program, batch, members)}
         for line, last in lines:
             values[line.target] = evaluate(line.expr, domain, values)
             for name in last:
@@ -157,6 +152,17 @@ def stacks(params: Sequence[Tensor]) -> Iterator[list[int]]:
     for (rows, cols), members in alike.items():
         count = max(1, STACK // (rows * cols))
         yield from (members[i : i + count] for i in range(0, len(members), count))
+
+
+def stacked_values(program: Program, batch: Batch, members: Sequence[int]) -> dict[Name, Tensor]:
+    """Return the gradients, and the parameters and buffers on entry, of a stack."""
+    rows, cols = sides_of(batch.params[members[0]])
+    found = {GRAD: _stacked([batch.grads[i] for i in members], rows, cols)}
+    found[PARAM.prev] = _stacked([batch.params[i] for i in members], rows, cols)
+    for state in program.tensor_states:
+        tensors = [batch.buffers[state.name][i] for i in members]
+        found[Name(state.name, "prev")] = _stacked(tensors, *_sides(state.shape, rows, cols))
+    return {name: value.to(batch.dtype) for name, value in found.items()}
 
 
 def _sides(shape: Shape, rows: int, cols: int) -> tuple[int, int]:
@@ -262,32 +268,12 @@ def _identity(a: Tensor) -> Tensor:
     return torch.eye(a.shape[-1], dtype=a.dtype, device=a.device).expand_as(a)
 
 
-def _orthonormal(a: Tensor) -> Tensor:
-    q, r = torch.linalg.qr(a)
-    signs = torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(a.dtype)
-    basis: Tensor = q * signs.unsqueeze(-2)
-    return basis
-
-
-def _eigen(a: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(a)
-    return values.flip(-1), vectors.flip(-1)
-
-
-def _eigenbasis(a: Tensor) -> Tensor:
-    _, vectors = _eigen(a)
-    signs = torch.where(vectors.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(a.dtype)
-    return vectors * signs.unsqueeze(-2)
-
-
-def _power(a: Tensor, exponent: float) -> Tensor:
-    values, vectors = _eigen(a)
-    raised = torch.where(values > 0, values.clamp_min(0).pow(exponent), torch.zeros_like(values))
-    return (vectors * raised.unsqueeze(-2)) @ vectors.mT
-
-
 def _order(a: Tensor) -> Tensor:
-    return torch.argsort(a, dim=-2, descending=True, stable=True)
+    return torch.argsort(a, dim=-2, descending=True, stable=True).to(a.dtype)
+
+
+def _places(numbers: Tensor, count: int) -> Tensor:
+    return numbers.nan_to_num(0.0).clamp(0, count - 1).long()
 
 
 def _side(side: Callable[[Tensor], int]) -> Callable[[Tensor], float]:
@@ -302,10 +288,10 @@ _MATRICES: dict[str, Callable[..., Value]] = {
     "transpose": lambda a: a.mT,
     "identity": _identity,
     "diagonal": lambda a: a.diagonal(dim1=-2, dim2=-1).unsqueeze(-1),
-    "orthonormal": _orthonormal,
-    "eigenbasis": _eigenbasis,
-    "power": _power,
+    "orthonormal": orthonormal,
+    "eigenbasis": eigenbasis,
+    "power": symmetric_power,
     "order": _order,
-    "row_take": lambda a, places: torch.take_along_dim(a, places, dim=-2),
-    "column_take": lambda a, places: torch.take_along_dim(a, places.mT, dim=-1),
+    "row_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-2]), dim=-2),
+    "column_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-1]).mT, dim=-1),
 }

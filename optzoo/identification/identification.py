@@ -195,7 +195,11 @@ class _Enquiry:
             return list(self.known)
         found = []
         for name, other in self.known.items():
-            traits = possible_traits(other)
+            try:
+                traits = possible_traits(other)
+            except UnknownOperationError:  # nothing says that it may not be
+                found.append(name)
+                continue
             if self.asked_before and not (own.evaluates_elsewhere or traits.evaluates_elsewhere):
                 continue
             if traits.can_be(own, self.iterates_only) and self._has_momenta(other):

@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 
 from optzoo.equivalence.fitting.batch import Array, Courses, ProgramBatch
-from optzoo.equivalence.trajectory import Course, draw_course
+from optzoo.equivalence.trajectory import Course, columns_for, draw_course
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
 
@@ -87,12 +87,19 @@ def _changed(options: list[list[float]]) -> Iterator[tuple[float, ...]]:
                 yield tuple(changed)
 
 
-def _courses(size: Fraction) -> list[Course]:
+def _courses(size: Fraction, columns: int) -> list[Course]:
     """Return a course and its variations: see `_distances`."""
-    base = draw_course(5, STEPS, constant_lr=False, grad_size=Fraction(1), total_steps=STEPS // 2)
+    base = draw_course(
+        5,
+        STEPS,
+        constant_lr=False,
+        grad_size=Fraction(1),
+        total_steps=STEPS // 2,
+        columns=columns,
+    )
     grads = tuple(tuple(size * g for g in grad) for grad in base.grads)
     base = replace(base, grads=grads)
-    others = tuple((g[0], 3 * g[2], -g[1]) for g in grads)
+    others = tuple((g[0], 3 * g[2], -g[1], *(2 * x for x in g[3:])) for g in grads)
     start = tuple(2 * x + 1 for x in base.start)
     return [
         base,
@@ -112,7 +119,7 @@ def _distances(program: Program, settings: dict[str, Array]) -> Array:
 
 
 def _of_size(run: ProgramBatch, settings: dict[str, Array], size: Fraction) -> Array:
-    courses = Courses(_courses(size))
+    courses = Courses(_courses(size, columns_for([run.program])))
     train, shown = run(courses, settings)
     moves = train - courses.start[:, :, None, :]
     move, doubled, negated, others, elsewhere, longer, faster = moves

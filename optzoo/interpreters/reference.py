@@ -9,6 +9,7 @@ digits where rationals do not suffice. It knows nothing of torch.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Context, Decimal, localcontext
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from optzoo.program.arithmetic import DECIMAL, FLOAT, rational
 from optzoo.program.ops import OPS, Scope
-from optzoo.program.tensors.elements import apply_matrix, elementwise
+from optzoo.program.tensors.elements import DEPENDENT, apply_matrix, elementwise
 
 Number = float | Fraction | Decimal
 Value = Number | tuple[Number, ...]
@@ -109,10 +110,16 @@ _IEEE: dict[str, Callable[..., float]] = {
 """What IEEE gives where Python raises an error."""
 
 _CLOSE: dict[Kind, dict[str, Callable[..., bool]]] = {
-    "float": {"approximates": lambda small, whole: small <= 1e-34 * whole},
-    "rational": {},
+    "float": {
+        "approximates": lambda small, whole: small <= 1e-34 * whole,
+        "negligible": lambda part, whole: part <= DEPENDENT * sys.float_info.epsilon * whole,
+    },
+    "rational": {"negligible": lambda part, _: part <= 0},
     "decimal": {
-        "approximates": lambda small, whole: small <= whole * Decimal(10) ** (-2 * DIGITS + 8)
+        "approximates": lambda small, whole: small <= whole * Decimal(10) ** (-2 * DIGITS + 8),
+        "negligible": lambda part, whole: part <= whole * Decimal(10) ** (8 - DIGITS),
     },
 }
-"""When what is left of the off-diagonal, squared, is rounding; rationals have no eigenvalues."""
+"""When what is left of the off-diagonal, squared, and when a column beside the largest is rounding;
+rationals have no eigenvalues.
+"""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim.optimizer import ParamsT
 
 from optzoo.optimizer import RecipeOptimizer
@@ -42,8 +43,10 @@ class ADANA(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -77,8 +80,10 @@ class ADOPT(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -112,8 +117,10 @@ class ADOPTDecoupled(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -145,8 +152,10 @@ class AGNES(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -180,8 +189,10 @@ class AMSGrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -215,8 +226,10 @@ class ASGDJain(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -248,8 +261,10 @@ class AccSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -287,8 +302,10 @@ class AcceleratedAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -326,8 +343,10 @@ class AcceleratedAdamWLiteral(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -359,8 +378,10 @@ class AcceleratedSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -402,8 +423,10 @@ class AdEMAMix(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -437,8 +460,10 @@ class AdaBelief(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -470,8 +495,49 @@ class Adadelta(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Adafactor(RecipeOptimizer):
+    """Adam's second moment as the product of row and column means.
+
+    Shazeer and Stern 2018 (arXiv 1804.04235); torch.optim.Adafactor.
+
+    Hyperparameters:
+        lr = 0.01, in [0, inf): largest relative step
+        decay = 0.8, in (0, 1]: the means decay by 1 - t**-decay
+        eps1 = 2.22045e-16, in (0, inf): smallest mean
+        eps2 = 0.001, in (0, inf): smallest size of a parameter
+        d = 1, in (0, inf): largest RMS of the update
+        weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `adafactor`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.01,
+        decay: float | str = 0.8,
+        eps1: float | str = 2.220446049250313e-16,
+        eps2: float | str = 0.001,
+        d: float | str = 1.0,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -503,8 +569,87 @@ class Adagrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class AdamAtan2(RecipeOptimizer):
+    """Adam with an angle in place of the quotient, and no eps.
+
+    Everett et al. 2024 (arXiv 2407.05872); adam-atan2-pytorch 0.4.1.
+
+    Hyperparameters:
+        lr = 0.0001, in [0, inf): learning rate
+        beta1 = 0.9, in [0, 1): decay of the momentum
+        beta2 = 0.99, in [0, 1): decay of the squared gradient
+        a = 1.27, in (0, inf): factor of the angle
+        b = 1, in (0, inf): factor of the root
+        weight_decay = 0, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.0001; on SGD's scale, the gradient as it is, not AdamW's.
+
+    Made from the recipe `adam_atan2`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.0001,
+        beta1: float | str = 0.9,
+        beta2: float | str = 0.99,
+        a: float | str = 1.27,
+        b: float | str = 1.0,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class AdamMini(RecipeOptimizer):
+    """AdamW with one second moment per output, per head, or per tensor.
+
+    Zhang et al. 2024 (arXiv 2406.16793); zyushun/Adam-mini adam_mini.py 1.1.1.
+
+    Hyperparameters:
+        lr = 0.001, in [0, inf): learning rate
+        beta1 = 0.9, in [0, 1): decay of the momentum
+        beta2 = 0.999, in [0, 1): decay of the mean squares
+        eps = 1e-08, in (0, inf): added after the root
+        weight_decay = 0.01, in [0, inf): decoupled, times lr
+        heads = 4, in [1, inf): heads of queries and keys
+
+    Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `adam_mini`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.001,
+        beta1: float | str = 0.9,
+        beta2: float | str = 0.999,
+        eps: float | str = 1e-08,
+        weight_decay: float | str = 0.01,
+        heads: float | str = 4.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -543,8 +688,10 @@ class AdamMomentumSchedule(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -578,8 +725,10 @@ class AdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -615,8 +764,10 @@ class AdamWAveraged(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -650,8 +801,46 @@ class Adamax(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Adamuon(RecipeOptimizer):
+    """Muon on the signs of its momentum, each element divided by its running size.
+
+    Si et al. 2025 (arXiv 2507.11005 v3); Chongjie-Si/AdaMuon,
+    gpt2/models/optimizers/adamuon.py.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.01, in [0, inf): decoupled, times lr
+        eps = 1e-08, in (0, inf): added to the roots, and to the norm
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `adamuon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.01,
+        eps: float | str = 1e-08,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -687,8 +876,10 @@ class Adan(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -724,8 +915,47 @@ class AdanNoProx(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class AdemamixMuon(RecipeOptimizer):
+    """A fast and a slow momentum before one orthogonaliser.
+
+    ours; Koratahiu/Advanced_Optimizers offers the like.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        slow = 0.999, in [0, 1): decay of the slow momentum
+        alpha = 2, in [0, inf): weight of the slow momentum
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `ademamix_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        slow: float | str = 0.999,
+        alpha: float | str = 2.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -757,8 +987,10 @@ class AggMo(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -792,8 +1024,10 @@ class CautiousAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -827,8 +1061,10 @@ class CautiousLion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -863,8 +1099,10 @@ class DANA(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -902,8 +1140,10 @@ class DecoupledScheduleFreeAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -941,8 +1181,10 @@ class GPAAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -976,8 +1218,10 @@ class Grams(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1015,8 +1259,10 @@ class GrokfastAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1050,8 +1296,10 @@ class LAMB(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1083,8 +1331,10 @@ class LARS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1118,8 +1368,10 @@ class LaProp(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1153,8 +1405,43 @@ class LaPropOfficial(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class LapropMuon(RecipeOptimizer):
+    """Muon with the two steps swapped, so that orthogonalised gradients are averaged.
+
+    ours; the order of LaProp (arXiv 2002.04839) with Muon's orthogonaliser.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `laprop_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1188,8 +1475,10 @@ class Lion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1227,8 +1516,10 @@ class LookaheadAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1265,8 +1556,10 @@ class MARS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1298,8 +1591,10 @@ class MARSLion(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1335,8 +1630,10 @@ class MARSPaper(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1368,8 +1665,147 @@ class MaSS(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Madgrad(RecipeOptimizer):
+    """Dual averaging with the cube root of growing sums of squares, and an average of its points.
+
+    Defazio and Jelassi 2021 (arXiv 2101.11075), Algorithm 1; facebookresearch/madgrad 1.3.
+
+    Hyperparameters:
+        lr = 0.01, in [0, inf): learning rate
+        momentum = 0.9, in [0, 1): share of the old point in the new
+        eps = 1e-06, in (0, inf): added after the cube root, and to lr
+        weight_decay = 0, in [0, inf): coupled
+
+    Learning rate: start at lr = 0.01; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `madgrad`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.01,
+        momentum: float | str = 0.9,
+        eps: float | str = 1e-06,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class MarsMuon(RecipeOptimizer):
+    """Muon on gradients corrected by their change since the last step.
+
+    Liu et al. 2025 (arXiv 2510.21800), MARS-M, approximate; AGI-Arena/MARS,
+    MARS_M/optimizers/mars_m.py.
+
+    Hyperparameters:
+        lr = 0.001, in [0, inf): learning rate of everything
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        gamma = 0.025, in [0, inf): strength of the variance reduction
+
+    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `mars_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.001,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        gamma: float | str = 0.025,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Muon(RecipeOptimizer):
+    """Orthogonalised Nesterov momentum for hidden matrices, AdamW for the rest.
+
+    KellerJordan/Muon @857d1ad, muon.py; torch.optim.Muon.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class MuonMoonlight(RecipeOptimizer):
+    """Muon whose updates have the size of AdamW's, so that one lr and one decay serve all.
+
+    Liu et al. 2025 (arXiv 2502.16982); MoonshotAI/Moonlight @c2ad5b2, examples/toy_train.py.
+
+    Hyperparameters:
+        lr = 0.001, in [0, inf): learning rate of everything
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.001; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `muon_moonlight`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.001,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1405,8 +1841,10 @@ class NAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1442,8 +1880,10 @@ class NAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1477,8 +1917,45 @@ class NesterovVaswani(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Normuon(RecipeOptimizer):
+    """Muon whose rows are normalised by their running size.
+
+    Li et al. 2025 (arXiv 2510.05491); zichongli5/NorMuon @d45c9a4, normuon.py.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.95, in [0, 1): decay of the momentum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        beta2 = 0.95, in [0, 1): decay of the row means
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `normuon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.95,
+        weight_decay: float | str = 0.1,
+        beta2: float | str = 0.95,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1512,8 +1989,51 @@ class NovoGrad(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Prodigy(RecipeOptimizer):
+    """Adam that finds its own step size from the distance travelled.
+
+    Mishchenko and Defazio 2023 (arXiv 2306.06101); prodigyopt 1.1.2.
+
+    Hyperparameters:
+        lr = 1, in [0, inf): multiplies the step found
+        beta1 = 0.9, in [0, 1): decay of the momentum
+        beta2 = 0.999, in [0, 1): decay of the squared gradient
+        eps = 1e-08, in (0, inf): added after the root
+        d0 = 1e-06, in (0, inf): first estimate
+        growth = 1e+300, in [1, inf): largest growth of the estimate per step
+        weight_decay = 0, in [0, inf): decoupled
+
+    Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `prodigy`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 1.0,
+        beta1: float | str = 0.9,
+        beta2: float | str = 0.999,
+        eps: float | str = 1e-08,
+        d0: float | str = 1e-06,
+        growth: float | str = 1e+300,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1551,8 +2071,10 @@ class QHAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1581,8 +2103,10 @@ class QHM(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1616,8 +2140,10 @@ class RAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1651,8 +2177,10 @@ class RMSprop(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1679,8 +2207,10 @@ class SGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1712,8 +2242,10 @@ class SGDMomentum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1744,8 +2276,10 @@ class SGDNesterov(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1785,8 +2319,10 @@ class ScheduleFreeAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1827,8 +2363,10 @@ class ScheduleFreeAdamWDecayAtZ(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1870,8 +2408,10 @@ class ScheduleFreeAdamWInnerMomentum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1911,8 +2451,46 @@ class ScheduleFreeAdamWPaper(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class ScheduleFreeMuon(RecipeOptimizer):
+    """Muon without a learning-rate schedule.
+
+    ours; schedulefree.ScheduleFreeWrapper around torch.optim.Muon; AMUSE (arXiv 2605.22432)
+    varies beta.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate
+        beta = 0.9, in [0, 1]: how near the gradient point is to the average
+        mu = 0, in [0, 1): decay of the inner momentum
+        weight_decay = 0, in [0, inf): at the gradient point
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `schedule_free_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        beta: float | str = 0.9,
+        mu: float | str = 0.0,
+        weight_decay: float | str = 0.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1953,8 +2531,10 @@ class ScheduleFreeRAdam(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -1991,8 +2571,111 @@ class ScheduleFreeSGD(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Scion(RecipeOptimizer):
+    """Steps of one size in the norm of each kind of layer, and a pull to 0.
+
+    Pethick et al. 2025 (arXiv 2502.07529); LIONS-EPFL/scion @f58a393, scion.py.
+
+    Hyperparameters:
+        lr = 0.000244, in [0, inf): learning rate
+        alpha = 0.1, in (0, 1]: weight of the new gradient
+        radius = 50, in (0, inf): size of the ball of hidden matrices
+
+    Learning rate: start at lr = 0.000244; the step is a polar factor, so every singular value
+    of it is about lr.
+
+    Made from the recipe `scion`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.000244,
+        alpha: float | str = 0.1,
+        radius: float | str = 50.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class SgdSai(RecipeOptimizer):
+    """Momentum with one rate for each tensor, found in its first gradient.
+
+    Xu et al. 2024 (arXiv 2412.11768); AnonymousAlethiometer/SGD_SaI 1.0.3.
+
+    Hyperparameters:
+        lr = 0.01, in [0, inf): learning rate
+        momentum = 0.9, in [0, 1): decay of the average
+        eps = 1e-08, in (0, inf): added to the deviation
+        weight_decay = 0.01, in [0, inf): decoupled, times lr
+
+    Learning rate: start at lr = 0.01; relative to the norms of whole tensors, which is not
+    AdamW's scale.
+
+    Made from the recipe `sgd_sai`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.01,
+        momentum: float | str = 0.9,
+        eps: float | str = 1e-08,
+        weight_decay: float | str = 0.01,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Shampoo(RecipeOptimizer):
+    """Both sides of the gradient divided by the fourth root of what they have gathered.
+
+    Gupta et al. 2018 (arXiv 1802.09568), Algorithm 1; pytorch_optimizer 4.1.0.
+
+    Hyperparameters:
+        lr = 0.1, in [0, inf): learning rate
+        every = 1, in [1, inf): steps between two roots
+        eps = 1e-06, in (0, inf): start of the statistics
+
+    Learning rate: start at lr = 0.1; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `shampoo`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.1,
+        every: float | str = 1.0,
+        eps: float | str = 1e-06,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2022,8 +2705,10 @@ class Signum(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2067,8 +2752,10 @@ class SimplifiedAdEMAMix(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2110,8 +2797,10 @@ class SimplifiedAdEMAMixDebiased(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2153,8 +2842,85 @@ class SimplifiedAdEMAMixUnitMass(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class SimplifiedAdemamixMuon(RecipeOptimizer):
+    """A sum of gradients and alpha times the current one, before one orthogonaliser.
+
+    ours; Connections paper (arXiv 2502.02431), section 4.5, Algorithm 2, with Muon's
+    orthogonaliser.
+
+    Hyperparameters:
+        lr = 0.02, in [0, inf): learning rate of the matrices
+        mu = 0.99, in [0, 1): decay of the momentum sum
+        weight_decay = 0.1, in [0, inf): decoupled, times lr
+        alpha = 10, in [0, inf): weight of the current gradient
+
+    Learning rate: start at lr = 0.02; the step is a polar factor, so every singular value of
+    it is about lr.
+
+    Made from the recipe `simplified_ademamix_muon`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.02,
+        mu: float | str = 0.99,
+        weight_decay: float | str = 0.1,
+        alpha: float | str = 10.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
+        **options: Any,
+    ) -> None: ...
+
+class Soap(RecipeOptimizer):
+    """Adam in the eigenbasis of Shampoo's statistics.
+
+    Vyas et al. 2024 (arXiv 2409.11321); nikhilvyas/SOAP @a1e5535, soap.py.
+
+    Hyperparameters:
+        lr = 0.003, in [0, inf): learning rate
+        beta1 = 0.95, in [0, 1): decay of the momentum
+        beta2 = 0.95, in [0, 1): decay of the square and of the statistics
+        eps = 1e-08, in (0, inf): added after the root
+        weight_decay = 0.01, in [0, inf): after the step, times lr
+        frequency = 10, in [1, inf): steps between two bases
+
+    Learning rate: start at lr = 0.003; on AdamW's scale, a gradient over the root of its mean
+    square.
+
+    Made from the recipe `soap`; `Recipe.build` says what the rest is.
+    """
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | str | Tensor = 0.003,
+        beta1: float | str = 0.95,
+        beta2: float | str = 0.95,
+        eps: float | str = 1e-08,
+        weight_decay: float | str = 0.01,
+        frequency: float | str = 10.0,
+        *,
+        total_steps: int | None = None,
+        engine: str = "auto",
+        observers: Sequence[str] = (),
+        state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
+        param_rounding: str = "master",
+        rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2188,8 +2954,10 @@ class StableAdamW(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...
 
@@ -2223,7 +2991,9 @@ class Yogi(RecipeOptimizer):
         engine: str = "auto",
         observers: Sequence[str] = (),
         state_dtype: str | Mapping[str, str] | None = None,
+        polar_dtype: str | None = None,
         param_rounding: str = "master",
         rounding_seed: int = 0,
+        model: Module | None = None,
         **options: Any,
     ) -> None: ...

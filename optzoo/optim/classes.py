@@ -12,7 +12,7 @@ from typing import Any
 from optzoo.description.shelf import shelf_entry
 from optzoo.errors import nearest
 from optzoo.files.shipped import shipped
-from optzoo.optim.surface import BUILD_OPTIONS, class_name, docstring, signature_of
+from optzoo.optim.surface import class_name, docstring, signature_of
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.optimizer.group_options import TORCH_OPTIONS, MomentumWord, refuse_option
 from optzoo.recipe.recipe import Recipe, load_recipe
@@ -47,12 +47,9 @@ def optimizer_class(
         given = signature.bind(self, *args, **keywords).arguments
         options = given.pop("options", {})
         del given["self"]
-        params, lr = given.pop("params"), given.pop("lr", None)
-        build = {name: given.pop(name) for name in BUILD_OPTIONS if name in given}
-        known = {**given, **_spelt_out(recipe, options, {**given, "lr": lr})}
-        observers, dtype = build.pop("observers", ()), build.pop("state_dtype", None)
-        made = recipe.configured(observers, dtype, {**known, **({} if lr is None else {"lr": lr})})
-        RecipeOptimizer.__init__(self, params, made, lr=lr, **build)
+        own = {n: v for n, v in given.items() if n in recipe.hyperparameters and v is not None}
+        built = recipe.build(**{**given, **_spelt_out(recipe, options, own)})
+        self.__dict__.update(built.__dict__)  # one way to make an optimizer; nothing in it names it
         if options.get("maximize"):
             self.defaults["maximize"] = True
             for group in self.param_groups:
@@ -79,7 +76,7 @@ def _spelt_out(
         if key in OBEYED_OR_IDLE:
             continue
         if key == "betas" and word.key == key:
-            found |= word.spelt_out(value, {n: v for n, v in given.items() if v is not None})
+            found |= word.spelt_out(value, given)
         elif key in TORCH_OPTIONS:
             refuse_option(recipe, key, value)
         else:

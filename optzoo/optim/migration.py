@@ -25,7 +25,6 @@ from optzoo.errors import Diagnostic, InputError, OptzooError
 from optzoo.optimizer import RecipeOptimizer
 from optzoo.optimizer.entries import STEP, read_number, refusal, scalar
 from optzoo.optimizer.group_options import MomentumWord, plain
-from optzoo.optimizer.state import identity
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name
@@ -82,19 +81,23 @@ def from_torch(old: Optimizer, new: RecipeOptimizer) -> dict[str, Any]:
     recipe = new.recipe.with_only_observers(())
     saved = new.state_dict()
     places = {param: group for group in old.param_groups for param in group["params"]}
+    alone = RecipeOptimizer(
+        [torch.zeros(1, requires_grad=True)], recipe, total_steps=1
+    ).state_dict()
+    whose = {key: alone["param_groups"][0][key] for key in ("program", "observers")}
     state: dict[int, dict[str, Any]] = {}
     for group, packed in zip(new.param_groups, saved["param_groups"], strict=True):
         theirs = _group_of(group["params"], places)
-        packed |= {"program": recipe.program().digest, "observers": []}
+        packed |= whose
         packed |= _taken(recipe, packed, theirs)
-        move = _Move(old, theirs, recipe, packed)
+        move = _Move(old, theirs, recipe, packed, alone["optzoo"])
         for number, param in zip(packed["params"], group["params"], strict=True):
             entry = {k: v for k, v in old.state.get(param, {}).items() if v is not None}
             state[number] = move.entry(entry, param) if entry else {STEP: scalar(0.0)}
     return {
         "state": state,
         "param_groups": saved["param_groups"],
-        "optzoo": identity(recipe, "train", 0),
+        "optzoo": alone["optzoo"],
     }
 
 
@@ -142,7 +145,9 @@ class _Move:
         theirs: dict[str, Any],
         recipe: Recipe,
         ours: Mapping[str, Any],
+        identity: Mapping[str, Any],
     ) -> None:
+        self.identity = identity
         self.old, self.theirs, self.recipe, self.ours = old, theirs, recipe, ours
         values = {n: plain(ours[n]) for n in recipe.hyperparameters}
         self.values = {n: v if isinstance(v, str) else float(v) for n, v in values.items()}
@@ -254,10 +259,8 @@ class _Move:
         )
         group = {**self.ours, **lr, "params": [0]}
         group.pop("param_names", None)
-        opt.load_state_dict(
-            {"state": {0: entry}, "param_groups": [group],
-             "optzoo": identity(self.recipe, "train", 0)}
-        )  # fmt: skip
+        saved = {"state": {0: entry}, "param_groups": [group], "optzoo": self.identity}
+        opt.load_state_dict(saved)
         return opt.step
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim.optimizer import ParamsT
 
 from optzoo.optimizer import RecipeOptimizer
@@ -42,8 +43,8 @@ def _class(recipe: Recipe, learning_rate: str) -> str:
         kind = "float | str | Tensor" if knob.name == "lr" else "float | str"
         lines.append(f"        {knob.name}: {kind} = {_literal(knob.default)},")
     lines.append("        *,")
-    for option, (kind, default) in BUILD_OPTIONS.items():
-        lines.append(f"        {option}: {kind} = {_literal(default)},")
+    for name, option in BUILD_OPTIONS.items():
+        lines.append(f"        {name}: {option.annotation} = {_literal(option.default)},")
     lines += ["        **options: Any,", "    ) -> None: ...", ""]
     return "\n".join(lines)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from textwrap import wrap
-from typing import Any
 
 from optzoo.files.shipped import shipped
 from optzoo.recipe.recipe import Recipe, load_recipe
@@ -14,15 +13,12 @@ from optzoo.recipe.values import Hyperparameter
 WIDTH = 90
 """Characters in a line of a docstring."""
 
-BUILD_OPTIONS: dict[str, tuple[str, Any]] = {
-    "total_steps": ("int | None", None),
-    "engine": ("str", "auto"),
-    "observers": ("Sequence[str]", ()),
-    "state_dtype": ("str | Mapping[str, str] | None", None),
-    "param_rounding": ("str", "master"),
-    "rounding_seed": ("int", 0),
+BUILD_OPTIONS = {
+    name: option
+    for name, option in inspect.signature(Recipe.build).parameters.items()
+    if option.kind is inspect.Parameter.KEYWORD_ONLY
 }
-"""What `Recipe.build` takes besides hyperparameters: type and default."""
+"""What `Recipe.build` takes besides parameters and hyperparameters, and every class too."""
 
 
 def class_name(recipe: Recipe) -> str:
@@ -49,9 +45,7 @@ def signature_of(recipe: Recipe) -> inspect.Signature:
         P(knob.name, P.POSITIONAL_OR_KEYWORD, default=knob.default)
         for knob in knobs_in_order(recipe)
     ]
-    parameters += [
-        P(name, P.KEYWORD_ONLY, default=default) for name, (_, default) in BUILD_OPTIONS.items()
-    ]
+    parameters += BUILD_OPTIONS.values()
     return inspect.Signature([*parameters, P("options", P.VAR_KEYWORD)])
 
 

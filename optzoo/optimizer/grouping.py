@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from optzoo.distributed.sharding import Shards, local, shards_of
+from optzoo.distributed.sharding import Shards, local, local_like, shards_of
 from optzoo.engines.engine import Batch, Engine, choose_engine, engine_class
 from optzoo.errors import Diagnostic, RunError
 from optzoo.optimizer.entries import (
@@ -338,3 +338,11 @@ def places(groups: Sequence[Mapping[str, Any]]) -> dict[Tensor, int]:
     """Return the position of every parameter in the optimizer."""
     params: Iterator[Tensor] = (p for group in groups for p in group["params"])
     return {param: i for i, param in enumerate(params)}
+
+
+def gradients_of(run: GroupRun, part: Part) -> list[Tensor]:
+    """Return what this process holds of the gradients that a part steps with."""
+    grads = [p.grad for p in part.params if p.grad is not None]
+    if part.batch.shards is not None:
+        grads = [local_like(g, p) for g, p in zip(grads, part.params, strict=True)]
+    return list(torch._foreach_neg(grads)) if run.group.get("maximize") else grads

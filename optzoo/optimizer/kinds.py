@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from optzoo.recipe.routes import Subject
 
@@ -90,7 +91,8 @@ def _kinds_in(
     """Return what a parameter is as one of this module, which calls it `own`."""
     if isinstance(module, _EMBEDDINGS):
         return ("embedding",)
-    is_vector = sum(side > 1 for side in parameter.shape) < 2  # (1, C, 1, 1) is one too
+    sides = () if is_lazy(parameter) else parameter.shape
+    is_vector = sum(side > 1 for side in sides) < 2  # (1, C, 1, 1) is one too
     is_named_norm = "norm" in type(module).__name__.lower() and is_vector
     if isinstance(module, _NORMS) or is_named_norm:
         return ("norm",)
@@ -127,7 +129,8 @@ def _head_weights(model: nn.Module) -> Iterator[Tensor]:
             last[owners[0]] = module.weight
         if len(owners) > 1 and any(map(str.isdecimal, owners)):  # one of the blocks
             continue
-        if words is not None and module.weight.shape == words.weight.shape:
+        sides = (module.out_features, module.in_features)
+        if words is not None and sides == (words.num_embeddings, words.embedding_dim):
             last["onto the vocabulary"] = module.weight
         if owners[-1] in HEADS:
             yield module.weight

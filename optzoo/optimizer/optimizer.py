@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import is_
 from typing import Any, TypeVar, cast, overload
 
@@ -22,7 +23,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optzoo.distributed.sharding import local_like
 from optzoo.engines.engine import check_scope, engine_class
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.entries import (
@@ -39,25 +39,23 @@ from optzoo.optimizer.grouping import (
     Clock,
     GroupPlan,
     GroupRun,
+    gradients_of,
     places,
     plans_of,
     runs_of_group,
     take_first,
 )
+from optzoo.optimizer.pooling import Pending, numbers_of, pool
 from optzoo.optimizer.precision import Part, Precision
 from optzoo.optimizer.routing import rules_for, with_kinds
 from optzoo.optimizer.state import Loaded, identity, packed
 from optzoo.optimizer.views import hide_params, show_params
-from optzoo.program.arithmetic import NotRealError
 from optzoo.program.domain import kept_memory
 from optzoo.program.expressions import Name
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import check_total_steps
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-Due = tuple[GroupRun, GroupPlan, Clock, dict[Name, float]]
-"""What a step does at one time of a group: the plan, the parameters there, and its scalars."""
 
 
 def _untraced(function: F) -> F:
@@ -261,32 +259,35 @@ class RecipeOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with default_on_cpu():
-            due = []
+            pending = []
             for run in self._all_runs():
                 params = [p for p in run.params if p.grad is not None]
                 if params:
-                    due += self._due(run, params)
+                    pending += self._pending(run, params)
+            pool(pending)
+            due = [numbers_of(each) for each in pending]
             for each in due:  # nothing above has moved a parameter
                 self._take(*each)
         return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # with its hooks inside, out of dynamo's sight
 
-    def _due(self, run: GroupRun, params: list[Tensor]) -> list[Due]:
-        """Return what is to be done for a group in this step, all its numbers computed."""
+    def _pending(self, run: GroupRun, params: list[Tensor]) -> list[Pending]:
+        """Return what steps now in a group, and what its numbers are computed from."""
         check_options(self.recipe, run.momentum.key, run.group)
         check_grads(params)
         plan, clocks = run.line_up(params, self.state, self._places)
-        due = []
+        found = []
         for clock in clocks:
+            batches = []
+            for part in clock.parts if plan.program.pooled else ():
+                grads = gradients_of(run, part)
+                if clock.t == 0:
+                    take_first(plan, part, grads)
+                batches.append(replace(part.batch, grads=grads))
             inputs = run.inputs(plan.program, clock.t + 1)
-            narrow = any(part.params[0].dtype != torch.float64 for part in clock.parts)
-            try:
-                scalars = plan.scalars(inputs, clock.memory, narrow=narrow)
-            except NotRealError as error:
-                raise RunError(run.plans.recipe.diagnostic(error)) from None
-            due.append((run, plan, clock, scalars))
-        return due
+            found.append(Pending(run, plan, clock, inputs, clock.memory, batches))
+        return found
 
     def _take(
         self, run: GroupRun, plan: GroupPlan, clock: Clock, scalars: Mapping[Name, float]
@@ -300,12 +301,7 @@ class RecipeOptimizer(Optimizer):
     def _step_part(
         self, run: GroupRun, plan: GroupPlan, t: int, part: Part, scalars: Mapping[Name, float]
     ) -> None:
-        batch = part.batch
-        grads = [p.grad for p in part.params if p.grad is not None]
-        if batch.shards is not None:
-            grads = [local_like(g, p) for g, p in zip(grads, part.params, strict=True)]
-        if run.group.get("maximize"):
-            grads = list(torch._foreach_neg(grads))
+        batch, grads = part.batch, gradients_of(run, part)
         if t == 1:
             take_first(plan, part, grads)
         check_scope(plan.engine, plan.program, batch)

@@ -17,7 +17,7 @@ from typing import Literal
 from optzoo.errors import did_you_mean
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
-from optzoo.program.ir import CLOCK_INPUTS, GRAD, PARAM, Line, Loc, Program
+from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 
@@ -59,9 +59,9 @@ def sorts_of(program: Program) -> dict[Name, Sort]:
     """Return the sort of every name that can be read."""
     sorts: dict[Name, Sort] = {Name(h.name): "scalar" for h in program.hypers}
     sorts |= {Name(name): "scalar" for name in CLOCK_INPUTS}
-    sorts |= {GRAD: "tensor", PARAM.prev: "tensor"}
+    sorts |= {GRAD: "tensor", PARAM.prev: "tensor", MODEL_STEP: "scalar"}
     sorts |= {Name(state.name, "prev"): state.sort for state in program.states}
-    sorts |= {line.target: "scalar" for line in program.scalars}
+    sorts |= {line.target: "scalar" for line in (*program.pooled, *program.scalars)}
     sorts |= {line.target: "tensor" for line in program.step}
     return sorts
 
@@ -71,6 +71,7 @@ def _check_names(program: Program) -> list[Fault]:
     known = sorts_of(program)
     bound = {name for name in known if name.when == "prev"}
     bound |= {Name(h.name) for h in program.hypers} | {Name(n) for n in CLOCK_INPUTS} | {GRAD}
+    bound |= {MODEL_STEP, *(line.target for line in program.pooled)}
     for line in program.lines:
         for name in names_in(line.expr):
             if name not in bound:
@@ -217,7 +218,7 @@ def _check_use(program: Program) -> list[Fault]:
     for state in program.tensor_states:
         others = [
             line
-            for line in program.step
+            for line in (*program.step, *program.pooled)
             if line.target.id != state.name
             and any(name.id == state.name for name in names_in(line.expr))
         ]
@@ -253,6 +254,7 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
     inputs[Name("t")] = inputs[Name("T")] = STEPS
     inputs[Name("lr0")] = inputs.get(Name("lr"), _NONNEGATIVE)
     inputs |= {GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
+    inputs |= {MODEL_STEP: STEPS, **{line.target: EVERYTHING for line in program.pooled}}
     rank = {s.name: 0 for s in program.states}
     for looking in count():
         values = dict(inputs)
@@ -337,6 +339,7 @@ def check_values(program: Program) -> list[Fault]:
     rates = [h.interval for h in program.hypers if h.name == "lr"]
     values[Name("lr")] = values[Name("lr0")] = rates[0] if rates else _NONNEGATIVE
     values |= {Name("t"): point(1.0), Name("T"): STEPS, GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
+    values |= {MODEL_STEP: point(1.0), **{line.target: EVERYTHING for line in program.pooled}}
     for state in program.states:
         known = isinstance(state.init, Fraction) and state.sort == "scalar"
         first = point(float(state.init)) if known else EVERYTHING

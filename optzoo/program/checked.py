@@ -15,7 +15,7 @@ from optzoo.program.check import Sort, interval_of, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
-from optzoo.program.ir import Hyper, Line, Program
+from optzoo.program.ir import MODEL_STEP, Hyper, Line, Program
 
 _REALS = RealDomain()
 _FLOAT32 = Interval(-LARGEST_FLOAT32, LARGEST_FLOAT32)
@@ -40,7 +40,8 @@ class CheckedScalars:
         value.
         """
         step = inputs["t"]
-        values = {Name(name): value for name, value in inputs.items()}
+        values = {line.target: 0.0 for line in self.program.pooled} | {MODEL_STEP: inputs["t"]}
+        values |= {Name(name): value for name, value in inputs.items()}
         values |= {Name(name, "prev"): value for name, value in memory.items()}
         for hyper in self.program.hypers:
             value = inputs[hyper.name]

@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import Protocol, SupportsFloat, TypeVar
 
 from optzoo.program.arithmetic import NotRealError
-from optzoo.program.expressions import Expr, Name, Num
-from optzoo.program.ir import GRAD, PARAM, Line, Program
+from optzoo.program.expressions import Expr, Name, Num, names_in
+from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, lines_needed
 
 V = TypeVar("V")
 
@@ -62,9 +62,11 @@ def run_scalars(
     """Run the scalar block of one step.
 
     `inputs` holds the hyperparameters and `t`, `T`, `lr0`; `memory` the value of each scalar
-    state at the end of the previous step. A NotRealError of the domain gets its place.
+    state at the end of the previous step. Sums over all parameters that `inputs` does not hold are
+    0, as without gradients. A NotRealError of the domain gets its place.
     """
-    values = {Name(name): value for name, value in inputs.items()}
+    values = {line.target: domain.number(Fraction(0)) for line in program.pooled}
+    values |= {MODEL_STEP: inputs["t"]} | {Name(name): value for name, value in inputs.items()}
     values |= {Name(name, "prev"): value for name, value in memory.items()}
     for line in program.scalars:
         try:
@@ -73,6 +75,34 @@ def run_scalars(
             t = inputs["t"]
             raise error.at(line, float(t) if isinstance(t, SupportsFloat) else None) from None
     return values
+
+
+def run_known(
+    program: Program, domain: Domain[V], inputs: Mapping[str, V], memory: Mapping[str, V]
+) -> dict[Name, V]:
+    """Run the scalars that `inputs` suffices for: no further sum over parameters is needed."""
+    values = {MODEL_STEP: inputs["t"]} | {Name(name): value for name, value in inputs.items()}
+    values |= {Name(name, "prev"): value for name, value in memory.items()}
+    for line in program.scalars:
+        if all(name in values for name in names_in(line.expr)):
+            values[line.target] = evaluate(line.expr, domain, values)
+    return values
+
+
+def pooled_value(
+    program: Program,
+    line: Line,
+    domain: Domain[V],
+    scalars: Mapping[Name, V],
+    param: V,
+    grad: V,
+    buffers: Mapping[str, V],
+) -> V:
+    """Return the tensor of one parameter that a line of `program.pooled` sums up."""
+    values: dict[Name, V] = {**scalars, PARAM.prev: param, GRAD: grad}
+    values |= {Name(name, "prev"): value for name, value in buffers.items()}
+    run_lines(lines_needed(program.step, names_in(line.expr)), domain, values)
+    return evaluate(line.expr, domain, values)
 
 
 def initial_memory(program: Program, domain: Domain[V]) -> dict[str, V]:

@@ -190,7 +190,9 @@ def _format_function(expr: Call) -> str:
             args.append(op.kept)
         case "block":
             args[1] = f"block({args[1]})"
-    if expr.op.endswith("_take"):
+    if expr.op == "model_sum":
+        name, args = "sum", [*args, "model"]
+    elif expr.op.endswith("_take"):
         name, side = "take", expr.op.removesuffix("_take")
         args.append(side)
     elif expr.op == "polar":

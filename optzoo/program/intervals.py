@@ -357,6 +357,7 @@ _SIMPLE: dict[str, Callable[..., Interval]] = {
     "greater": lambda a, b: _less(b, a),
     "equal": _equal,
     "where": _where,
+    "model_sum": lambda a: _sum(a),
     "rows": lambda a: _COUNT,
     "cols": lambda a: _COUNT,
     "size": lambda a: _COUNT,

@@ -13,7 +13,7 @@ given meaning by the interpreters; nothing here computes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -35,6 +35,9 @@ Loc = tuple[str | int, ...]
 
 PARAM = Name("param")
 GRAD = Name("grad")
+
+MODEL_STEP = Name("model_t")
+"""The step of the whole model: t of the parameters that have had most updates."""
 
 CLOCK_INPUTS = ("t", "T", "lr0")
 """Scalars that are given, not computed: the parameter's own step (from 1), the total number of
@@ -106,6 +109,8 @@ class Program:
 
     `polar_dtype` is what the products inside `polar` are rounded to for parameters of float32 and
     narrower. It is a matter of engines and no part of the program's text: what it means is exact.
+    `pooled` are the numbers of a step that are sums over all parameters: each line names a tensor
+    that is summed up, in an order in which each needs those before it alone, and scalars read it.
     """
 
     name: str
@@ -115,6 +120,7 @@ class Program:
     step: tuple[Line, ...]
     views: tuple[View, ...]
     polar_dtype: Literal["float32", "bfloat16"] = "float32"
+    pooled: tuple[Line, ...] = ()
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -150,7 +156,7 @@ class Program:
 
     def names(self) -> Iterator[Name]:
         """Every name read anywhere."""
-        for line in self.lines:
+        for line in (*self.lines, *self.pooled):
             yield from names_in(line.expr)
         for view in self.views:
             yield from names_in(view.expr)
@@ -177,6 +183,19 @@ class Program:
         return hashlib.sha256(self.text(values=False).encode()).hexdigest()
 
 
+def lines_needed(lines: Sequence[Line], wanted: Iterable[Name]) -> tuple[Line, ...]:
+    """Return the lines that the wanted names depend on, in order."""
+    by_target = {line.target: line for line in lines}
+    needed: set[Name] = set()
+    stack = list(wanted)
+    while stack:
+        name = stack.pop()
+        if name in by_target and name not in needed:
+            needed.add(name)
+            stack.extend(names_in(by_target[name].expr))
+    return tuple(line for line in lines if line.target in needed)
+
+
 def line_scope(expr: Expr) -> Scope:
     """Return the widest scope of the operations in an expression."""
     scopes = [OPS[node.op].scope for node in walk(expr) if isinstance(node, Call)]
@@ -190,6 +209,8 @@ def format_program(program: Program, *, values: bool = True) -> str:
     for state in program.states:
         init = state.init if isinstance(state.init, str) else format_number(state.init)
         rows.append(f"  {'state':<8} {state.name}.prev : {state.kind}, starts at {init}")
+    for line in program.pooled:
+        rows.append(f"  {'model':<8} {line.target} := sum({format_expression(line.expr)}, model)")
     for label, lines in (("scalars", program.scalars), ("step", program.step)):
         width = max((len(str(line.target)) for line in lines), default=0)
         for i, line in enumerate(lines):

@@ -135,6 +135,15 @@ OPS: dict[str, Op] = _table(
         on_tensors=False,
     ),
     *_reductions(),
+    Op(
+        "model_sum",
+        1,
+        1,
+        "sum over the elements of all parameters",
+        on_scalars=False,
+        scope=Scope.TENSOR,
+        since=2,
+    ),
     Op("rows", 1, 1, "number of rows", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("cols", 1, 1, "number of columns", on_scalars=False, scope=Scope.MATRIX, since=2),
     Op("size", 1, 1, "number of elements", on_scalars=False, scope=Scope.TENSOR, since=2),
@@ -150,7 +159,14 @@ OPS: dict[str, Op] = _table(
         "coefficients a step",
         **_MATRIX,
     ),
-    Op("orthonormal", 1, 1, "Q of a QR decomposition whose R has a positive diagonal", **_MATRIX),
+    Op(
+        "orthonormal",
+        1,
+        1,
+        "Q of a QR decomposition whose R has a positive diagonal; a column that those before it "
+        "span gives way to a unit vector",
+        **_MATRIX,
+    ),
     Op("eigenbasis", 1, 1, "eigenvectors of a symmetric matrix, largest value first", **_MATRIX),
     Op("power", 2, 2, "power of a symmetric matrix without eigenvalues below 0", **_MATRIX),
     Op("order", 1, 1, "places of the elements of a column, largest first", **_MATRIX),
@@ -158,7 +174,7 @@ OPS: dict[str, Op] = _table(
     Op("column_take", 2, 2, "the columns of a at the places b", **_MATRIX),
 )
 
-_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take"])
+_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take", "model_sum"])
 """Operations that the language writes in another way than by their names."""
 
 FUNCTIONS: dict[str, Op] = {

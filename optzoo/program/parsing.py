@@ -192,6 +192,9 @@ class _Parser:
         match last:
             case ast.Name(id=("row" | "column") as kept):
                 return self._reduced(node, name, args, f"{kept}_")
+            case ast.Name(id="model") if name in ("sum", "dot"):
+                whole = self._reduced(node, name, args)
+                return Call("model_sum", whole.args, self.span(node))
             case ast.Call(func=ast.Name(id="block"), args=[count], keywords=[]):
                 return self._reduced(node, name, (*args, self.parse(count, depth)), "block_")
         raise self.fail(
@@ -199,7 +202,7 @@ class _Parser:
             f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
             f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
             f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
-            "blocks of rows",
+            "blocks of rows; `sum(x, model)` and `dot(x, y, model)` go over all parameters",
         )
 
     def _take(self, node: ast.Call, depth: int) -> Call:

@@ -10,11 +10,11 @@ names stand for the same expressions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in
-from optzoo.program.ir import GRAD, PARAM, Line, Program
+from optzoo.program.ir import GRAD, PARAM, Line, Program, lines_needed
 
 PER_STEP, PER_TENSOR, ELEMENTWISE = range(3)
 """Levels of an expression: one number per step, one number per tensor, a tensor."""
@@ -76,19 +76,6 @@ def plan_program(program: Program) -> Plan:
     stores = (PARAM, *(Name(state.name) for state in program.tensor_states))
     coefficients = tuple(lifter.coefficients.items())
     return Plan(program, coefficients, lifter.passes(lines), _ordered(lines, stores), stores)
-
-
-def lines_needed(lines: Sequence[Line], wanted: Iterable[Name]) -> tuple[Line, ...]:
-    """Return the lines that the wanted names depend on, in order."""
-    by_target = {line.target: line for line in lines}
-    needed: set[Name] = set()
-    stack = list(wanted)
-    while stack:
-        name = stack.pop()
-        if name in by_target and name not in needed:
-            needed.add(name)
-            stack.extend(names_in(by_target[name].expr))
-    return tuple(line for line in lines if line.target in needed)
 
 
 class _Lifter:

@@ -22,7 +22,7 @@ from optzoo.program.expressions import (
     substitute,
     walk,
 )
-from optzoo.program.ir import GRAD, PARAM, Line, Program, State
+from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
 
 _ZERO_AT_ZERO = frozenset(
@@ -64,6 +64,7 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
         return tuple(folded)
 
     scalars, step = fold_block(program.scalars), fold_block(program.step)
+    pooled = tuple(replace(line, expr=fold(line.expr)) for line in program.pooled)
     stored = {state.name for state in program.states}
     views = tuple(
         replace(
@@ -75,7 +76,23 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
         for view in program.views
     )
     hypers = tuple(h for h in program.hypers if h.name not in gone)
-    return drop_unused(replace(program, hypers=hypers, scalars=scalars, step=step, views=views))
+    folded = replace(program, hypers=hypers, scalars=scalars, step=step, views=views)
+    return drop_unused(replace(folded, pooled=pooled))
+
+
+def without_sums(program: Program) -> Program:
+    """Return the program of a model whose sums over all parameters are 0, as before any gradient.
+
+    Analyses of one parameter's momentum hold what follows from them where it starts.
+    """
+    if not program.pooled:
+        return program
+    known: dict[Name, Expr] = {line.target: ZERO for line in program.pooled}
+    known[MODEL_STEP] = Name("t")
+    scalars = tuple(
+        replace(line, expr=_simplify(substitute(line.expr, known.get))) for line in program.scalars
+    )
+    return drop_unused(replace(program, scalars=scalars, pooled=()))
 
 
 def conditions_of(program: Program) -> tuple[Expr, ...]:
@@ -126,7 +143,7 @@ def _chosen(expr: Expr, known: Mapping[Expr, bool]) -> Expr:
 
 def drop_unused(program: Program) -> Program:
     """Remove lines and states that reach neither `param` nor a view."""
-    lines = {line.target: line for line in program.lines}
+    lines = {line.target: line for line in (*program.lines, *program.pooled)}
     needed: set[Name] = set()
     stack: list[Name] = [PARAM, *(n for view in program.views for n in names_in(view.expr))]
     while stack:
@@ -146,6 +163,7 @@ def drop_unused(program: Program) -> Program:
         states=states,
         scalars=tuple(line for line in program.scalars if line.target in needed),
         step=tuple(line for line in program.step if line.target in needed),
+        pooled=tuple(line for line in program.pooled if line.target in needed),
     )
 
 

@@ -8,7 +8,15 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from optzoo.program.domain import Domain, kept_memory, run_scalars, run_step, run_view
+from optzoo.program.domain import (
+    Domain,
+    kept_memory,
+    pooled_value,
+    run_known,
+    run_scalars,
+    run_step,
+    run_view,
+)
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.tensors.elements import Matrix, home, sides, spread
@@ -40,6 +48,9 @@ class Walk:
         grad = spread_like(given, self.param)
         buffers = self.buffers if self.t else first_buffers(self.program, domain, self.param, grad)
         scalars = self._scalars
+        if self.program.pooled:
+            inputs = self._pooled(grad, buffers)
+            scalars = run_scalars(self.program, domain, inputs, self.memory)
         param, new = run_step(self.program, tensors or domain, scalars, self.param, grad, buffers)
         kept = {  # a line that is a number is a tensor of that number
             state.name: spread(new[state.name], *home(state.shape, self.param))
@@ -52,6 +63,15 @@ class Walk:
     def _scalars(self) -> Mapping[Name, Any]:
         """The scalars of the next step, whatever its gradient."""
         return run_scalars(self.program, self.domain, self._given(self.t + 1), self.memory)
+
+    def _pooled(self, grad: Point, buffers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the inputs of the next step with sums over all parameters: here there is one."""
+        inputs, program, domain = self._given(self.t + 1), self.program, self.domain
+        for line in program.pooled:
+            known = run_known(program, domain, inputs, self.memory)
+            tensor = pooled_value(program, line, domain, known, self.param, grad, buffers)
+            inputs[line.target.id] = domain.apply("sum", [tensor])
+        return inputs
 
     def _given(self, t: int) -> dict[str, Any]:
         return {**self.inputs, "t": self.domain.number(Fraction(t)), "lr": self.lr_at(t)}

@@ -42,12 +42,13 @@ MAX_CHAIN = 8
 KINDS_OF_NAMES = {
     "hyperparameters": "hyperparameter",
     "scalars": "scalar",
+    "model": "scalar",
     "signals": "signal",
     "buffers": "buffer",
 }
 _DEEP = {"hyperparameters": 3, "signals": 3, "buffers": 3, "observers": 3}
 _WITH_EXPRESSIONS = (
-    *("scalars", "signals", "buffers", "preconditioner", "update", "weight_decay"),
+    *("scalars", "model", "signals", "buffers", "preconditioner", "update", "weight_decay"),
     *("averaging", "observers", "evaluate", "point"),
 )
 _OWN = ("name", "version")

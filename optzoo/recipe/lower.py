@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from optzoo.program.check import Fault, check_program, sorts_of
 from optzoo.program.expressions import (
@@ -31,13 +32,13 @@ from optzoo.program.expressions import (
     walk,
 )
 from optzoo.program.intervals import parse_interval
-from optzoo.program.ir import GRAD, PARAM, Hyper, Init, Line, Loc, Program, State, View
+from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Hyper, Init, Line, Loc, Program, State, View
 from optzoo.program.ops import OPS
 from optzoo.program.simplify import drop_unused
 from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
-from optzoo.recipe.ordering import LoweringError, ordered
+from optzoo.recipe.ordering import LoweringError, ordered, ordered_sums
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import AveragingSpec, RecipeSpec
 from optzoo.recipe.section_lines import LR, Lines, T, init_value
@@ -54,7 +55,7 @@ from optzoo.recipe.sections import (
 )
 
 MOVED = Name("moved")
-_AT_FIRST = call("equal", T, ONE)
+AT_FIRST = call("equal", T, ONE)
 IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
 
 
@@ -101,10 +102,9 @@ class _Lowering(Lines):
         self.lower_hyperparameters()
         for name, scalar in self.spec.scalars.items():
             self.add_scalar(name, lower_scalar(name, scalar), ("scalars", name))
-            if isinstance(scalar, RunningSpec):
-                start = scalar.start if scalar.start is not None else (scalar.product is not None)
-                self.inits[name] = Fraction(repr(float(start)))
+            self.lower_scalar_start(name, scalar, ("scalars", name, "start"))
         self.lower_coupled_decay()
+        self.lower_model()
         self.lower_signals()
         self.lower_buffers()
         base = self.lower_update()
@@ -126,6 +126,41 @@ class _Lowering(Lines):
                 self.hypers.append(Hyper(name, value, hyper.interval, hyper.doc))
         if "lr" not in self.spec.hyperparameters:
             self.hypers.append(IMPLICIT_LR)
+
+    def lower_scalar_start(self, name: str, scalar: Any, source: Loc) -> None:
+        """Let a scalar with memory start where its section says."""
+        if not isinstance(scalar, RunningSpec):
+            return
+        start = constant_value(scalar.start) if scalar.start is not None else None
+        if start is None and scalar.start is not None:
+            before = self.fresh(f"{name}_before")
+            self.begun[Name(name, "prev")] = before
+            self.inits[name] = Fraction(1)  # nobody reads it
+            is_first = call("equal", MODEL_STEP if source[0] == "model" else T, ONE)
+            chosen = call("where", is_first, scalar.start, Name(name, "prev"))
+            self.add_scalar(before.id, chosen, source)
+        else:
+            self.inits[name] = Fraction(scalar.product is not None) if start is None else start
+
+    def lower_model(self) -> None:
+        """Lower the numbers of the whole model: scalars, whose sums are lines of their own."""
+        for name, number in self.spec.model.items():
+            source: Loc = ("model", name)
+            expr = self.pooled_in(lower_scalar(name, number), name)
+            expr = substitute(expr, lambda n: MODEL_STEP if n == T else None)
+            self.add_scalar(name, expr, source)
+            self.lower_scalar_start(name, number, (*source, "start"))
+
+    def pooled_in(self, expr: Expr, name: str) -> Expr:
+        """Return an expression with names for its sums over all parameters, which are added."""
+        if not isinstance(expr, Call):
+            return expr
+        if expr.op == "model_sum":
+            target = self.fresh(f"{name}_sum")
+            line = Line(target, self.tensor(expr.args[0]), ("model", name))
+            self.pooled[target] = line
+            return target
+        return Call(expr.op, tuple(self.pooled_in(a, name) for a in expr.args), expr.span)
 
     def lower_coupled_decay(self) -> None:
         decay = self.spec.weight_decay
@@ -179,7 +214,7 @@ class _Lowering(Lines):
         if spec.refresh is not None:
             value = self.refreshed(value, spec.refresh)
         if spec.first is not None:
-            value = call("where", _AT_FIRST, self.tensor(spec.first), value)
+            value = call("where", AT_FIRST, self.tensor(spec.first), value)
         return value
 
     def refreshed(self, value: Expr, refresh: RefreshSpec) -> Expr:
@@ -198,7 +233,7 @@ class _Lowering(Lines):
         source: Loc = ("buffers", buffer.id, "init")
         name = self.fresh(f"{buffer.id}_before")
         self.begun[buffer.prev] = name
-        self.add_line(name, call("where", _AT_FIRST, start, buffer.prev), source)
+        self.add_line(name, call("where", AT_FIRST, start, buffer.prev), source)
 
     def lower_update(self) -> Expr:
         """Return the step before decay: scale times the direction."""
@@ -323,12 +358,14 @@ class _Lowering(Lines):
     def assemble(self) -> Program:
         if self.begun:
             choosers = set(self.begun.values())
-            for target, line in self.step.items():
-                if target not in choosers:
-                    self.step[target] = replace(line, expr=substitute(line.expr, self.begun.get))
+            for lines in (self.scalars, self.step, self.pooled):
+                for target, line in lines.items():
+                    if target not in choosers:
+                        lines[target] = replace(line, expr=substitute(line.expr, self.begun.get))
         expand_next(self.scalars, [*self.step.values(), *self.views])
         scalars, step = ordered(self.scalars), ordered(self.step)
-        read = {n for line in (*scalars, *step) for n in names_in(line.expr)}
+        pooled = ordered_sums(self.pooled, scalars, step)
+        read = {n for line in (*scalars, *step, *pooled) for n in names_in(line.expr)}
         viewed = {n for view in self.views for n in names_in(view.expr)}
         # between steps a scheduler may move lr: a view reads the lr of the last step, as a state
         given = {h.name for h in self.hypers if h.name != "lr"} | {"param", "t", "T", "lr0"}
@@ -353,6 +390,7 @@ class _Lowering(Lines):
             step,
             tuple(self.views),
             self.spec.polar_dtype,
+            pooled,
         )
 
     def kept_shapes(self, step: Sequence[Line], names: Sequence[str]) -> dict[str, Shape]:

@@ -87,7 +87,7 @@ class NameScope:
 
 def scope_of(spec: RecipeSpec) -> NameScope:
     """Collect the names a recipe defines."""
-    scope = NameScope(set(spec.hyperparameters) | {"lr"}, set(spec.scalars))
+    scope = NameScope(set(spec.hyperparameters) | {"lr"}, {*spec.scalars, *spec.model})
     scope.tensors = {"grad", "param", *spec.buffers, *spec.signals}
     if spec.version > 1:
         scope.tensors |= set(SIZES)
@@ -113,6 +113,11 @@ def uses_of(spec: RecipeSpec) -> Iterator[Use]:
             yield from _fields(scalar, ("scalars", name), "scalar")
         else:
             yield Use(("scalars", name), scalar, "scalar")
+    for name, number in spec.model.items():
+        if isinstance(number, ScheduleSpec | RunningSpec):
+            yield from _fields(number, ("model", name), "scalar", tensors=("expr", "sum", "max"))
+        else:
+            yield Use(("model", name), number, "tensor")
     for name, signal in spec.signals.items():
         if isinstance(signal, SignalSpec):
             yield from _fields(signal, ("signals", name), "scalar", tensors=("input",))
@@ -194,6 +199,7 @@ def check_names(spec: RecipeSpec) -> list[Fault]:
         mixed = getattr(spec, section)
         if isinstance(mixed, DirectionSpec) and isinstance(mixed.mix, dict):
             faults += _check_mix_keys(mixed.mix, scope, (section, "mix"))
+    faults += _check_sums_over_all(spec)
     reads = ((name, use) for use in uses_of(spec) for name in names_in(use.expr))
     unfit = (_check_name(name, use, scope) for name, use in reads)
     faults += islice(filter(None, unfit), MAX_REPORTED)
@@ -230,7 +236,7 @@ def _check_unread(spec: RecipeSpec) -> list[Fault]:
 
 def _check_counts(spec: RecipeSpec) -> list[Fault]:
     count = 0
-    for section in ("hyperparameters", "scalars", "signals", "buffers", "observers"):
+    for section in ("hyperparameters", "scalars", "model", "signals", "buffers", "observers"):
         count += len(getattr(spec, section))
         if count > MAX_NAMES:
             message = f"{count:,} names are defined up to here: a recipe has at most {MAX_NAMES}"
@@ -241,6 +247,19 @@ def _check_counts(spec: RecipeSpec) -> list[Fault]:
             message = f"`mix` has {len(mix):,} entries: at most {MAX_NAMES}"
             return [Fault("too-large", message, (section, "mix"), at_key=True)]
     return []
+
+
+def _check_sums_over_all(spec: RecipeSpec) -> list[Fault]:
+    """Return sums over all parameters that stand elsewhere than under `model`."""
+    message = "a sum over all parameters is a number of the whole model"
+    hint = "name it under `model`, and read that name here"
+    return [
+        Fault("bad-value", message, use.loc, node.span, hint)
+        for use in uses_of(spec)
+        if use.loc[0] != "model"
+        for node in walk(use.expr)
+        if isinstance(node, Call) and node.op == "model_sum"
+    ]
 
 
 def _check_version(spec: RecipeSpec) -> list[Fault]:
@@ -270,7 +289,7 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
 def _check_definitions(spec: RecipeSpec) -> list[Fault]:
     faults: list[Fault] = []
     seen: dict[str, str] = {}
-    sections = ("hyperparameters", "scalars", "signals", "buffers")
+    sections = ("hyperparameters", "scalars", "model", "signals", "buffers")
     pairs = [(s, name) for s in sections for name in getattr(spec, s)]
     if spec.version > 1:
         for section, name in pairs:

@@ -42,6 +42,39 @@ def ordered(lines: Mapping[Name, Line]) -> tuple[Line, ...]:
     return tuple(result)
 
 
+def ordered_sums(
+    sums: Mapping[Name, Line], scalars: Sequence[Line], step: Sequence[Line]
+) -> tuple[Line, ...]:
+    """Order sums over all parameters so that each needs those before it alone.
+
+    Raises LoweringError where some need one another.
+    """
+    lines = {line.target: line for line in (*scalars, *step)}
+
+    def needs(line: Line) -> set[Name]:
+        seen: set[Name] = set()
+        stack = list(names_in(line.expr))
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack += names_in(lines[name].expr) if name in lines else ()
+        return seen & sums.keys()
+
+    waiting, found = {target: needs(line) for target, line in sums.items()}, list[Line]()
+    while waiting:
+        ready = [target for target, needed in waiting.items() if not needed & waiting.keys()]
+        if not ready:
+            first = sums[next(iter(waiting))]
+            message = "this sum over all parameters needs itself"
+            hint = "let the tensors in it read previous values, such as `d.prev`"
+            raise LoweringError([Fault("cycle", message, first.source, hint=hint)])
+        found += [sums[target] for target in ready]
+        for target in ready:
+            del waiting[target]
+    return tuple(found)
+
+
 def _circle(path: Sequence[Name], lines: Mapping[Name, Line]) -> Fault:
     chain = " -> ".join(f"`{name}`" for name in path)
     hint = f"let one of them read a previous value, such as `{path[0].id}.prev`"

@@ -133,10 +133,7 @@ class Recipe:
         return bool(self.routing.rules)
 
     def at(self, label: str) -> Recipe:
-        """Return the recipe whose program is that of the rule with this label.
-
-        Its hyperparameters are those of the whole recipe. KeyError for an unknown label.
-        """
+        """Return the recipe whose program is that of a rule; KeyError for an unknown label."""
         if label != HERE and label not in self.routing.rules:
             raise KeyError(label)
         return self if label == self.label else replace(self, label=label)
@@ -390,32 +387,13 @@ class Recipe:
     def with_polar_dtype(self, wish: str | None) -> Recipe:
         """Return the recipe with the products inside `polar` in this dtype; None leaves it be.
 
-        Parameters of float64 are always computed with in float64. Raises InputError for a dtype
-        other than "float32" and "bfloat16".
+        Float64 parameters stay in float64. Raises InputError but for "float32" and "bfloat16".
         """
-        if wish is None:
-            return self
-        if wish not in STATE_DTYPES:
-            hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
-            message = f"`polar_dtype={wish}`: products cannot be computed so"
-            raise InputError(Diagnostic("bad-value", message, hint=hint))
-        return replace(self, polar_dtype=cast(StateDtype, wish))
-
-    def configured(
-        self,
-        observers: Sequence[str],
-        state_dtype: str | Mapping[str, str] | None,
-        hyperparameters: Mapping[str, Any],
-    ) -> Recipe:
-        """Return the recipe that an optimizer is made of; an `lr` of None is none.
-
-        Numbers may be numpy's and torch's. Raises InputError as `build` does.
-        """
-        plain = {k: one_number(k, v) for k, v in hyperparameters.items() if k != "lr"}
-        recipe = self.with_observers(observers).with_overrides(plain)
-        if hyperparameters.get("lr") is not None:
-            recipe = recipe.with_overrides({"lr": one_number("lr", hyperparameters["lr"])})
-        return recipe.with_state_dtype(state_dtype)
+        if wish is None or wish in STATE_DTYPES:
+            return self if wish is None else replace(self, polar_dtype=cast(StateDtype, wish))
+        hint = did_you_mean(str(wish), STATE_DTYPES, what="dtypes")
+        message = f"`polar_dtype={wish}`: products cannot be computed so"
+        raise InputError(Diagnostic("bad-value", message, hint=hint))
 
     def build(
         self,
@@ -444,12 +422,17 @@ class Recipe:
         """
         from optzoo.optimizer import RecipeOptimizer
 
+        lr = hyperparameters.get("lr")
+        plain = {k: one_number(k, v) for k, v in hyperparameters.items() if k != "lr"}
+        recipe = self.with_observers(observers).with_overrides(plain)
+        if lr is not None:
+            recipe = recipe.with_overrides({"lr": one_number("lr", lr)})
         return RecipeOptimizer(
             params,
-            self.configured(observers, state_dtype, hyperparameters).with_polar_dtype(polar_dtype),
+            recipe.with_state_dtype(state_dtype).with_polar_dtype(polar_dtype),
             total_steps=total_steps,
             engine=engine,
-            lr=hyperparameters.get("lr"),
+            lr=lr,
             param_rounding=param_rounding,
             rounding_seed=rounding_seed,
             model=model,

@@ -45,7 +45,7 @@ from optzoo.recipe.sections import (
 
 RECIPE_VERSION = 2
 """The newest version that is read. What a key of `SECOND_VERSION` says, version 1 cannot say."""
-SECOND_VERSION = ("extends", "direction", "point", "parts", "routes")
+SECOND_VERSION = ("model", "extends", "direction", "point", "parts", "routes")
 Kind = Literal["matrix", "embedding", "head", "norm", "bias"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What a parameter may be to a route and to the rules of a trainer."""
@@ -177,6 +177,11 @@ class RecipeSpec(Section):
     )
     hyperparameters: dict[Identifier, HyperparameterSpec]
     scalars: dict[Identifier, ScalarSpec] = Field(default_factory=dict)
+    model: dict[Identifier, ScalarSpec] = Field(
+        default_factory=dict,
+        description="scalars that may read sums over all parameters: `sum(x, model)`, "
+        "`dot(x, y, model)` (version 2)",
+    )
     signals: dict[
         Identifier,
         Annotated[

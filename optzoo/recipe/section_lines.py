@@ -56,6 +56,7 @@ class Lines:
         self.taken |= {"direction", "moved"} if spec.version > 1 else set()
         self.grad: Name = GRAD
         self.begun: dict[Name, Name] = {}
+        self.pooled: dict[Name, Line] = {}
 
     def fresh(self, name: str) -> Name:
         """Return a name nobody uses yet, as close to `name` as possible."""

@@ -113,7 +113,10 @@ class RunningSpec(Section):
     sum: Expression | None = None
     product: Expression | None = None
     max: Expression | None = None
-    start: float | None = Field(default=None, description="what `.prev` is at the first step")
+    start: Expression | None = Field(
+        default=None,
+        description="what `.prev` is at the first step: a number, or an expression (version 2)",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> RunningSpec:

@@ -23,6 +23,14 @@ def terminal_in(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return shown
 
 
+def wait_for(text: str, terminal: Terminal) -> None:
+    for _ in range(20_000):
+        if text in terminal.getvalue():
+            return
+        time.sleep(0.001)
+    pytest.fail(f"{text!r} was never shown")
+
+
 def test_what_takes_long_is_said_with_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = terminal_in(monkeypatch)
     monkeypatch.setattr(module, "PATIENCE", 0.0)
@@ -30,8 +38,7 @@ def test_what_takes_long_is_said_with_where_it_is(monkeypatch: pytest.MonkeyPatc
     with working("tuning") as tell:
         for where in ("sgd", "adam\x1b[2J"):
             tell(where)
-            while f"tuning: {where[:3]}" not in terminal.getvalue():
-                time.sleep(0.001)
+            wait_for(f"tuning: {where[:3]}", terminal)
     shown = terminal.getvalue()
     assert "tuning: sgd ... 00:00" in shown
     assert "\x1b" not in shown
@@ -54,8 +61,7 @@ def test_the_line_goes_when_the_block_fails(monkeypatch: pytest.MonkeyPatch) -> 
 
     def divide() -> None:
         with working("dividing"):
-            while not terminal.getvalue():
-                time.sleep(0.001)
+            wait_for("dividing", terminal)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -95,14 +95,17 @@ def test_dtypes() -> None:
 @pytest.mark.parametrize("recipe", shipped())
 def test_state_bytes_are_those_that_the_optimizer_allocates(recipe: str) -> None:
     loaded = load_recipe(recipe)
-    for dtype in ("float32", "bfloat16", "float64"):
-        param = torch.nn.Parameter(torch.ones(8, dtype=getattr(torch, dtype)))
+    for dtype, rows, cols in (("float32", 4, 3), ("bfloat16", 8, 1), ("float64", 8, 1)):
+        ones = torch.ones(rows, cols, dtype=getattr(torch, dtype))
+        param = torch.nn.Parameter(ones.flatten() if cols == 1 else ones)
         param.grad = torch.ones_like(param)
         optimizer = loaded.build([param], total_steps=10)
         optimizer.step()
         kept = [value for value in optimizer.state[param].values() if value.dim() > 0]
-        expected = cost(loaded.trained_program()).state_bytes(Storage.usual(dtype))
-        assert sum(tensor.nbytes for tensor in kept) == 8 * expected, dtype
+        (label,) = optimizer.param_groups[0].get("rules", ["here"])
+        found, storage = cost(loaded.at(label).trained_program()), Storage.usual(dtype)
+        expected = rows * cols * found.state_bytes(storage) + found.other_bytes(rows, cols, storage)
+        assert sum(tensor.nbytes for tensor in kept) == expected, dtype
 
 
 @pytest.mark.parametrize("recipe", ["mars", "adamw_averaged", "nesterov_vaswani"])

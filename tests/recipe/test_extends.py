@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,13 @@ def test_a_child_that_changes_nothing_is_its_parent(name: str, tmp_path: Path) -
         write(tmp_path, "mine", f"name: {name}\nversion: 2\nextends: {name}\n")
     )
     assert mine.spec.notes == parent.spec.notes
-    # a name of version 1 that version 2 has given a meaning becomes another
-    assert mine.identity().replace("size_", "size").split() == parent.identity().split()
-    if "size_" not in mine.identity():
+    text = mine.identity()
+    if parent.spec.version == 1:
+        # what version 1 calls as version 2 calls something else has another name; what is one
+        # number is kept as one
+        text = re.sub(r"\bsize_", "size", text).replace(" : 1 x 1,", " : tensor,")
+    assert text.split() == parent.identity().split()
+    if text == mine.identity():
         assert mine.digest == parent.digest
 
 

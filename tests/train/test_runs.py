@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import TINY, Done, command, environment, optzoo
+from tiny_runs import TINY, Done, command, environment, optzoo, tiny_options
 
 Tiny = Callable[..., Done]
 
@@ -50,12 +50,16 @@ def test_a_run_leaves_what_it_promises(tiny: Tiny, tmp_path: Path) -> None:
     assert [line["step"] for line in lines if line["kind"] == "evaluation"] == [0, 10, 20]
     for view, loss in found["views"].items():
         assert f"{loss['nats_per_token']:.4f}" in done.stdout, view
+    assert done.stdout.endswith(f"wrote {path}\n"), "quiet: no sample, no advice"
+    assert done.stderr == ""
+
+
+def test_the_printed_comparison_runs_and_compares_equal_setups(tmp_path: Path) -> None:
+    path = str(tmp_path / "a run")
+    done = optzoo("train", "ademamix", "--run-dir", path, *tiny_options("--steps", "4"))
+    assert done.returncode == 0, done.stderr
     for verb in ("optzoo train --resume", "optzoo eval"):
         assert verb in done.stdout
-
-
-def test_the_printed_comparison_runs_and_compares_equal_setups(tiny: Tiny, tmp_path: Path) -> None:
-    done = tiny("a run", "--steps", "4")
     line = next(line for line in done.stdout.splitlines() if line.startswith("  compare   "))
     train, compare = line.removeprefix("  compare   ").split(" && ")
     assert optzoo(*shlex.split(train)[1:], "--quiet").returncode == 0

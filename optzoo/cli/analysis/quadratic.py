@@ -116,7 +116,6 @@ def quadratic(
 
     The risk has the factor 1/2; nothing is sampled.
     """
-    from optzoo.files.drawing import check_place
     from optzoo.files.shipped import shipped
     from optzoo.recipe.recipe import load_recipe
 
@@ -131,8 +130,7 @@ def quadratic(
     if stream.startswith("features") and (spectrum, target) != ("power:1.5", "ones"):
         typer.echo("random features have a spectrum and a target of their own", err=True)
     loaded = [load_recipe(name) for name in recipes]
-    if plot is not None:
-        check_place(plot)  # before what may take minutes
+    _make_place(plot)
     from optzoo.risk.question import Question, with_settings
     from optzoo.risk.regression.problem import Problem
 
@@ -152,13 +150,21 @@ def quadratic(
     _answer(question, as_json, gains, plot)
 
 
-def _study(name: str, plot: Path | None) -> None:
+def _make_place(plot: Path | None) -> None:
+    """Make the folder of a figure; what is wrong with its name is said before minutes pass."""
     from optzoo.files.drawing import check_place
+
+    if plot is not None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        check_place(plot)
+
+
+def _study(name: str, plot: Path | None) -> None:
     from optzoo.risk.output.studies import draw_study, format_study, load_study, run_study
 
     study = load_study(name)
     path = plot or Path(f"{study.name}.png")
-    check_place(path)  # before what takes minutes
+    _make_place(path)
     with working(f"study {study.name}") as tell:
         panels = run_study(study, tell)
     draw_study(study, panels, path)

@@ -16,7 +16,7 @@ from optzoo.interpreters.rational import ONE, NotRationalFunctionError, SymbolDo
 from optzoo.program.check import intervals_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Expr, Name, names_in
-from optzoo.program.ir import CLOCK_INPUTS, Line, Program
+from optzoo.program.ir import CLOCK_INPUTS, MODEL_STEP, Line, Program
 from optzoo.program.ratios import (
     STEP,
     Atom,
@@ -46,6 +46,8 @@ class Symbols:
         self.values: dict[Name, Any] = {
             Name(n): atom_ratio(Atom(n)) for n in (*CLOCK_INPUTS, *(h.name for h in program.hypers))
         }
+        self.values |= {line.target: atom_ratio(Atom(line.target.id)) for line in program.pooled}
+        self.values[MODEL_STEP] = atom_ratio(STEP)
         self.lines = {line.target: line.expr for line in program.scalars}
         self.named: set[str] = set()
         for name in self.inits:

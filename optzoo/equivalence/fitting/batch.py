@@ -1,7 +1,8 @@
 """Many settings of one program at once: numpy arrays over courses, settings and elements.
 
 A number of the scalar block has the shape (courses, settings, 1), a tensor (courses, settings,
-elements). In float64, for guesses only: what is found here is proved elsewhere.
+elements), or with rows and columns in the place of elements where the program asks for sides. In
+float64, for guesses only: what is found here is proved elsewhere.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from optzoo.equivalence.trajectory import Course
+from optzoo.equivalence.fitting.matrix_rules import MATRIX_RULES
+from optzoo.equivalence.trajectory import ELEMENTS, Course
 from optzoo.interpreters.arrays import RULES, ArrayDomain
 from optzoo.program.expressions import Call, Expr, Name, Num, walk
 from optzoo.program.ir import GRAD, PARAM, Program
+from optzoo.program.tensors.named_sides import FULL, Shape
 
 Array = npt.NDArray[np.float64]
 Function = Callable[[Mapping[Name, Any]], Any]
@@ -35,8 +38,8 @@ class _Rules:
     is a smooth question where the sign is none.
     """
 
-    def __init__(self, *, smooth_signs: bool) -> None:
-        self.smooth_signs = smooth_signs
+    def __init__(self, *, smooth_signs: bool, is_flat: bool) -> None:
+        self.smooth_signs, self.is_flat = smooth_signs, is_flat
         self.domain = ArrayDomain(np.float64)
 
     def function(self, expr: Expr) -> Function:
@@ -58,9 +61,11 @@ class _Rules:
 
     def _rule(self, op: str) -> Callable[..., Any]:
         if op == "norm":
-            return _norm
+            return _norm if self.is_flat else MATRIX_RULES[op]
+        if op in MATRIX_RULES and not self.is_flat:
+            return MATRIX_RULES[op]
         if op == "sign" and self.smooth_signs:
-            return _direction
+            return _direction if self.is_flat else _matrix_direction
         try:
             return RULES[op]
         except KeyError:
@@ -75,6 +80,11 @@ def _direction(x: Any) -> Any:
     if not (np.ndim(x) and np.shape(x)[-1] > 1):
         return np.sign(x)
     length = _norm(x)
+    return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
+
+
+def _matrix_direction(x: Any) -> Any:
+    length = MATRIX_RULES["norm"](x)
     return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
 
 
@@ -106,7 +116,9 @@ class ProgramBatch:
     """A program made ready to run at many settings."""
 
     def __init__(self, program: Program, *, smooth_signs: bool = False) -> None:
-        rules = _Rules(smooth_signs=smooth_signs)
+        if program.pooled:
+            raise UnknownOperationError("model_sum")
+        rules = _Rules(smooth_signs=smooth_signs, is_flat=program.is_flat)
         self.program = program
         self.scalars = [(line.target, rules.function(line.expr)) for line in program.scalars]
         self.step = [(line.target, rules.function(line.expr)) for line in program.step]
@@ -130,19 +142,27 @@ class ProgramBatch:
         """
         sizes = [len(v) for v in settings.values()] + ([] if gains is None else [len(gains)])
         shape = (len(courses.total), max(sizes, default=1), courses.start.shape[-1])
+        sided = shape if self.program.is_flat else (*shape[:2], ELEMENTS, shape[2] // ELEMENTS)
+
+        def number(values: Array) -> Array:
+            return values if self.program.is_flat else values[..., None]
+
+        def tensor(values: Array) -> Array:
+            return values.reshape(*values.shape[:2], *sided[2:])
+
         given: dict[Name, Any] = dict(self.hypers)
-        given |= {Name(name): values[None, :, None] for name, values in settings.items()}
+        given |= {Name(name): number(values[None, :, None]) for name, values in settings.items()}
         base = given.get(LR, np.float64(1)) if base_lr is None else np.float64(base_lr)
-        given |= {Name("T"): courses.total, Name("lr0"): base}
-        param: Any = np.broadcast_to(courses.start, shape)
+        given |= {Name("T"): number(courses.total), Name("lr0"): base}
+        param: Any = np.broadcast_to(tensor(courses.start), sided)
         kept: dict[Name, Any] = {}
         train, shown = np.empty((2, len(courses), *shape))
         with np.errstate(all="ignore"):
-            for i, grad in enumerate(courses.grads):
+            for i, grad in enumerate(map(tensor, courses.grads)):
                 if i == 0:
                     kept = self._begin(grad, param)
-                lr = base * courses.factors[:, i][:, None, None]
-                lr = lr if gains is None else lr * gains[None, :, i, None]
+                lr = base * number(courses.factors[:, i][:, None, None])
+                lr = lr if gains is None else lr * number(gains[None, :, i, None])
                 values = {**given, **kept, Name("t"): np.float64(i + 1), LR: lr}
                 values[PARAM.prev], values[GRAD] = param, grad
                 for target, function in self.scalars:
@@ -152,7 +172,8 @@ class ProgramBatch:
                 param = values[PARAM]
                 kept = {before: values[name] for name, before in self.kept}
                 after = {**values, **{name: values[name] for name, _ in self.kept}}
-                train[i], shown[i] = param, self.shown(after)
+                for found, value in ((train, param), (shown, self.shown(after))):
+                    found[i] = np.broadcast_to(value, sided).reshape(shape)
         return np.moveaxis(train, 0, 2), np.moveaxis(shown, 0, 2)
 
     def _begin(self, grad: Array, param: Array) -> dict[Name, Any]:
@@ -163,6 +184,14 @@ class ProgramBatch:
             if init is None:
                 assert isinstance(state.init, Fraction)
                 number = np.float64(float(state.init))
-                init = number if state.sort == "scalar" else np.full_like(grad, number)
+                init = number if state.sort == "scalar" else _filled(state.shape, grad, number)
             kept[Name(state.name, "prev")] = init
         return kept
+
+
+def _filled(shape: Shape, grad: Array, number: np.float64) -> Array:
+    """Return a buffer's first value, of the sides of its shape."""
+    if shape == FULL:
+        return np.full_like(grad, number)
+    sizes = {"1": 1, "rows": grad.shape[-2], "cols": grad.shape[-1]}
+    return np.full((*grad.shape[:-2], sizes[shape.rows], sizes[shape.cols]), number)

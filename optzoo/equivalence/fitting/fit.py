@@ -82,8 +82,8 @@ class Target:
         """Run the left recipe."""
         short = replace(conditions, steps=steps, spread=False)
         small = replace(short, grad_size=min(conditions.grad_size, SMALL))
-        courses = Courses([*short.courses(), small.courses()[1]])
         program = left.recipe.program()
+        courses = Courses([*short.courses(program), small.courses(program)[1]])
         points = _points(left.program, courses, iterates_only, smooth_signs)
         moves = np.abs(points - courses.start[:, :, None, None, :])
         moves[~np.isfinite(moves)] = 0

@@ -7,7 +7,8 @@ has more. Numbers are floats, fractions or decimals: `Rules` holds their arithme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -22,6 +23,12 @@ Value = Any
 
 MAX_SWEEPS = 60
 """Sweeps of Jacobi rotations; they converge quadratically, in ten or so."""
+
+DEPENDENT = 64
+"""A column beside the largest that is less than this many roundings says nothing new."""
+
+UNIT_LEFT = 1e-3
+"""Less than this left of a unit vector, and it says nothing new; some other always has more."""
 
 
 class Matrix(tuple[Any, ...]):
@@ -201,25 +208,50 @@ def _diagonal(_: Rules, a: Value) -> Value:
 def _orthonormal(rules: Rules, a: Value) -> Value:
     """Gram-Schmidt, each column twice, so that rounding leaves nothing of the others.
 
-    A column that the others span becomes 0.
+    A column that those before it span is put off. At the end its place is filled by what is left of
+    the first unit vector that says something new; places beyond the number of rows become 0.
     """
+    if not _is_finite(a):
+        return _nowhere(a)
     columns = [list(column) for column in zip(*_lines(a), strict=True)]
-    basis: list[list[Any]] = []
-    for column in columns:
-        size = rules["sqrt"](_dot(column, column))
-        for _ in range(2):
-            for other in basis:
-                part = _dot(column, other)
-                column = [x - part * y for x, y in zip(column, other, strict=True)]
-        left = rules["sqrt"](_dot(column, column))
-        is_new = left > size * _smallest(left)
-        basis.append([x / left if is_new else x * 0 for x in column])
-    return _from_lines(list(zip(*basis, strict=True)))
+    largest = max(rules["sqrt"](_dot(column, column)) for column in columns)
+    found: dict[int, list[Any]] = {}
+    for j, column in enumerate(columns):
+        rest, left = _rest(column, list(found.values()), rules)
+        if not rules["negligible"](left, largest):
+            found[j] = [x / left for x in rest]
+    one, zero = _units(a)
+    size = len(columns[0])
+    units = iter([one if i == k else zero for i in range(size)] for k in range(size))
+    for j in (j for j in range(len(columns)) if j not in found):
+        found[j] = _next_unit(units, list(found.values()), rules) or [zero] * size
+    return _from_lines(list(zip(*(found[j] for j in range(len(columns))), strict=True)))
 
 
-def _smallest(number: Any) -> Any:
-    """Return a relative size that is rounding, in the kind of a number."""
-    return type(number)("1e-14") if not isinstance(number, float) else 1e-14
+def _is_finite(a: Value) -> bool:
+    return all(x - x == 0 for line in _lines(a) for x in line)
+
+
+def _nowhere(a: Value) -> Value:
+    """Return what a decomposition is of what is not finite: nothing that is a number."""
+    return elementwise(lambda x: math.nan, [a])
+
+
+def _next_unit(units: Iterator[list[Any]], basis: list[list[Any]], rules: Rules) -> list[Any]:
+    for unit in units:
+        rest, left = _rest(unit, basis, rules)
+        if left > UNIT_LEFT:
+            return [x / left for x in rest]
+    return []
+
+
+def _rest(column: list[Any], basis: list[list[Any]], rules: Rules) -> tuple[list[Any], Any]:
+    """Return what a basis leaves of a column, and its length."""
+    for _ in range(2):
+        for other in basis:
+            part = _dot(column, other)
+            column = [x - part * y for x, y in zip(column, other, strict=True)]
+    return column, rules["sqrt"](_dot(column, column))
 
 
 def _dot(a: Sequence[Any], b: Sequence[Any]) -> Any:
@@ -229,8 +261,8 @@ def _dot(a: Sequence[Any], b: Sequence[Any]) -> Any:
 def _eigen(rules: Rules, a: Value) -> tuple[list[Any], list[list[Any]]]:
     """Return eigenvalues, largest first, and eigenvectors as rows, by cyclic Jacobi rotations.
 
-    Only the lower half counts. Equal values keep their order; an eigenvector has its own element
-    of the diagonal at or above 0.
+    Only the lower half counts. Equal values keep their order; the first element of an eigenvector
+    that is more than `UNIT_LEFT` is above 0.
     """
     if "approximates" not in rules:
         raise NotRationalError("eigenbasis")
@@ -248,7 +280,11 @@ def _eigen(rules: Rules, a: Value) -> tuple[list[Any], list[list[Any]]]:
                 _rotate(m, v, p, q, rules)
     ranked = sorted(range(size), key=lambda k: -m[k][k])
     vectors = [[v[i][k] for i in range(size)] for k in ranked]
-    signed = [[-x for x in vec] if vec[k] < 0 else vec for k, vec in enumerate(vectors)]
+    leading = [next(x for x in vector if abs(x) > UNIT_LEFT) for vector in vectors]
+    signed = [
+        [-x for x in vector] if first < 0 else vector
+        for vector, first in zip(vectors, leading, strict=True)
+    ]
     return [m[k][k] for k in ranked], signed
 
 
@@ -270,11 +306,21 @@ def _rotate(m: list[list[Any]], v: list[list[Any]], p: int, q: int, rules: Rules
 
 
 def _eigenbasis(rules: Rules, a: Value) -> Value:
-    return _from_lines(list(zip(*_eigen(rules, a)[1], strict=True)))
+    """Vectors of a value that is 0 are nobody's choice: they are filled in as by `orthonormal`."""
+    if not _is_finite(a):
+        return _nowhere(a)
+    values, vectors = _eigen(rules, a)
+    kept = [
+        [x * 0 for x in vector] if rules["negligible"](value, max(values)) else vector
+        for value, vector in zip(values, vectors, strict=True)
+    ]
+    return _orthonormal(rules, _from_lines(list(zip(*kept, strict=True))))
 
 
 def _power(rules: Rules, a: Value, exponent: Any) -> Value:
     """Eigenvalues at or below 0 are rounding, and their part is 0."""
+    if not _is_finite(a):
+        return _nowhere(a)
     values, vectors = _eigen(rules, a)
     raised = [rules["pow"](value, exponent) if value > 0 else value * 0 for value in values]
     size = range(len(values))
@@ -295,13 +341,19 @@ def _order(_: Rules, a: Value) -> Value:
     return tuple(one * k for k in ranked)
 
 
+def _place(number: Any, count: int) -> int:
+    """Return the nearest place that there is at or before a number; 0 for what is no number."""
+    return int(min(number, count - 1)) if number > 0 else 0
+
+
 def _row_take(_: Rules, a: Value, places: Value) -> Value:
     lines = _lines(a)
-    return _from_lines([lines[int(k)] for k in places])
+    return _from_lines([lines[_place(k, len(lines))] for k in places])
 
 
 def _column_take(_: Rules, a: Value, places: Value) -> Value:
-    return _from_lines([[line[int(k)] for k in places] for line in _lines(a)])
+    count = sides(a)[1]
+    return _from_lines([[line[_place(k, count)] for k in places] for line in _lines(a)])
 
 
 def _count(axis: Callable[[int, int], int]) -> Rule:

@@ -98,7 +98,7 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
     if op.reduces is not None:
         return _reduced(op.kept, args[0])
     match expr.op:
-        case "rows" | "cols" | "size":
+        case "rows" | "cols" | "size" | "model_sum":
             return NUMBER
         case "matmul":
             known = _product(expr, *args)
