@@ -12,15 +12,8 @@ from optzoo.equivalence.fitting.guess import rational_value
 from optzoo.equivalence.search import Change
 from optzoo.equivalence.sides import AGREEMENT
 from optzoo.identification.identification import Identification, Match, Near
-from optzoo.program.expressions import (
-    Call,
-    Expr,
-    Name,
-    Num,
-    format_expression,
-    format_number,
-    parse_expression,
-)
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, format_number
+from optzoo.program.parsing import parse_expression
 
 MOST_ALSO = 4
 LONG_NUMBER, SHOWN_DIGITS = 24, 10
