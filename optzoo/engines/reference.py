@@ -43,6 +43,8 @@ class ReferenceEngine:
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         for i, (param, grad) in enumerate(zip(batch.params, batch.grads, strict=True)):
+            if not param.numel():  # no element, no largest one: nothing happens to it
+                continue
             buffers = {name: _elements(tensors[i]) for name, tensors in batch.buffers.items()}
             new, kept = run_step(
                 self.program,

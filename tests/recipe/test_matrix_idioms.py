@@ -334,6 +334,58 @@ def test_a_child_puts_lookahead_around_muon(tmp_path: Path) -> None:
         assert np.abs(run(mine, start, grads, engine) - (start + alone) / 2).max() <= 1e-15
 
 
+def dog(starts: list[Array], grads: list[Grads]) -> list[Array]:
+    """Ivgi et al. 2023: the largest distance from the start over the root of all squares."""
+    points, distance, squares = list(starts), 0.01, 0.0
+    for now in zip(*grads, strict=True):
+        moved = sum(((w - w0) ** 2).sum() for w, w0 in zip(points, starts, strict=True))
+        distance = max(distance, float(np.sqrt(moved)))
+        squares += sum((g**2).sum() for g in now)
+        points = [w - distance / np.sqrt(squares) * g for w, g in zip(points, now, strict=True)]
+    return points
+
+
+DOG = """
+model:
+  distance: {max: "sqrt(sum(square(param - start.prev), model))", start: 0.01}
+  squares: {sum: "sum(square(grad), model)"}
+buffers:
+  start: {input: start.prev, decay: 0, gain: 1, init: param}
+update: {mix: grad, scale: "10*lr*ratio(distance, sqrt(squares))"}
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_number_of_the_whole_model_is_one_for_all_parameters(engine: str) -> None:
+    rng = np.random.default_rng(9)
+    starts = [rng.normal(size=shape) for shape in SHAPES]
+    grads = [[rng.normal(size=shape) for _ in range(STEPS)] for shape in SHAPES]
+    params = [torch.nn.Parameter(torch.from_numpy(start.copy())) for start in starts]
+    optimizer = optzoo.parse_recipe(HEAD + DOG).build(params, engine=engine)
+    for now in zip(*grads, strict=True):
+        for param, grad in zip(params, now, strict=True):
+            param.grad = torch.from_numpy(grad)
+        optimizer.step()
+    for param, wanted in zip(params, dog(starts, grads), strict=True):
+        assert np.abs(param.detach().numpy() - wanted).max() <= 1e-13
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "blocks"])
+def test_a_parameter_without_elements_stays_and_others_step(name: str, engine: str) -> None:
+    recipe = optzoo.parse_recipe(HEAD + METHODS[name][1])
+    empty = torch.nn.Parameter(torch.zeros(0, 3, dtype=torch.float64))
+    full = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.float64))
+    optimizer = recipe.build([empty, full], engine=engine)
+    for scale in (1.0, -3.0):
+        empty.grad = torch.zeros(0, 3, dtype=torch.float64)
+        full.grad = scale * torch.arange(6, dtype=torch.float64).reshape(2, 3)
+        optimizer.step()
+    assert empty.shape == (0, 3)
+    assert bool((full != 1).any())
+    assert bool(full.isfinite().all())
+
+
 HINTS = [
     ("m*(m <= grad)", "`a <= b` is `1 - (a > b)`"),
     ("where(m > 0 and grad > 0, m, 0)", "both: `a*b`; either: `max(a, b)`; not: `1 - a`"),
