@@ -18,7 +18,7 @@ def orthonormal(a: Tensor) -> Tensor:
     a = torch.where(nowhere, 0.0, a)
     basis, sizes = _signed_qr(a)
     least = _least(torch.linalg.vector_norm(a, dim=-2).amax(-1, keepdim=True))
-    if a.shape[-1] <= a.shape[-2] and bool((sizes > least).all()):
+    if a.shape[-1] <= a.shape[-2] and _hold(sizes > least):
         return basis.masked_fill(nowhere, torch.nan)
     pairs = zip(a, least[:, 0].tolist(), strict=True)
     filled = torch.stack([_filled(matrix, smallest) for matrix, smallest in pairs])
@@ -31,7 +31,7 @@ def eigenbasis(a: Tensor) -> Tensor:
     leading = (vectors.abs() > UNIT_LEFT).long().argmax(-2, keepdim=True)
     vectors = vectors * torch.take_along_dim(vectors, leading, dim=-2).sign()
     said = values > _least(values[..., :1].clamp_min(0))
-    return vectors if bool(said.all()) else orthonormal(vectors * said.unsqueeze(-2))
+    return vectors if _hold(said) else orthonormal(vectors * said.unsqueeze(-2))
 
 
 def symmetric_power(a: Tensor, exponent: float) -> Tensor:
@@ -39,6 +39,12 @@ def symmetric_power(a: Tensor, exponent: float) -> Tensor:
     values, vectors = _eigen(a)
     raised = torch.where(values > 0, values.clamp_min(0).pow(exponent), torch.zeros_like(values))
     return (vectors * raised.unsqueeze(-2)) @ vectors.mT
+
+
+def _hold(flags: Tensor) -> bool:
+    """Return whether all hold; of a tensor without numbers, a fake or a meta one, they do."""
+    whole = flags.all()
+    return type(whole) is not Tensor or whole.is_meta or bool(whole)
 
 
 def _nowhere(a: Tensor) -> Tensor:

@@ -136,7 +136,8 @@ class MomentumWord:
         if "momentum" in knobs:
             return cls("momentum", (), True, recipe.name)
         decays = [n for n in knobs if re.fullmatch(r"beta\d*", n)]
-        is_cycled = decays and _moves_the_direction(recipe, decays[0])
+        is_first = bool(decays) and decays[0] in ("beta", "beta1")  # `beta2` is of a mean square
+        is_cycled = is_first and _moves_the_direction(recipe, decays[0])
         if is_cycled and "lr" in recipe.spec.hyperparameters:
             return cls("betas", tuple(decays), False, recipe.name)
         return cls("momentum", (), False, recipe.name)

@@ -15,6 +15,7 @@ from torch import Tensor
 import optzoo
 from optzoo.engines.engine import has_cc
 from optzoo.optimizer.precision import ROUNDINGS, round_stochastically, with_compensation
+from optzoo.program.expressions import Expr
 
 BF16 = torch.bfloat16
 HALF_UNIT = 2.0**-8
@@ -145,7 +146,7 @@ def starting_in_bfloat16(recipe: optzoo.Recipe) -> optzoo.Recipe:
     """Return a recipe whose buffers start as numbers that bfloat16 holds."""
     buffers = {
         key: buffer
-        if isinstance(buffer.init, str)
+        if isinstance(buffer.init, str | Expr)
         else buffer.model_copy(update={"init": float(torch.tensor(buffer.init, dtype=BF16))})
         for key, buffer in recipe.spec.buffers.items()
     }

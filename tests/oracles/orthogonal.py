@@ -201,6 +201,7 @@ class Scion(Muon):
     defaults = {"alpha": 0.1, "radius": 50.0}
     our_defaults = {}
     default_lr = 2.44e-4  # 2^-12
+    learns_at = {"lr": 1e-4}  # times radii of 50 and 3000
     lively = {"lr": 0.03, "alpha": 0.15, "radius": 2.0}
 
     def elsewhere(self) -> Elsewhere | None:
