@@ -45,6 +45,7 @@ REFUSED = {
     "mars_paper": "clipped",
     "rmsprop": "no past gradient",
     "schedule_free_adamw_inner_momentum": "two momenta",
+    "schedule_free_muon": "two momenta",
     "sgd": "no past gradient",
 }
 SHORT = Conditions(long_steps=0)
