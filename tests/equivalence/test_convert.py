@@ -86,8 +86,11 @@ def test_what_has_no_such_form_is_refused_with_a_reason(name: str) -> None:
 def has_no_such_form(original: optzoo.Recipe) -> bool:
     """Whether a recipe has another rank than 1, clips what it averages, or writes a divisor out.
 
-    What a recipe divides by is kept where it stands under `preconditioner`.
+    What a recipe divides by is kept where it stands under `preconditioner`. Buffers beside an
+    average are two momenta as they are written, also where one has a decay of 0.
     """
+    if original.spec.averaging is not None and original.spec.buffers:
+        return True
     program = original.trained_program()
     tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
     divisors = {
