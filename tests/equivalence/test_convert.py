@@ -89,7 +89,8 @@ def has_no_such_form(original: optzoo.Recipe) -> bool:
     What a recipe divides by is kept where it stands under `preconditioner`. Buffers beside an
     average are two momenta as they are written, also where one has a decay of 0.
     """
-    if original.spec.averaging is not None and original.spec.buffers:
+    rule = original.spec.averaging
+    if rule is not None and rule.beta is not None and original.spec.buffers:
         return True
     program = original.trained_program()
     tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
