@@ -26,7 +26,7 @@ from optzoo.engines.engine import Batch
 from optzoo.engines.torch_sides import sides_of
 from optzoo.program.arithmetic import FLOAT, FloatDomain
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Name, names_in
+from optzoo.program.expressions import Call, Expr, Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
 from optzoo.program.ops import OPS
 from optzoo.program.simplify import conditions_of, decided
@@ -85,12 +85,11 @@ class MatrixStep:
             values[line.target] = evaluate(line.expr, domain, values)
             for name in last:
                 del values[name]
-        old = {id(values[name.prev]) for name in homes if name.prev in values}
-        found = [(tensors, values[name], name) for name, tensors in homes.items()]
+        made = {line.target: line.expr for line, _ in lines}
         stored = [
-            (tensors, new.clone() if isinstance(new, Tensor) and id(new) in old else new)
-            for tensors, new, name in found
-            if new is not values.get(name.prev)
+            (tensors, _apart(values[name], made.get(name)))
+            for name, tensors in homes.items()
+            if made.get(name) != name.prev
         ]
         for tensors, new in stored:
             _store(tensors, new)
@@ -174,6 +173,18 @@ def _stacked(tensors: Sequence[Tensor], rows: int, cols: int) -> Tensor:
     """Return tensors as matrices side by side; one alone, where its layout allows, as a view."""
     shaped = [tensor.detach().reshape(rows, cols) for tensor in tensors]
     return shaped[0].unsqueeze(0) if len(shaped) == 1 else torch.stack(shaped)
+
+
+def _apart(value: Value, expr: Expr | None) -> Value:
+    """Return a value that is to be stored, apart from the memory of what the step began with.
+
+    A name, and a view of one, may stand for a buffer that is overwritten before it is read here.
+    """
+    may_share = isinstance(expr, Name) or (isinstance(expr, Call) and expr.op in _VIEWS)
+    return value.clone() if may_share and isinstance(value, Tensor) else value
+
+
+_VIEWS = ("transpose", "diagonal")
 
 
 def _store(tensors: Sequence[Tensor], new: Value) -> None:

@@ -22,6 +22,7 @@ from optzoo.program.expressions import names_in
 from optzoo.program.ir import GRAD
 from optzoo.recipe.names import uses_of
 from optzoo.recipe.recipe import Recipe
+from optzoo.recipe.routes import Routing
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.recipe.sections import SignalSpec
 
@@ -41,7 +42,8 @@ def numerator(name: str) -> Recipe:
     if spec.order == "precondition_first" and spec.preconditioner != "none":
         signals["preconditioned"] = GRAD
     changed = {"signals": signals, "preconditioner": "none", "weight_decay": None}
-    return replace(recipe, spec=without_unread(spec.model_copy(update=changed)))
+    changed |= {"routes": [], "parts": {}}
+    return replace(recipe, spec=without_unread(spec.model_copy(update=changed)), routing=Routing())
 
 
 def without_unread(spec: RecipeSpec) -> RecipeSpec:

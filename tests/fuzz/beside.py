@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from matrix_simulator import MatrixSimulation
 from simulator import Array, Simulation
 
 import optzoo
@@ -78,7 +79,8 @@ def simulate(
     noise = np.random.default_rng(2) if noisy else None
     if noisy:
         problem = problem.nudged()
-    runs = [Simulation(recipe, w, total_steps=TOTAL_STEPS, noise=noise) for w in problem.starts]
+    simulation = MatrixSimulation if recipe["version"] == 2 else Simulation
+    runs = [simulation(recipe, w, total_steps=TOTAL_STEPS, noise=noise) for w in problem.starts]
     points = []
     with np.errstate(all="ignore"):
         for step, grads in enumerate(problem.gradients, 1):
@@ -86,9 +88,14 @@ def simulate(
                 if grad is not None:
                     run.step(grad, run.lr0 * rates(step))
             points.append(
-                {view: [run.view(view) if run.t else run.y for run in runs] for view in views}
+                {view: [_shown(run, view) for run in runs] for view in views}
             )
     return points
+
+
+def _shown(run: Simulation, view: str) -> Array:
+    """Return a view; before the first step every view is the parameter."""
+    return run.view(view if run.t else "train")
 
 
 def train(

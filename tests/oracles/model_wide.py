@@ -19,6 +19,7 @@ class Prodigy(Oracle):
     """
 
     recipe = "prodigy"
+    has_closed_form = False
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,

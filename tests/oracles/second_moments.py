@@ -170,6 +170,7 @@ class AdamAtan2(Oracle):
     """
 
     recipe = "adam_atan2"
+    has_closed_form = False
     defaults = {"beta1": 0.9, "beta2": 0.99, "a": 1.27, "b": 1.0, "weight_decay": 0.0}
     default_lr = 1e-4
     lively = {
