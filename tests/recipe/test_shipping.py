@@ -84,7 +84,8 @@ class Newcomer(Oracle):
 ON_THE_RECIPE = "newcomer"
 ON_ALL = (
     "the_index_and_nothing_else or the_gallery_has or every_oracle_has_a_recipe"
-    " or import_nothing_from_optzoo or list_of_refusals or no_python_is_for_one_recipe or types_are_up_to_date"
+    " or import_nothing_from_optzoo or list_of_refusals or no_python_is_for_one_recipe"
+    " or types_are_up_to_date"
 )
 """Tests that look at all recipes at once, and would mind one more."""
 

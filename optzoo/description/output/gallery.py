@@ -28,13 +28,14 @@ WIDTH, HEIGHT = 240, 120
 LEFT, RIGHT, TOP, BOTTOM = 34, 232, 8, 98
 
 INTRODUCTION = (
-    f"What one gradient does: its weight in its own step, at 1, and in the {REACH:,} steps after it, as"
-    f" a share of the largest of them, for the gradient of step {GRADIENT:,} at the default"
-    " hyperparameters. Both axes are logarithmic; dashes are negative weights. What a step divides by,"
-    " masks or takes the sign of is held fixed, as in [describe](../../describe.md). A curve that turns"
-    " down once is one momentum; a shelf after a drop is a second, slower one, or one beside the gradient"
-    " itself; a lone dot is a gradient that counts in its own step only. Percentages are of all these"
-    " weights together."
+    f"What one gradient does: its weight in its own step, at 1, and in the {REACH:,} steps"
+    f" after it, as a share of the largest of them, for the gradient of step {GRADIENT:,} at"
+    " the default hyperparameters. Both axes are logarithmic; dashes are negative weights."
+    " What a step divides by, masks or takes the sign of is held fixed, as in"
+    " [describe](../../describe.md). A curve that turns down once is one momentum; a shelf"
+    " after a drop is a second, slower one, or one beside the gradient itself; a lone dot is a"
+    " gradient that counts in its own step only. Percentages are of all these weights"
+    " together."
 )
 
 
