@@ -131,7 +131,7 @@ def _to_json(found: list[Description]) -> dict[str, Any]:
 
 
 def _write_pages(folder: Path) -> None:
-    """Write a page for each shipped recipe, indices, the gallery, and the types of `optzoo.optim`."""
+    """Write a page of each shipped recipe, indices, gallery, and the types of `optzoo.optim`."""
     from tqdm import tqdm
 
     from optzoo.description.description import describe_rules

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from optzoo.description.description import Description
 from optzoo.description.folding import CannotFoldError
 from optzoo.description.output.page import cell
@@ -25,11 +27,16 @@ FLOOR = 1e-4
 WIDTH, HEIGHT = 240, 120
 LEFT, RIGHT, TOP, BOTTOM = 34, 232, 8, 98
 
-INTRODUCTION = f"""\
-What one gradient does: its weight in its own step and in each of the {REACH:,} after it, a share of the largest, for the \
-gradient of step {GRADIENT:,} at the default hyperparameters. Both axes are logarithmic; dashes are negative weights. What \
-a step divides by, masks or takes the sign of is held fixed ([describe](../../describe.md)). A straight drop is one momentum; a \
-shelf after a drop is a second, slower one; a lone dot is a gradient that counts in its own step only."""
+INTRODUCTION = (
+    f"What one gradient does: its weight in its own step, at 1, and in the {REACH:,} steps"
+    f" after it, as a share of the largest of them, for the gradient of step {GRADIENT:,} at"
+    " the default hyperparameters. Both axes are logarithmic; dashes are negative weights."
+    " What a step divides by, masks or takes the sign of is held fixed, as in"
+    " [describe](../../describe.md). A curve that turns down once is one momentum; a shelf"
+    " after a drop is a second, slower one, or one beside the gradient itself; a lone dot is a"
+    " gradient that counts in its own step only. Percentages are of all these weights"
+    " together."
+)
 
 
 class Picture:
@@ -51,7 +58,11 @@ class Picture:
 
 def _response(description: Description) -> Array | None:
     """Return the weights over the largest; None where there is no linear response to speak of."""
-    if description.formulas is None or not description.decision.linear:
+    if not description.decision.linear:
+        return None
+    if description.order == 0:  # whatever the gradient weighs, it does so in its own step
+        return np.eye(1, REACH + 1)[0]
+    if description.formulas is None:
         return None
     try:
         weights = impulse_response(description.derivation, GRADIENT, REACH)
@@ -64,13 +75,15 @@ def _response(description: Description) -> Array | None:
 def _caption(description: Description, weights: Array | None) -> str:
     if not description.decision.linear:
         return "no linear response: the step is not linear in the gradients"
-    if weights is None:
-        return "no closed form of the response, and no picture"
+    if description.order == 0:
+        return "no momentum; counts in its own step only"
     count = f"{description.order} moment{'um' if description.order == 1 else 'a'}"
-    own, all_of_it = float(weights[0]), float(weights.sum())
-    if abs(all_of_it) < FLOOR:
+    if weights is None:
+        return f"{count}; not drawn: no formula of its weights at every step"
+    own, together = float(weights[0]), float(weights.sum())
+    if abs(together) < FLOOR:
         return f"{count}; the weights cancel"
-    return f"{count}; {100 * own / all_of_it:.2g}% in its own step"
+    return f"{count}; {100 * own / together:.2g}% in its own step"
 
 
 def _svg(weights: Array, caption: str) -> str:
@@ -129,13 +142,17 @@ def format_gallery(pages: Sequence[Sequence[Description]]) -> tuple[str, dict[st
         found = [Picture(description) for description in rules]
         pictures |= {each.file: each.svg() for each in found if each.file}
         spec = rules[0].recipe.spec
-        rows = families.setdefault(spec.family, [])
+        rows = families.setdefault(spec.family or "other", [])
         for each in found:
             image = f"![{each.caption}]({each.file})" if each.file else ""
             name = f"[{spec.name}](../{spec.name}.md){each.of_rule}"
-            rows.append(f"| {image} | {name} | {cell(spec.summary)} | {each.caption} |")
-    parts = ["# Gallery", "Written by `optzoo describe --all DIR`; do not edit by hand.", INTRODUCTION]
+            rows.append(f"| {image} | {name}<br>{cell(spec.summary)} | {each.caption} |")
+    parts = [
+        "# Gallery",
+        "Written by `optzoo describe --all DIR`; do not edit by hand.",
+        INTRODUCTION,
+    ]
     for family, rows in sorted(families.items()):
-        heading = ["| impulse response | recipe | | |", "|---|---|---|---|"]
-        parts += [f"## {family[:1].upper()}{family[1:]}", "\n".join([*heading, *rows])]
+        heading = ["| impulse response | recipe | |", "|---|---|---|"]
+        parts += [f"## {cell(family)}", "\n".join([*heading, *rows])]
     return "\n\n".join(parts) + "\n", pictures
