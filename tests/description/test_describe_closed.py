@@ -25,6 +25,7 @@ from optzoo.files.shipped import shipped
 from optzoo.interpreters.random_point import draw_from
 from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval
+from optzoo.program.simplify import without_sums
 
 SIDE_BY_SIDE = ("ademamix", "aggmo", "adan", "grokfast_adamw")
 NESTED = ("gpa_adamw", "schedule_free_adamw_inner_momentum")
