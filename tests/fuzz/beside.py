@@ -87,9 +87,7 @@ def simulate(
             for run, grad in zip(runs, grads, strict=True):
                 if grad is not None:
                     run.step(grad, run.lr0 * rates(step))
-            points.append(
-                {view: [_shown(run, view) for run in runs] for view in views}
-            )
+            points.append({view: [_shown(run, view) for run in runs] for view in views})
     return points
 
 
