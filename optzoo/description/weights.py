@@ -94,6 +94,13 @@ class Level:
             total = total + scan(later[::-1], (weights * eta)[::-1], 0.0)[::-1]
         return total
 
+    def moved(self, inputs: Array) -> Array:
+        """Return the outputs of this level, step by step, when its momenta start empty."""
+        total = self.alpha * inputs
+        for beta, eta in zip(self.betas, self.etas, strict=True):
+            total = total + eta * scan(beta, inputs, 0.0)
+        return total
+
 
 def levels(found: Derivation, low: int, high: int) -> list[Level]:
     """Return the levels of a derivation over a range of steps, the outer one first."""
@@ -108,6 +115,18 @@ def weights_in(found: Derivation, t: int, num_lags: int) -> Array:
     for level in levels(found, t - num_lags, t):
         weights = level.gathered(weights)
     return weights[::-1]
+
+
+def impulse_response(found: Derivation, s: int, num_steps: int) -> Array:
+    """Return the weight of gradient s in the steps s, s + 1, ..., s + num_steps.
+
+    Raises CannotFoldError for scalars that cannot be followed in arrays.
+    """
+    weights = np.zeros(num_steps + 1)
+    weights[0] = 1.0
+    for level in reversed(levels(found, s, s + num_steps)):
+        weights = level.moved(weights)
+    return weights
 
 
 def total_weight(found: Derivation, t: int, end: int) -> float | None:

@@ -369,6 +369,8 @@ def _keep_scale(found: Document, parent: Document) -> None:
     own = part_of_document(found, ("update",))
     remove(found, ("update",))
     found.data["update"] = {}
+    for marks, held in ((found.keys, own.keys), (found.values, own.values)):
+        marks.update({("update", *loc): mark for loc, mark in held.items()})
     place(found, ("update", "mix"), own, ())
     place(found, ("update", "scale"), parent, ("update", "scale"))
 

@@ -32,7 +32,7 @@ from optzoo.interpreters.linear import (
 )
 from optzoo.interpreters.random_point import DENOMINATOR, DrawnDomain, DrawnInputs
 from optzoo.program.domain import Domain, evaluate, initial_memory, kept_memory, run_scalars
-from optzoo.program.expressions import Expr, Name
+from optzoo.program.expressions import Call, Expr, Name
 from optzoo.program.ir import GRAD, PARAM, Program, State
 from optzoo.risk.step_scalars import StepScalars
 
@@ -41,6 +41,8 @@ CHUNK = 1 << 14
 """Steps whose coefficients are held at once: some MiB."""
 DRAWN_STEPS = 6
 """Steps at random points that decide what depends on w*."""
+_WEIGHT = Fraction(271_828, 314_159)
+"""Of the first way of a condition at drawn steps, where coefficients are random already."""
 GRADIENT = "gradient"
 """The source that stands for the gradient of the step."""
 
@@ -66,6 +68,35 @@ class StepTable:
     view: Table
 
 
+class _BothWays(LinearDomain[Any]):
+    """Linear forms, in which a condition made of numbers holds at some steps and not at others.
+
+    What either way reads is read; at drawn steps both ways are mixed.
+    """
+
+    is_drawn: bool = False
+
+    def read(self, expr: Expr, values: Mapping[Name, Any]) -> Any:
+        """Return the value of an expression."""
+        if not (isinstance(expr, Call) and expr.op == "where"):
+            return super().read(expr, values)
+        condition, *ways = [self.read(arg, values) for arg in expr.args]
+        if any(isinstance(way, Form) for way in ways):  # 0 is a form too
+            ways = [Form({}) if not np.ndim(way) and way == 0 else way for way in ways]
+        if isinstance(condition, Form | Opaque) or not all(isinstance(w, Form) for w in ways):
+            self.node = expr
+            return self.apply("where", [condition, *ways])
+        zero = self.number(Fraction(0))
+        sources = dict.fromkeys(source for way in ways for source in way.terms)
+        pairs = {source: [way.terms.get(source, zero) for way in ways] for source in sources}
+        return Form({source: self._chosen(condition, *pair) for source, pair in pairs.items()})
+
+    def _chosen(self, condition: Any, a: Any, b: Any) -> Any:
+        if not self.is_drawn:
+            return self.scalars.apply("where", [condition, a, b])
+        return b + _WEIGHT * (a - b)
+
+
 class Transition:
     """The linear map of a program, seen from one view.
 
@@ -75,6 +106,8 @@ class Transition:
 
     def __init__(self, program: Program, view: str) -> None:
         self.program, self.view = program, view
+        if program.pooled:
+            raise NotLinearError("its numbers are sums over all parameters, squares among them")
         self.linear, drawn = self._decided()
         self.gains = drawn[-1].gains
         self.states = self._live(drawn)
@@ -122,7 +155,8 @@ class Transition:
     ) -> Readings:
         """Run one step with every linear buffer as a source of its own."""
         one = scalars_domain.number(Fraction(1))
-        domain: LinearDomain[Any] = LinearDomain(scalars_domain)
+        domain = _BothWays(scalars_domain)
+        domain.is_drawn = isinstance(scalars_domain, DrawnDomain)
         values: dict[Name, Any] = {**scalars, PARAM.prev: Form({PARAM: one})}
         values[GRAD] = Form({GRADIENT: one})
         for state in self.program.tensor_states:

@@ -13,6 +13,7 @@ from optzoo.description.description import Description
 from optzoo.description.output.text import format_report
 from optzoo.description.weights import (
     Window,
+    impulse_response,
     iterate_weights,
     nearest_form,
     total_weight,
@@ -44,6 +45,16 @@ def test_weights_in_a_step_are_the_response(name: str) -> None:
     assert list(weights_in(found.derivation, t, t - 1)[: lags + 1]) == pytest.approx(
         wanted, rel=1e-9
     )
+
+
+@pytest.mark.parametrize("name", ["ademamix", "gpa_adamw", "schedule_free_sgd", "nadam"])
+def test_an_impulse_response_is_one_gradient_through_the_steps(name: str) -> None:
+    found = find(name, total_steps=60)
+    s, steps = 20, 15
+    moves = found.derivation.run(range(s, s + steps + 1)).moves
+    wanted = [-float(move.terms[s]) for move in moves]
+    weights = impulse_response(found.derivation, s, steps)
+    assert list(weights) == pytest.approx(wanted, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["ademamix", "gpa_adamw", "schedule_free_sgd"])

@@ -11,6 +11,7 @@ recipe needs no text there.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from problems import RECIPES
 
 import optzoo
 from optzoo.description.description import Description, describe, describe_rules
+from optzoo.description.output.gallery import format_gallery
 from optzoo.description.output.page import format_index, format_latex_page, format_markdown
 from optzoo.description.output.text import format_report
 from optzoo.description.shelf import entry_of, index_text
@@ -74,6 +76,21 @@ def test_the_index_and_nothing_else() -> None:
     entries = map(entry_of, shipped().values(), pages)
     check(PAGES / "index.json", index_text(entries), PAGES_COMMAND)
     assert {p.stem for p in PAGES.glob("*.md")} == {*RECIPES, "README"}
+
+
+def test_the_gallery_has_every_recipe_and_is_up_to_date() -> None:
+    page, pictures = format_gallery([rules(name) for name in sorted(RECIPES)])
+    for file, text in {"README.md": page, **pictures}.items():
+        check(PAGES / "gallery" / file, text, PAGES_COMMAND)
+    assert {path.name for path in (PAGES / "gallery").iterdir()} == {"README.md", *pictures}
+    assert set(re.findall(r"\]\(\.\./(\w+)\.md\)", page)) == set(RECIPES)
+    assert set(re.findall(r"!\[[^]]*\]\(([^)]*)\)", page)) == set(pictures)
+    undrawn = re.findall(r"^\|  \| \[(\w+)\].* \| (.*) \|$", page, re.MULTILINE)
+    for name, why in undrawn:
+        linear = described(name).decision.linear
+        assert ("no formula" if linear else "not linear in the gradients") in why
+    assert 0 < len(undrawn) < 6
+    assert max(map(len, pictures.values())) < 5000  # bytes
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)

@@ -45,6 +45,7 @@ REFUSED = {
     "mars_paper": "clipped",
     "rmsprop": "no past gradient",
     "schedule_free_adamw_inner_momentum": "two momenta",
+    "schedule_free_muon": "two momenta",
     "sgd": "no past gradient",
 }
 SHORT = Conditions(long_steps=0)
@@ -85,8 +86,12 @@ def test_what_has_no_such_form_is_refused_with_a_reason(name: str) -> None:
 def has_no_such_form(original: optzoo.Recipe) -> bool:
     """Whether a recipe has another rank than 1, clips what it averages, or writes a divisor out.
 
-    What a recipe divides by is kept where it stands under `preconditioner`.
+    What a recipe divides by is kept where it stands under `preconditioner`. Buffers beside an
+    average are two momenta as they are written, also where one has a decay of 0.
     """
+    rule = original.spec.averaging
+    if rule is not None and rule.beta is not None and original.spec.buffers:
+        return True
     program = original.trained_program()
     tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
     divisors = {

@@ -335,3 +335,10 @@ def test_version_1_may_call_its_own_things_direction_and_moved() -> None:
         "signals: {direction: 2*grad, moved: 3*direction}\nupdate: moved\n"
     )
     assert lines_of(recipe)[:2] == ["direction := 2*grad", "moved := 3*direction"]
+
+
+def test_a_filter_of_a_scaled_update_is_at_fault_where_it_is_written(tmp_path: Path) -> None:
+    """Also where the fault is in a rule that only a part of the parent makes."""
+    text = "buffers: {q: {input: direction, decay: 0.9, gain: 0.1}}\nupdate: q.T\n"
+    shown = fails(tmp_path, text, "adafactor")
+    assert f"{tmp_path / 'mine.yaml'}:7:9: these do not fit" in shown

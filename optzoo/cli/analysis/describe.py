@@ -131,10 +131,11 @@ def _to_json(found: list[Description]) -> dict[str, Any]:
 
 
 def _write_pages(folder: Path) -> None:
-    """Write one page for each shipped recipe, their indices, and the types of `optzoo.optim`."""
+    """Write a page of each shipped recipe, indices, gallery, and the types of `optzoo.optim`."""
     from tqdm import tqdm
 
     from optzoo.description.description import describe_rules
+    from optzoo.description.output.gallery import format_gallery
     from optzoo.description.output.page import format_index, format_markdown
     from optzoo.description.shelf import entry_of, index_text
     from optzoo.files.shipped import shipped
@@ -142,7 +143,8 @@ def _write_pages(folder: Path) -> None:
     from optzoo.recipe.recipe import load_recipe
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        gallery = folder / "gallery"
+        gallery.mkdir(parents=True, exist_ok=True)
         found = []
         for name in tqdm(shipped(), desc="pages", disable=None):
             rules = describe_rules(load_recipe(name))
@@ -154,6 +156,9 @@ def _write_pages(folder: Path) -> None:
         )
         entries = map(entry_of, shipped().values(), found)
         (folder / "index.json").write_text(index_text(entries), encoding="utf-8")
+        page, pictures = format_gallery(found)
+        for file, text in {"README.md": page, **pictures}.items():
+            (gallery / file).write_text(text, encoding="utf-8")
         stub = stub_file()
         if stub is not None and stub.read_text(encoding="utf-8") != stub_text():
             stub.write_text(stub_text(), encoding="utf-8")

@@ -61,7 +61,7 @@ def _shown(text: str) -> str:
     return "\\" + line if line.startswith(("#", ">", "- ", "+ ", "* ", "=", "```")) else line
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Return a text as a cell of a table of Markdown."""
     return _shown(text).replace("|", "\\|")
 
@@ -167,7 +167,7 @@ def _hyperparameters(description: Description) -> str:
     rows = ["| hyperparameter | default | in | |", "|---|---|---|---|"]
     for name, knob in description.recipe.hyperparameters.items():
         value = knob.default if isinstance(knob.default, str) else f"{knob.default:g}"
-        rows.append(f"| `{name}` | {value} | {knob.interval} | {_cell(knob.doc)} |")
+        rows.append(f"| `{name}` | {value} | {knob.interval} | {cell(knob.doc)} |")
     return "\n".join(rows)
 
 
@@ -181,7 +181,7 @@ def format_index(pages: Sequence[Description]) -> str:
                 "| recipe | | Eq. (1) | momenta | state, bytes per parameter |",
                 "|---|---|---|---|---|",
                 *(
-                    f"| [{d.recipe.name}]({d.recipe.name}.md) | {_cell(d.recipe.spec.summary)} "
+                    f"| [{d.recipe.name}]({d.recipe.name}.md) | {cell(d.recipe.spec.summary)} "
                     f"| {'yes' if d.form else 'no'} | {d.order} | {d.state_bytes_per_parameter} |"
                     for d in pages
                 ),
