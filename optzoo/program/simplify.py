@@ -24,6 +24,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
+from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
 
 _ZERO_AT_ZERO = frozenset(
     ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
@@ -42,7 +43,9 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     def fold(expr: Expr) -> Expr:
         return _simplify(substitute(expr, known.get))
 
-    tensors = {GRAD, PARAM.prev, *(Name(state.name, "prev") for state in program.tensor_states)}
+    buffers = {Name(state.name, "prev"): state.shape for state in program.tensor_states}
+    meant: dict[Name, Known] = {**GIVEN, **buffers}
+    shapes = dict(meant)
 
     intervals = {hyper.name: hyper.interval for hyper in program.hypers}
 
@@ -54,9 +57,9 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         folded = []
         for line in lines:
-            expr = _with_tensors_in_norms(fold(line.expr), tensors)
-            if not tensors.isdisjoint(names_in(expr)):
-                tensors.add(line.target)
+            expr = _folded_in_shape(line.expr, known, meant, shapes)
+            meant[line.target] = shape_of(line.expr, meant)
+            shapes[line.target] = shape_of(expr, shapes)
             is_copy = isinstance(expr, Name) and expr.when == "now" and fits(expr, line)
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
@@ -171,21 +174,56 @@ def _is_viewed(program: Program, state: State) -> bool:
     return any(n.id == state.name for view in program.views for n in names_in(view.expr))
 
 
-def _with_tensors_in_norms(expr: Expr, tensors: Collection[Name]) -> Expr:
-    """Keep a norm the norm of a tensor where folding has left the same number in every element."""
+def _folded_in_shape(
+    expr: Expr,
+    known: Mapping[Name, Expr],
+    meant: Mapping[Name, Known],
+    shapes: Mapping[Name, Known],
+) -> Expr:
+    """Fold an expression, and keep what is reduced or multiplied in the shape that was `meant`.
+
+    Folding may leave a number, or a row, where every element of a matrix has the same; a sum over
+    it still goes over the matrix. `shapes` are those of what has been folded so far.
+    """
     if not isinstance(expr, Call):
-        return expr
-    args = tuple(_with_tensors_in_norms(arg, tensors) for arg in expr.args)
-    if OPS[expr.op].reduces and not any(name in tensors for name in names_in(args[0])):
-        args = (add(args[0], mul(ZERO, GRAD)), *args[1:])
-    return Call(expr.op, args, expr.span)
+        return _simplify(substitute(expr, known.get))
+    args = [_folded_in_shape(arg, known, meant, shapes) for arg in expr.args]
+    folded = _simplified(Call(expr.op, tuple(args), expr.span))
+    if OPS[expr.op].on_scalars or not isinstance(folded, Call):
+        return folded
+    for i, arg in enumerate(expr.args):
+        wanted = shape_of(arg, meant)
+        if wanted is not None and shape_of(args[i], shapes) != wanted:
+            args[i] = add(args[i], mul(ZERO, _of_shape(wanted)))
+    return Call(expr.op, tuple(args), expr.span)
+
+
+def _of_shape(shape: Shape) -> Expr:
+    """Return some tensor of a shape."""
+    turned = Call("transpose", (GRAD,))
+    sides: dict[Shape, Expr] = {
+        FULL: GRAD,
+        Shape("cols", "rows"): turned,
+        Shape("rows", "1"): Call("row_mean", (GRAD,)),
+        Shape("cols", "1"): Call("row_mean", (turned,)),
+        Shape("1", "cols"): Call("column_mean", (GRAD,)),
+        Shape("1", "rows"): Call("column_mean", (turned,)),
+        Shape("rows", "rows"): Call("matmul", (GRAD, turned)),
+        Shape("cols", "cols"): Call("matmul", (turned, GRAD)),
+    }
+    return sides.get(shape, ZERO)
 
 
 def _simplify(expr: Expr) -> Expr:
     """Remove additions of 0 and multiplications by 0 and 1, bottom up."""
     if not isinstance(expr, Call):
         return expr
-    args = tuple(_simplify(arg) for arg in expr.args)
+    return _simplified(Call(expr.op, tuple(_simplify(arg) for arg in expr.args), expr.span))
+
+
+def _simplified(expr: Call) -> Expr:
+    """Remove what this operation does not need of its arguments."""
+    args = expr.args
     match expr.op, args:
         case "add", (a, b):
             if a == ZERO:
@@ -221,7 +259,9 @@ def _simplify(expr: Expr) -> Expr:
                 return a
         case "matmul", (a, b) if ZERO in (a, b):
             return ZERO
+        case (("row_take" | "column_take"), (a, _)) if isinstance(a, Num):
+            return a
         case _ if expr.op in _ZERO_AT_ZERO or OPS[expr.op].reduces:
             if args[0] == ZERO:
                 return ZERO
-    return Call(expr.op, args, expr.span)
+    return expr

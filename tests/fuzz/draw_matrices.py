@@ -94,8 +94,10 @@ class MatrixDraft(Draft):
                 fed["input"] = x
                 use = f"{name} - {y}/2"
             if self.chance(0.3) or (kind == "held" and self.chance(0.6)):
-                refresh: dict[str, Any] = {"every": self.pick("2", "3", "1 + 1")}
-                refresh["input"] = "0.5*fed"
+                refresh: dict[str, Any] = {
+                    "every": self.pick("2", "3", "1 + 1"),
+                    "input": "0.5*fed",
+                }
                 if self.chance(0.5):
                     refresh["offset"] = self.pick("0", "1", "2")
                 refresh["input"] = f"{fed['input']} + 0.5*{name}.prev"
