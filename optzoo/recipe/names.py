@@ -279,6 +279,8 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
             found.append(("an expression as `init`", ("buffers", name, "init"), (0, 0)))
     if isinstance(spec.preconditioner, PreconditionerSpec) and spec.preconditioner.polar:
         found.append(("`polar`", ("preconditioner", "polar"), (0, 0)))
+    if "polar_dtype" in spec.model_fields_set:
+        found.append(("`polar_dtype`", ("polar_dtype",), (0, 0)))
     hint = "write `version: 2` at the top: all else means what it meant"
     return [
         Fault("later-version", f"{what} is of version 2 of the language", loc, span, hint)
