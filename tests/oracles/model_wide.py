@@ -19,7 +19,6 @@ class Prodigy(Oracle):
     """
 
     recipe = "prodigy"
-    has_closed_form = False
     defaults = {
         "beta1": 0.9,
         "beta2": 0.999,
