@@ -21,7 +21,7 @@ import optzoo
 from optzoo.engines import matrix_step
 from optzoo.interpreters.cost import cost
 
-COUNT = int(os.environ.get("OPTZOO_FUZZ", "120"))
+COUNT = int(os.environ.get("OPTZOO_FUZZ", "40"))
 CHUNK = 40
 CHUNKS = pytest.mark.parametrize("first", range(0, COUNT, CHUNK))
 WORDS = (
