@@ -25,7 +25,7 @@ from optzoo.identification.traits import possible_traits, traits_of
 from optzoo.identification.wording import format_identification, sentence
 
 COUNT = min(30, int(os.environ.get("OPTZOO_FUZZ", "6")))
-"""Disguises that are tried, of the thirty that `OPTZOO_FUZZ=30` tries; new methods are half as many."""
+"""Disguises that are tried, of the thirty of `OPTZOO_FUZZ=30`; new methods are half as many."""
 PLAIN = [name for name in RECIPES if optzoo.load_recipe(name).spec.version == 1]
 """Recipes that the disguises know the language of."""
 DISGUISED = [(random.Random(seed).choice(PLAIN), seed) for seed in range(COUNT)]
