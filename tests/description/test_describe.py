@@ -14,6 +14,7 @@ import torch
 import optzoo
 from optzoo.files.shipped import shipped
 from optzoo.program.arithmetic import half_life
+from optzoo.program.tensors.named_sides import FULL
 from optzoo.train.setup.schema import load_setup
 
 T = 1000
@@ -181,8 +182,11 @@ def test_the_engine_moves_as_the_coefficients_say(recipe: str, s: int) -> None:
 def test_every_recipe_can_be_described(recipe: str) -> None:
     found = find(recipe)
     program = optzoo.load_recipe(recipe).trained_program()
-    assert found.state_bytes_per_parameter == 4 * len(program.tensor_states)
-    assert found.form == (found.order <= 1 and found.decision.gap is None)
+    alike = [state for state in program.tensor_states if state.shape == FULL]
+    assert found.state_bytes_per_parameter == 4 * len(alike)
+    assert len(found.cost.others) == len(program.tensor_states) - len(alike)
+    one = found.decision.linear and found.order <= 1 and found.decision.gap is None
+    assert found.form == one
 
 
 @pytest.mark.parametrize(

@@ -210,5 +210,5 @@ def test_auto_is_settled_per_group(monkeypatch: pytest.MonkeyPatch) -> None:
     big, small = torch.nn.Parameter(torch.ones(50)), torch.nn.Parameter(torch.ones(5))
     groups = [{"params": [big]}, {"params": [small]}]
     optimizer = optzoo.load_recipe("adamw").build(groups, total_steps=20)
-    engines = [type(run.plan.engine).__name__ for run in optimizer._runs]
+    engines = [type(run.plan.engine).__name__ for run in optimizer._all_runs()]
     assert engines == ["CompiledEngine", "ForeachEngine"]

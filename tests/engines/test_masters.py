@@ -189,7 +189,7 @@ reference: none
 hyperparameters: {{lr: {{default: 0.125, in: "[0, inf)", doc: learning rate}}}}
 buffers:
 {chr(10).join(lines)}
-update: {" + ".join(names)}
+update: {{mix: {{{", ".join(f"{name}: 1" for name in names)}}}}}
 """
     recipe = optzoo.parse_recipe(text).with_state_dtype("bfloat16")
     param = torch.nn.Parameter(torch.ones(100, dtype=BF16))

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
+from optzoo.equivalence.fitting.batch import UnknownOperationError
 from optzoo.equivalence.search import Substitution
 from optzoo.equivalence.sides import Conditions, Side, compare
 from optzoo.errors import InputError
@@ -69,6 +70,11 @@ def test_disguises_differ_from_the_recipe_and_from_one_another() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_recipe_is_screened_out_before_it_is_compared_with_itself(name: str) -> None:
     recipe = optzoo.load_recipe(name)
+    try:
+        possible_traits(recipe)
+    except UnknownOperationError:  # then it is never screened out
+        assert name in ("prodigy", "shampoo", "soap")
+        return
     assert possible_traits(recipe).can_be(traits_of(recipe.trained_program()))
 
 

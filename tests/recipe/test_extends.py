@@ -106,7 +106,7 @@ def test_the_file_is_shown_and_what_it_comes_to_is_written(tmp_path: Path) -> No
     assert mine.text == (tmp_path / "mine.yaml").read_text()
     whole = mine.to_yaml()
     assert "extends" not in whole
-    assert list(yaml.safe_load(whole))[:3] == ["name", "version", "summary"]
+    assert list(yaml.safe_load(whole))[:3] == ["name", "title", "version"]
     again = optzoo.parse_recipe(whole)
     assert again.digest == mine.digest
     assert again.document.data == mine.document.data

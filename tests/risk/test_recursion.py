@@ -31,6 +31,8 @@ TARGET = np.array([0.4, -1.3, 2.0])
 STEPS = 200
 
 Case = tuple[str, str, dict[str, Any], Method]
+WITHOUT = {"adam_atan2", "prodigy"}
+"""Recipes without an expected risk: not linear, and of sums over all parameters. Scion always decays."""
 CASES: list[Case] = [
     ("sgd_momentum", "eval", {"lr": 0.04, "momentum": 0.9}, heavy_ball(0.04, 0.9)),
     (
@@ -170,7 +172,7 @@ def test_steps_to_a_risk_are_the_first() -> None:
     assert curve[[0, 7]] == pytest.approx(seen.risks(problem, [0, 7], 500), rel=1e-13)
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(set(shipped()) - WITHOUT - {"scion"}))
 def test_a_step_moves_with_the_target_unless_weights_decay(name: str) -> None:
     """A start = start where all positions are shifted alike; weight decay pulls to 0."""
     recipe = load_recipe(name)
@@ -258,7 +260,7 @@ def test_buffers_that_start_at_the_parameter_or_at_a_number() -> None:
     assert abs(sampled.z) < 4
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(set(shipped()) - WITHOUT))
 def test_searches_compute_the_same_in_float64(name: str) -> None:
     seen = LinearRecipe.of(name, "tail:0.2", lr_schedule="cosine:10")
     (precise,) = seen.coefficients(300, 300)

@@ -428,4 +428,5 @@ def is_setup(name_or_path: str) -> bool:
     except InputError:
         return False
     keys = set(data) if isinstance(data, dict) else set()
-    return len(keys & set(Setup.model_fields)) > len(keys & set(RecipeSpec.model_fields))
+    of_recipes = set(RecipeSpec.model_fields) - {"model"}  # a recipe with that has others as well
+    return len(keys & set(Setup.model_fields)) > len(keys & of_recipes)
