@@ -241,7 +241,7 @@ def test_a_name_has_one_meaning(tmp_path: Path) -> None:
     text = fails(tmp_path, 'hyperparameters: {k: {default: 5, in: "[1, 9]", doc: steps}}\n')
     assert text == (
         f"error: {tmp_path}/mine.yaml:6:19: `k` would be a hyperparameter, and is a scalar of "
-        f"adamw ({where}:14:3)\n"
+        f"adamw ({where}:15:3)\n"
         '    6 | hyperparameters: {k: {default: 5, in: "[1, 9]", doc: steps}}\n'
         "      |                   ^\n\n"
         "hint: give it another name: one name has one meaning; or take the other away, "
@@ -265,7 +265,7 @@ def test_what_is_removed_must_be_there_and_no_longer_read(tmp_path: Path) -> Non
     assert text.endswith("hint: did you mean `m`?")
     text = fails(tmp_path, "hyperparameters: {beta1: null}\n")
     where = shipped()["adamw"]
-    assert f"mine.yaml:6:19: `beta1` is removed here, and {where}:14:6 still reads it" in text
+    assert f"mine.yaml:6:19: `beta1` is removed here, and {where}:15:6 still reads it" in text
 
 
 def test_a_recipe_that_needs_itself_is_one_error(tmp_path: Path) -> None:

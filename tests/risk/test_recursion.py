@@ -32,7 +32,7 @@ STEPS = 200
 
 Case = tuple[str, str, dict[str, Any], Method]
 WITHOUT = {"adam_atan2", "prodigy"}
-"""Recipes without an expected risk: not linear, and of sums over all parameters. Scion always decays."""
+"""Recipes without an expected risk: not linear, and of sums over all parameters."""
 CASES: list[Case] = [
     ("sgd_momentum", "eval", {"lr": 0.04, "momentum": 0.9}, heavy_ball(0.04, 0.9)),
     (

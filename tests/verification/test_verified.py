@@ -227,8 +227,10 @@ def by_agreement(agreement: Agreement) -> dict[str, Any]:
 @pytest.mark.parametrize("agreement", RIGHT, ids=str)
 def test_the_right_classes_pass(agreement: Agreement) -> None:
     pytest.importorskip(agreement.package)
-    if agreement.recipe in ("lars", "mars_lion", "qhadam"):
+    if agreement.recipe in ("lars", "mars_lion", "qhadam", "adafactor"):
         pytest.skip("treats vectors otherwise, or keeps numbers in float32: told below")
+    if "muon" in agreement.recipe:
+        pytest.skip("guards the norm before `polar` in another way, which is seen")
     recipe = optzoo.load_recipe(agreement.recipe)
     found = verify(recipe, f"{agreement.package}:{agreement.optimizer}", **by_agreement(agreement))
     assert found.equal, format_verification(found)
