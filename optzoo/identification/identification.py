@@ -37,7 +37,7 @@ MOST_SEARCHES = 12
 MET = 1e-7
 """A distance at which a glance has found a root, but for its last steps."""
 MOST_MATCHES = 4
-MOST_GAINS = 14
+MOST_GAINS = 32
 """Recipes of which learning rates of another shape are tried."""
 MOST_NEAREST = 3
 MOST_CONTAINED = 4

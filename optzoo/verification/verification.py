@@ -153,7 +153,10 @@ class _Suspect:
         if not terms and gap.size > SMALL:
             rough = _Suspect(replace(self.pair, tolerance=SMALL), self.settings, self.steps)
             terms, rest = rough._guilty(failed, gap), SMALL
-        weight = None if terms else self._weight(failed)
+        weight = None
+        if not terms:
+            with suppress(InputError):  # a class that takes no vector shows no weights
+                weight = self._weight(failed)
         rest = rest if terms else 0.0
         return replace(base, terms=tuple(terms), rest=rest, weight=weight, notes=refused)
 
@@ -229,10 +232,7 @@ class _Suspect:
         settings = {**trial.settings, **dict.fromkeys(self.decays, 0.0)}
         with float64():
             makes = self._make_ours(settings), self._make_theirs(settings)
-            try:
             ours, theirs = map(probe, makes)
-        except InputError:  # a class that takes no vector shows no weights
-            return None
             place = first_apart(ours, theirs) if ours.linear and theirs.linear else None
             turn = first_turn_apart(*makes) if place is None and self._has_sign() else None
         if turn is not None:
