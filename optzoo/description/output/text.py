@@ -181,7 +181,9 @@ def _table(description: Description) -> list[str]:
     if len(found) < len(rows):
         lines.append("  -: at these hyperparameters the coefficients have no value at this step")
     if any(p.kind == "orthogonaliser" and p.after for p in description.nonlinearities):
-        lines.append("  the orthogonaliser does not see size: only eta_a : alpha_a counts, their common")
+        lines.append(
+            "  the orthogonaliser does not see size: only eta_a : alpha_a counts, their common"
+        )
         lines.append("  factor is free, and lr and the scale alone set how far a step goes")
     if min((c.alpha_a for c in found), default=0) < 0:
         lines.append("  alpha_a is negative: the current gradient counts for less than a past one")
