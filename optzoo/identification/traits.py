@@ -8,13 +8,13 @@ defaults and the ends of its intervals among them, where what it can switch off 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from optzoo.equivalence.fitting.batch import Array, Courses, ProgramBatch
+from optzoo.equivalence.fitting.starts import near_first
 from optzoo.equivalence.trajectory import Course, columns_for, draw_course
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
@@ -72,19 +72,7 @@ def _settings(recipe: Recipe) -> tuple[list[str], list[tuple[float, ...]]]:
         ends = (0.0, 1.0, 0.5, 3.0) if name != "lr" else (0.5,)
         values = [v for v in ends if v in knob.interval and v != knob.default]
         options.append([float(knob.default), *values])
-    return list(knobs), list(itertools.islice(_changed(options), MOST_SETTINGS))
-
-
-def _changed(options: list[list[float]]) -> Iterator[tuple[float, ...]]:
-    first = tuple(o[0] for o in options)
-    yield first
-    for count in (1, 2):
-        for places in itertools.combinations(range(len(options)), count):
-            for values in itertools.product(*(options[i][1:] for i in places)):
-                changed = list(first)
-                for place, value in zip(places, values, strict=True):
-                    changed[place] = value
-                yield tuple(changed)
+    return list(knobs), list(itertools.islice(near_first(options), MOST_SETTINGS))
 
 
 def _courses(size: Fraction, columns: int) -> list[Course]:

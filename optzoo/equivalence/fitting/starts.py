@@ -127,13 +127,14 @@ class Starts:
 def _grid(options: Sequence[Sequence[float]], points: int) -> Iterator[tuple[float, ...]]:
     """Yield the first choice, those with one choice changed, those with two, then drawn ones."""
     drawn = points // DRAWN
-    yield from itertools.islice(_near_first(options), points - drawn)
+    yield from itertools.islice(near_first(options), points - drawn)
     rng = random.Random(0)
     for _ in range(drawn):
         yield tuple(rng.choice(o) for o in options)
 
 
-def _near_first(options: Sequence[Sequence[float]]) -> Iterator[tuple[float, ...]]:
+def near_first(options: Sequence[Sequence[float]]) -> Iterator[tuple[float, ...]]:
+    """Yield the first of all options, then with one at another value, then with two."""
     first = tuple(o[0] for o in options)
     yield first
     for count in (1, 2):
