@@ -21,7 +21,7 @@ from torch import Tensor
 from optzoo.engines.blocks import BlockStep
 from optzoo.engines.elementwise import NEWER
 from optzoo.engines.engine import Batch
-from optzoo.engines.matrix_step import MatrixStep
+from optzoo.engines.matrices.matrix_step import MatrixStep
 from optzoo.program.arithmetic import FLOAT
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
