@@ -45,17 +45,15 @@ class CompiledEngine:
     def __init__(self, program: Program) -> None:
         self.plan = plan_program(program) if program.is_flat else None
         self.eager = engine_class("foreach")(program)
-        self.matrices: MatrixStep | None = None
-        if self.plan is None and has_cc():
-            self.matrices = MatrixStep(program, SegmentKernels())
+        self.segments = SegmentKernels() if self.plan is None and has_cc() else None
+        self.matrices = MatrixStep(program, self.segments) if self.segments else None
         self._seconds = 0.0
         self._kernels: dict[tuple[Any, ...], Any] = {}
 
     @property
     def compile_seconds(self) -> float:
         """What building took for this engine, almost nothing where the cache had it."""
-        of_segments = self.matrices.kernels if self.matrices is not None else None
-        return self._seconds + (of_segments.compile_seconds if of_segments is not None else 0.0)
+        return self._seconds + (self.segments.compile_seconds if self.segments else 0.0)
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""

@@ -18,7 +18,7 @@ from beside import SHAPES, TOTAL_STEPS, Problem, compare
 from draw_matrices import draw_legal_matrices
 
 import optzoo
-from optzoo.engines.matrices import matrix_step, matrix_values, stack
+from optzoo.engines.matrices import matrix_step, matrix_values, segment_blocks, stack
 from optzoo.interpreters.cost import cost
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "40"))
@@ -116,10 +116,6 @@ def _one_block_short(rows: int, count: float) -> list[tuple[int, int]]:
     return [(i, min(rows, i + size)) for i in range(0, rows, size)]
 
 
-def _as_it_lies(value: Any, expr: Any) -> Any:
-    return value
-
-
 def _repeated_as_it_is(self: Any, name: Any, new: Any) -> None:
     tensors = self.homes[name.prev]
     matrices = new.expand(len(tensors), -1, -1) if isinstance(new, torch.Tensor) else tensors
@@ -132,14 +128,13 @@ def _repeated_as_it_is(self: Any, name: Any, new: Any) -> None:
     ("where", "name", "wrong"),
     [
         (matrix_values, "row_blocks", _one_block_short),
-        (matrix_step, "_apart", _as_it_lies),
         (matrix_values, "_DIMS", {"whole": (-2, -1), "row": (-2,), "column": (-1,)}),
-        (matrix_values, "_DIMS", {"whole": (-1,), "row": (-1,), "column": (-2,)}),
+        (segment_blocks, "finished", lambda line, gathered, sides: gathered),
         (matrix_step, "decided", lambda program, known: program.step[::-1]),
         (matrix_values, "_polar", lambda dtype, a, *numbers: a),
         (stack.Stack, "store", _repeated_as_it_is),
     ],
-    ids=["blocks", "shared memory", "sides", "whole", "conditions", "polar", "stores"],
+    ids=["blocks", "sides", "whole", "conditions", "polar", "stores"],
 )
 def test_faults_of_the_matrix_step_are_noticed(
     where: Any, name: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -3,8 +3,8 @@
 Parameters of equal sides are stacked (`stack`): every value is a tensor of matrices x rows x
 columns, with sides of 1 where the program has them. What a step does not need is not computed:
 conditions of `where` that are numbers of the host are decided first, and each way that they turn
-out has lines of its own. They are run one by one, or, with kernels, operations on elements in
-segments (`optzoo.program.tensors.segments`).
+out has lines of its own. Operations on elements are run in segments where there is somebody to run
+them (`optzoo.program.tensors.segments`), and everything else one by one.
 
 Where parameters are spread over processes, each matrix has an owner, which gathers it, takes its
 step and hands the result back; owners are balanced by what a product of the matrix costs.
@@ -21,8 +21,8 @@ from torch import Tensor
 from optzoo.distributed.sharding import Owners, gathered, part_here
 from optzoo.engines.engine import Batch
 from optzoo.engines.matrices.matrix_values import MatrixDomain, Value
-from optzoo.engines.matrices.segment_kernel import SegmentKernels
 from optzoo.engines.matrices.stack import Stack, stacks
+from optzoo.engines.matrices.sweeps import Segments
 from optzoo.engines.torch_sides import sides_of
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import evaluate
@@ -39,8 +39,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class MatrixStep:
     """Runs the lines of one program over batches, matrix by matrix."""
 
-    def __init__(self, program: Program, kernels: SegmentKernels | None = None) -> None:
-        self.program, self.kernels = program, kernels
+    def __init__(self, program: Program, segments: Segments | None = None) -> None:
+        self.program, self.segments = program, segments
         self.conditions = conditions_of(program)
         self._pieces: dict[tuple[bool, ...], Pieces] = {}
 
@@ -52,8 +52,8 @@ class MatrixStep:
         owners = batch.shards.owners() if batch.shards is not None else None
         for whole, give_back in _wholes(batch, self.program, owners):
             found = [Stack(self.program, whole, members) for members in stacks(whole.params)]
-            if self.kernels is not None:  # all are compiled before anything is written
-                self.kernels.prepare(pieces, found)
+            if self.segments is not None:  # all are compiled before anything is written
+                self.segments.prepare(pieces, found)
             for stack in found:
                 self._run(pieces, stack, scalars, domain)
             give_back()
@@ -65,7 +65,7 @@ class MatrixStep:
         if key not in self._pieces:
             known = dict(zip(self.conditions, held, strict=True))
             lines = decided(self.program, known)
-            prepare = one_by_one if self.kernels is None else cut
+            prepare = one_by_one if self.segments is None else cut
             self._pieces[key] = prepare(self.program, lines)
         return self._pieces[key]
 
@@ -76,8 +76,8 @@ class MatrixStep:
         values |= {ROWS: float(stack.rows), COLS: float(stack.cols)}
         for piece, last in zip(pieces.pieces, pieces.last, strict=True):
             if isinstance(piece, Segment):
-                assert self.kernels is not None
-                self.kernels.run(piece, pieces.shapes, stack, values)
+                assert self.segments is not None
+                self.segments.run(piece, pieces.shapes, stack, values)
             else:
                 for name in names_in(piece.expr):
                     if name not in values:

@@ -66,17 +66,21 @@ def _block(name: str, a: Tensor, count: float) -> Tensor:
 
 
 def _polar(dtype: torch.dtype, a: Tensor, safety: float, eps: float, *numbers: float) -> Tensor:
-    """Return the polar factor by Newton-Schulz steps, on the smaller side, in `dtype`."""
+    """Return the polar factor by Newton-Schulz steps, on the smaller side, in `dtype`.
+
+    A tall matrix is multiplied from the right, and no matrix is turned: copies of turned ones cost
+    as much as a product.
+    """
     is_tall = a.shape[-2] > a.shape[-1]
-    x = a.mT if is_tall else a
-    size = torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True)
-    x = (x / (safety * size + eps)).to(dtype).contiguous()
+    size = torch.linalg.vector_norm(a, dim=(-2, -1), keepdim=True)
+    x = (a / (safety * size + eps)).to(dtype)
     for k in range(0, len(numbers), 3):
         first, third, fifth = numbers[k : k + 3]
-        gram = x @ x.mT
+        gram = x.mT @ x if is_tall else x @ x.mT
         mixed = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
-        x = torch.baddbmm(x, mixed, x, beta=first)
-    return (x.mT if is_tall else x).to(a.dtype)
+        x = torch.baddbmm(x, *((x, mixed) if is_tall else (mixed, x)), beta=first)
+    found: Tensor = x.to(a.dtype)
+    return found
 
 
 def _identity(a: Tensor) -> Tensor:

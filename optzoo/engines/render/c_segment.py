@@ -13,17 +13,13 @@ double: whoever adds them up does so in the same order, whatever the number of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from optzoo.engines.render.c import TENSORS
 from optzoo.engines.render.c_functions import functions
 from optzoo.program.expressions import Call, Name, names_in
 from optzoo.program.ir import Line
 from optzoo.program.ops import OPS
-from optzoo.program.tensors.segments import Segment
-
-Spread = Literal["full", "row", "column", "one"]
-"""What of a matrix has a number of its own: each element, row or column, or the matrix."""
+from optzoo.program.tensors.segments import Segment, Spread
 
 CHUNK = 16_384
 """Elements of a row that one thread takes at a time."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from optzoo.program.expressions import (
     ONE,
@@ -35,6 +36,10 @@ ROWS, COLS = Name("(rows)"), Name("(cols)")
 
 VIEWS = ("transpose", "diagonal")
 """Operations whose result may be the memory of what they are applied to."""
+
+
+Spread = Literal["full", "row", "column", "one"]
+"""What of a matrix has a number of its own: each element, row or column, or the matrix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,11 +310,13 @@ def _with_outputs(
 ) -> list[Piece]:
     """Say for each segment what of it is kept, and what goes into its home at once."""
     origins = _origins(pieces)
+    alone = {piece.target for piece in pieces if isinstance(piece, Line)} & set(changed)
     result = list(pieces)
     for k, piece in enumerate(pieces):
         if not isinstance(piece, Segment):
             continue
         later = [name for other in pieces[k + 1 :] for name in _reads(other)]
+        later += alone
         read = {origin for name in later for origin in origins.get(name, (name,))}
         made = [line.target for line in piece.lines]
         stores = tuple(n for n in made if n in changed and n.prev not in read)
