@@ -39,8 +39,8 @@ from optzoo.program.tensors.named_sides import Shape
 from optzoo.program.tensors.segments import Pieces, Segment, Spread
 
 _REDUCE: dict[str, Callable[[Tensor, tuple[int, ...]], Tensor]] = {
-    "sum": lambda a, dims: a.sum(dims, keepdim=True, dtype=torch.float64),
-    "square": lambda a, dims: (a * a).sum(dims, keepdim=True, dtype=torch.float64),
+    "sum": lambda a, dims: a.sum(dims, keepdim=True).double(),
+    "square": lambda a, dims: torch.linalg.vector_norm(a, dim=dims, keepdim=True).double() ** 2,
     "largest": lambda a, dims: a.amax(dims, keepdim=True).double(),
     "smallest": lambda a, dims: a.amin(dims, keepdim=True).double(),
 }
@@ -158,8 +158,13 @@ def _store(views: list[Tensor], new: Value) -> None:
 
 def _total(line: Line, stack: Stack, sweep: Sweep) -> Tensor:
     rows = sweep.rows if kept_of(line) == "row" else 1
+    cols = sweep.cols if kept_of(line) == "column" else 1
     start = _START.get(gathered_by(line), 0.0)
-    return torch.full((stack.count, rows, 1), start, dtype=torch.float64)
+    return torch.full((stack.count, rows, cols), start, dtype=torch.float64)
+
+
+_OVER = {"row": (-1,), "column": (-2,), "whole": (-2, -1)}
+"""The sides that a reduction goes over, by what it keeps."""
 
 
 def _gather(
@@ -168,18 +173,13 @@ def _gather(
     """Add what a block has of a reduction's argument to the total."""
     if not isinstance(value, Tensor):
         value = torch.full((), value, dtype=dtype)
-    whole = value.expand(
-        *(
-            len(range(*cut.indices(size)))
-            for cut, size in zip(
-                (block.members, block.rows, block.cols),
-                (len(total), sweep.rows, sweep.cols),
-                strict=True,
-            )
-        )
+    cuts = zip(
+        (block.members, block.rows, block.cols), (len(total), sweep.rows, sweep.cols), strict=True
     )
-    by_row = kept_of(line) == "row"
-    by = gathered_by(line)
-    part = _REDUCE[by](whole, (-1,) if by_row else (-2, -1))
-    home = total[block.members, block.rows] if by_row else total[block.members]
+    whole = value.expand(*(len(range(*cut.indices(size))) for cut, size in cuts))
+    by, kept = gathered_by(line), kept_of(line)
+    part = _REDUCE[by](whole, _OVER[kept])
+    home = total[block.members]
+    home = home[:, block.rows] if kept == "row" else home
+    home = home[:, :, block.cols] if kept == "column" else home
     home.copy_(_JOIN.get(by, torch.add)(home, part))

@@ -51,15 +51,15 @@ class Sweep:
 def sweep_of(segment: Segment, shapes: Mapping[Name, Shape], stack: Stack) -> Sweep:
     """Return how to walk a stack: as one long row each where nothing depends on rows."""
     rows, cols = stack.sides(segment.shape)
-    by_row = any(kept_of(line) == "row" for line in segment.reductions)
+    is_flat = all(kept_of(line) == "whole" for line in segment.reductions)
     spreads = [_spread(shapes[name], segment.shape) for name in segment.reads]
     exchanged: dict[Spread, Spread] = {}
     if rows == 1:
         exchanged = {"column": "full", "row": "one"}
-    elif cols == 1 and not by_row:
+    elif cols == 1 and is_flat:
         exchanged = {"row": "full", "column": "one"}
     spreads = [exchanged.get(spread, spread) for spread in spreads]
-    if not by_row and {"row", "column"}.isdisjoint(spreads):
+    if is_flat and {"row", "column"}.isdisjoint(spreads):
         rows, cols = 1, rows * cols
     return Sweep(rows, cols, tuple(spreads))
 
@@ -141,7 +141,7 @@ def gathered_by(line: Line) -> Gathered:
 
 
 def kept_of(line: Line) -> str:
-    """Return what keeps a number of its own in a reduction: `row` or `whole`."""
+    """Return what keeps a number of its own in a reduction: `row`, `column` or `whole`."""
     return _known(line).kept
 
 
@@ -153,7 +153,8 @@ def finished(
         case "norm":
             return np.sqrt(gathered)
         case "mean":
-            return gathered / (sides[1] if kept_of(line) == "row" else sides[0] * sides[1])
+            counts = {"row": sides[1], "column": sides[0]}
+            return gathered / counts.get(kept_of(line), sides[0] * sides[1])
     return gathered
 
 

@@ -1,9 +1,9 @@
 """Segments: the tensor lines of a step, cut where whole rows, columns or matrices have to be known.
 
 Between two products, decompositions or reductions lie operations on elements, and an engine that
-walks memory wants as many of those as can be done at once: a `Segment`. What ends a row or a whole
-tensor (`sum(x, row)`, `norm(x)`) is gathered on the way. Everything else, and what has one number
-for each row or column, is a line of its own.
+walks memory wants as many of those as can be done at once: a `Segment`. What ends a row, a column
+or a whole tensor (`sum(x, row)`, `norm(x)`) is gathered on the way. Everything else, and what has
+one number for each row or column, is a line of its own.
 
 A line is put off until something waits for it, so that a segment reads an old value again rather
 than keep a new one in memory. Nothing here computes, and nothing here knows of torch.
@@ -216,7 +216,7 @@ class _Schedule:
 
     def _is_reduction(self, line: Line) -> bool:
         match line.expr:
-            case Call(op, (Name() as of,)) if OPS[op].reduces and OPS[op].kept in ("whole", "row"):
+            case Call(op, (Name() as of,)) if OPS[op].reduces and OPS[op].kept != "block":
                 return is_large(self.shapes[of])
         return False
 
