@@ -288,11 +288,17 @@ class Printer:
     def _identity(self, _: Expr) -> Printed:
         return Printed("I")
 
-    def _polar(self, a: Expr, *numbers: Expr) -> Printed:
+    def _polar(self, a: Expr, *numbers: Expr, blocks: str = "") -> Printed:
         if self.is_latex:
             return self._call("polar", [a])
         name = list_named(tuple(constant_value(n) or Fraction(0) for n in numbers[2:]))
-        return Printed(f"polar({self.print(a).text}, {name or 'its own coefficients'})")
+        return Printed(f"polar({self.print(a).text}, {name or 'its own coefficients'}{blocks})")
+
+    def _block_polar(self, a: Expr, count: Expr, *numbers: Expr) -> Printed:
+        blocks = self.print(count).text
+        if not self.is_latex:
+            return self._polar(a, *numbers, blocks=f", block({blocks})")
+        return Printed(rf"\operatorname{{polar}}_{{{blocks}}}\left({self.print(a).text}\right)")
 
     def _power(self, a: Expr, b: Expr) -> Printed:
         return self._pow(a, b)

@@ -136,7 +136,7 @@ def _check_sorts(program: Program) -> list[Fault]:
 
 def _has_numbers(op: Op) -> bool:
     """Whether an operation takes a tensor first, and numbers of the host after it."""
-    return op.kept == "block" or op.name in ("polar", "power")
+    return op.kept == "block" or op.name in ("polar", "block_polar", "power")
 
 
 def _check_shapes(program: Program) -> list[Fault]:

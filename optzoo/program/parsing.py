@@ -215,26 +215,33 @@ class _Parser:
         )
 
     def _polar(self, node: ast.Call, depth: int) -> Call:
-        match node.args:
+        given = node.args
+        blocks: Expr | None = None
+        match given:
+            case [*before, ast.Call(func=ast.Name(id="block"), args=[count], keywords=[])]:
+                given, blocks = before, self.parse(count, depth)
+        match given:
             case [value, ast.Name(id=name), *rest] if name in POLAR_LISTS and len(rest) < 2:
                 known = POLAR_LISTS[name]
                 numbers = known.numbers
                 eps: Expr = self.parse(rest[0], depth) if rest else num(known.eps)
-                return polar(
-                    self.parse(value, depth), numbers, eps, num(known.safety), self.span(node)
-                )
+                safety: Expr = num(known.safety)
+                of = self.parse(value, depth)
+                return polar(of, numbers, eps, safety, self.span(node), blocks)
             case [value, ast.List(elts=rows), eps_node, *rest] if rows and len(rest) < 2:
                 numbers = tuple(self._literal(each) for row in rows for each in self._triple(row))
                 safety = self.parse(rest[0], depth) if rest else ONE
                 eps = self.parse(eps_node, depth)
-                return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
-            case [_, ast.Name(id=name) as given, *_] if name not in POLAR_LISTS:
+                of = self.parse(value, depth)
+                return polar(of, numbers, eps, safety, self.span(node), blocks)
+            case [_, ast.Name(id=name) as wish, *_] if name not in POLAR_LISTS:
                 hint = did_you_mean(name, POLAR_LISTS, what="lists")
-                raise self.fail(given, f"`{name}` is not a list of coefficients", hint)
+                raise self.fail(wish, f"`{name}` is not a list of coefficients", hint)
         raise self.fail(
             node,
             "`polar` is written `polar(x, LIST)` or `polar(x, LIST, eps)`",
-            f"lists: {', '.join(POLAR_LISTS)}; or `polar(x, [[a, b, c], ...], eps)`",
+            f"lists: {', '.join(POLAR_LISTS)}; or `polar(x, [[a, b, c], ...], eps)`; `block(n)` at "
+            "the end makes one of each of n blocks of rows",
         )
 
     def _triple(self, row: ast.expr) -> list[ast.expr]:

@@ -27,7 +27,10 @@ from optzoo.program.ops import OPS
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
 
 _ZERO_AT_ZERO = frozenset(
-    ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
+    [
+        *("neg", "square", "sqrt", "abs", "sign", "tanh", "positive"),
+        *("transpose", "polar", "block_polar", "diagonal"),
+    ]
 )
 """Operations that are 0 where their first argument is."""
 

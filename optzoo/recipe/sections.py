@@ -251,6 +251,11 @@ class PolarSpec(Section):
     scale: Expression | None = Field(
         default=None, description="factor of the result; may read `rows`, `cols`, `size`"
     )
+    blocks: Expression | None = Field(
+        default=None,
+        description="into how many blocks of rows a matrix is cut, each with a factor of its own: "
+        "heads, or 3 for queries, keys and values in one",
+    )
 
     @property
     def numbers(self) -> tuple[Fraction, ...]:

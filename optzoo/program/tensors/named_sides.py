@@ -105,7 +105,7 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
             return _ends(expr, shapes, is_patient=is_patient) if None in args else known
         case "transpose":
             return None if args[0] is None else Shape(args[0].cols, args[0].rows)
-        case "polar" | "orthonormal":
+        case "polar" | "block_polar" | "orthonormal":
             return args[0]
         case "identity" | "eigenbasis" | "power" | "diagonal":
             return _of_square(expr, args[0])
