@@ -18,9 +18,8 @@ from optzoo.errors import did_you_mean
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
-from optzoo.program.ops import OPS
+from optzoo.program.ops import OPS, Op
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
-from optzoo.program.tensors.whole_values import takes_numbers
 
 Sort = Literal["scalar", "tensor"]
 
@@ -120,7 +119,7 @@ def _check_sorts(program: Program) -> list[Fault]:
             wanted = "numbers" if result == "tensor" else "a tensor"
             message = f"`{op.text}` takes {wanted}, not a {result}"
             faults.append(Fault("sort-mismatch", message, line.source, expr.span))
-        elif takes_numbers(op) and (sorts_of_args[0] == "scalar" or "tensor" in sorts_of_args[1:]):
+        elif _has_numbers(op) and (sorts_of_args[0] == "scalar" or "tensor" in sorts_of_args[1:]):
             message = f"`{op.text}` takes a tensor, then numbers of the host"
             faults.append(Fault("sort-mismatch", message, line.source, expr.span))
         return result
@@ -133,6 +132,11 @@ def _check_sorts(program: Program) -> list[Fault]:
     for line in program.step:
         sort(line.expr, line)
     return faults
+
+
+def _has_numbers(op: Op) -> bool:
+    """Whether an operation takes a tensor first, and numbers of the host after it."""
+    return op.kept == "block" or op.name in ("polar", "block_polar", "power")
 
 
 def _check_shapes(program: Program) -> list[Fault]:

@@ -16,14 +16,15 @@ from optzoo.program.expressions import (
     Expr,
     Name,
     Num,
+    add,
+    mul,
     names_in,
     substitute,
     walk,
 )
 from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
-from optzoo.program.tensors.named_sides import GIVEN, Known, shape_of
-from optzoo.program.tensors.whole_values import in_shape, whole
+from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
 
 _ZERO_AT_ZERO = frozenset(
     [
@@ -70,7 +71,6 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
 
     scalars, step = fold_block(program.scalars), fold_block(program.step)
     pooled = tuple(replace(line, expr=fold(line.expr)) for line in program.pooled)
-    step, pooled = whole(step, pooled, buffers)  # folding takes zeros away
     stored = {state.name for state in program.states}
     views = tuple(
         replace(
@@ -197,8 +197,24 @@ def _folded_in_shape(
     for i, arg in enumerate(expr.args):
         wanted = shape_of(arg, meant)
         if wanted is not None and shape_of(args[i], shapes) != wanted:
-            args[i] = in_shape(args[i], wanted)
+            args[i] = add(args[i], mul(ZERO, _of_shape(wanted)))
     return Call(expr.op, tuple(args), expr.span)
+
+
+def _of_shape(shape: Shape) -> Expr:
+    """Return some tensor of a shape."""
+    turned = Call("transpose", (GRAD,))
+    sides: dict[Shape, Expr] = {
+        FULL: GRAD,
+        Shape("cols", "rows"): turned,
+        Shape("rows", "1"): Call("row_mean", (GRAD,)),
+        Shape("cols", "1"): Call("row_mean", (turned,)),
+        Shape("1", "cols"): Call("column_mean", (GRAD,)),
+        Shape("1", "rows"): Call("column_mean", (turned,)),
+        Shape("rows", "rows"): Call("matmul", (GRAD, turned)),
+        Shape("cols", "cols"): Call("matmul", (turned, GRAD)),
+    }
+    return sides.get(shape, ZERO)
 
 
 def _simplify(expr: Expr) -> Expr:

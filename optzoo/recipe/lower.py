@@ -36,7 +36,6 @@ from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Hyper, Init, Line, Loc, P
 from optzoo.program.ops import OPS
 from optzoo.program.simplify import drop_unused
 from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
-from optzoo.program.tensors.whole_values import whole
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered, ordered_sums
@@ -383,9 +382,6 @@ class _Lowering(Lines):
             else State(name, "scalar", self.init_of(name))
             for name in names
         ]
-        if self.spec.version > 1:
-            held = {Name(name, "prev"): shape for name, shape in shapes.items()}
-            step, pooled = whole(step, pooled, held)
         return Program(
             self.spec.name,
             tuple(self.hypers),

@@ -128,13 +128,13 @@ def _repeated_as_it_is(self: Any, name: Any, new: Any) -> None:
     ("where", "name", "wrong"),
     [
         (matrix_values, "row_blocks", _one_block_short),
-        (segment_blocks, "_slices", lambda count, step: [slice(0, min(count, max(1, step)))]),
+        (matrix_values, "_DIMS", {"whole": (-2, -1), "row": (-2,), "column": (-1,)}),
         (segment_blocks, "finished", lambda line, gathered, sides: gathered),
         (matrix_step, "decided", lambda program, known: program.step[::-1]),
         (matrix_values, "_polar", lambda dtype, a, *numbers: a),
         (stack.Stack, "store", _repeated_as_it_is),
     ],
-    ids=["blocks", "the first block alone", "whole", "conditions", "polar", "stores"],
+    ids=["blocks", "sides", "whole", "conditions", "polar", "stores"],
 )
 def test_faults_of_the_matrix_step_are_noticed(
     where: Any, name: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

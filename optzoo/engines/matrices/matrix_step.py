@@ -82,10 +82,7 @@ class MatrixStep:
                 for name in names_in(piece.expr):
                     if name not in values:
                         values[name] = stack.entry(name)
-                value = evaluate(piece.expr, domain, values)
-                if piece.target in pieces.shapes:
-                    value = stack.whole(value, pieces.shapes[piece.target])
-                values[piece.target] = value
+                values[piece.target] = evaluate(piece.expr, domain, values)
             for name in last:
                 values.pop(name, None)
         for name in set(pieces.at_end) - values.keys():  # the gradient, kept as it is

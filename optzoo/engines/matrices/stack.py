@@ -49,14 +49,6 @@ class Stack:
         stacked = shaped[0].unsqueeze(0) if len(shaped) == 1 else torch.stack(shaped)
         return stacked.to(self.dtype)
 
-    def whole(self, value: float | Tensor, shape: Shape) -> Tensor:
-        """Return a value with all its elements, also where it is one number for all."""
-        if isinstance(value, Tensor):
-            return value
-        like = next(iter(self.homes.values()))[0]
-        sides = (self.count, *self.sides(shape))
-        return torch.full(sides, value, dtype=self.dtype, device=like.device)
-
     def is_home(self, tensor: Tensor) -> bool:
         """Whether a tensor may lie in memory that the step began with; several are copied."""
         if self.count > 1:

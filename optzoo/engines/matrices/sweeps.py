@@ -113,7 +113,9 @@ class Places:
             if all(t.is_contiguous() and t.dtype == stack.dtype for t in home):
                 return home
             values[name] = stack.entry(name)
-        value = stack.whole(values[name], shape)
+        value = values[name]
+        if not isinstance(value, Tensor):
+            value = torch.full((1, 1, 1), value, dtype=stack.dtype)
         whole = value.expand(stack.count, *stack.sides(shape)).contiguous()
         values[name] = whole
         return list(whole.unbind())

@@ -84,31 +84,31 @@ def is_large(shape: Shape) -> bool:
 
 def cut(program: Program, lines: Sequence[Line]) -> Pieces:
     """Return tensor lines of a program (see `decided`) in pieces."""
-    splitter, changed = _split(program, lines)
-    pieces = _with_outputs(_Schedule(splitter).pieces(), splitter, changed)
-    stored = {name for piece in pieces if isinstance(piece, Segment) for name in piece.stores}
-    return _in_order(pieces, splitter, [name for name in changed if name not in stored])
-
-
-def one_by_one(program: Program, lines: Sequence[Line]) -> Pieces:
-    """Return tensor lines of a program as pieces without segments."""
-    splitter, changed = _split(program, lines)
-    return _in_order(splitter.lines, splitter, changed)
-
-
-def _split(program: Program, lines: Sequence[Line]) -> tuple[_Splitter, list[Name]]:
-    """Return the lines apart, and the names that do not stay what they were."""
     splitter = _Splitter(program)
     kept = {line.target: line.expr for line in lines if line.expr == line.target.prev}
     for line in lines:
         if line.target not in kept:
             splitter.add(replace(line, expr=substitute(line.expr, kept.get)))
-    return splitter, [name for name in splitter.homes if name not in kept]
+    pieces = _Schedule(splitter).pieces()
+    changed = [name for name in splitter.homes if name not in kept]
+    pieces = _with_outputs(pieces, splitter, changed)
+    stored = {name for piece in pieces if isinstance(piece, Segment) for name in piece.stores}
+    at_end = tuple(name for name in changed if name not in stored)
+    return Pieces(
+        tuple(pieces), _last_reads(pieces, splitter.shapes, at_end), splitter.shapes, at_end
+    )
 
 
-def _in_order(pieces: Sequence[Piece], splitter: _Splitter, at_end: Sequence[Name]) -> Pieces:
-    last = _last_reads(pieces, splitter.shapes, at_end)
-    return Pieces(tuple(pieces), last, splitter.shapes, tuple(at_end))
+def one_by_one(program: Program, lines: Sequence[Line]) -> Pieces:
+    """Return tensor lines of a program as they are, each a piece."""
+    splitter = _Splitter(program)
+    shapes = dict(splitter.shapes)
+    for line in lines:
+        known = shape_of(line.expr, shapes)
+        shapes[line.target] = splitter.homes.get(line.target, known or FULL)
+    made = {line.target: line.expr for line in lines}
+    at_end = tuple(name for name in splitter.homes if made.get(name) != name.prev)
+    return Pieces(tuple(lines), _last_reads(lines, shapes, at_end), shapes, at_end)
 
 
 class _Splitter:
