@@ -24,7 +24,7 @@ from torch import Tensor
 from optzoo.engines.block_values import BlockDomain, handed_over, settled
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
-from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.arithmetic import FloatDomain, IeeeDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Line, Program
@@ -40,7 +40,7 @@ MOST_THREADS = 8
 SMALL = 16_384
 """Tensors with fewer elements are packed: updating one takes less time than starting the calls."""
 
-_FLOATS = FloatDomain()
+_FLOATS, _ELEMENTS = FloatDomain(), IeeeDomain()
 
 _BLOCKS = BlockDomain()
 Value = float | Tensor
@@ -162,7 +162,7 @@ class BlockStep:
             norms |= zip(names, _norms(sums, batch), strict=True)
             for name, expr in each.numbers:
                 numbers[name] = [
-                    evaluate(expr, _FLOATS, {**known, **dict(zip(norms, found, strict=True))})
+                    evaluate(expr, _ELEMENTS, {**known, **dict(zip(norms, found, strict=True))})
                     for found in zip(*norms.values(), strict=True)
                 ]
         for piece in walk.pieces(batch):

@@ -24,7 +24,7 @@ from optzoo.engines.decompositions import eigenbasis, orthonormal, symmetric_pow
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.engine import Batch
 from optzoo.engines.torch_sides import sides_of
-from optzoo.program.arithmetic import FLOAT, FloatDomain
+from optzoo.program.arithmetic import IEEE, FloatDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program
@@ -227,7 +227,7 @@ class MatrixDomain:
     def apply(self, op: str, args: Sequence[Any]) -> Value:
         """Apply an operation to numbers on the host, or to tensors and numbers."""
         if not any(isinstance(arg, Tensor) for arg in args):
-            return FLOAT[op](*args)
+            return _of_numbers(op, args)
         if op in ELEMENTWISE:
             return ELEMENTWISE[op](*args)
         if op == "polar":
@@ -237,7 +237,24 @@ class MatrixDomain:
             return _block(known.reduces or "", *args)
         if known.reduces is not None:
             return _REDUCTIONS[known.reduces](args[0], _DIMS[known.kept])
+        if op in _OF_TWO:
+            like = next(arg for arg in args if isinstance(arg, Tensor))
+            args = [_element(arg, like) for arg in args]
         return _MATRICES[op](*args)
+
+
+def _of_numbers(op: str, args: Sequence[float]) -> float:
+    """Apply an operation to numbers: of the host, or sizes, which are tensors of one element."""
+    if op in IEEE:
+        return IEEE[op](*args)
+    like = torch.zeros((), dtype=torch.float64)
+    value = MatrixDomain(like.dtype).apply(op, [_element(args[0], like), *args[1:]])
+    return value if isinstance(value, float) else value.item()
+
+
+def _element(value: Value, like: Tensor) -> Tensor:
+    """Return a number as a matrix of one element."""
+    return value if isinstance(value, Tensor) else like.new_full((1, 1, 1), value)
 
 
 _DIMS = {"whole": (-2, -1), "row": (-1,), "column": (-2,)}
@@ -306,3 +323,5 @@ _MATRICES: dict[str, Callable[..., Value]] = {
     "row_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-2]), dim=-2),
     "column_take": lambda a, p: torch.take_along_dim(a, _places(p, a.shape[-1]).mT, dim=-1),
 }
+_OF_TWO = ("matmul", "row_take", "column_take")
+"""Operations on two matrices, either of which may be a size."""

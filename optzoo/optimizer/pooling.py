@@ -125,6 +125,6 @@ def _sum_of_batch(
         values: dict[Name, Any] = {**scalars, **stacked_values(program, batch, members)}
         run_lines(lines, domain, values)
         found = evaluate(line.expr, domain, values)
-        size = sum(batch.params[i].numel() for i in members)
-        total += found.double().sum() if isinstance(found, Tensor) else found * size
+        # a size is one number of each parameter
+        total += found.double().sum() if isinstance(found, Tensor) else found * len(members)
     return total

@@ -157,7 +157,7 @@ class _Lowering(Lines):
             return expr
         if expr.op == "model_sum":
             target = self.fresh(f"{name}_sum")
-            line = Line(target, self.tensor(expr.args[0]), ("model", name))
+            line = Line(target, self.tensor(self.pooled_in(expr.args[0], name)), ("model", name))
             self.pooled[target] = line
             return target
         return Call(expr.op, tuple(self.pooled_in(a, name) for a in expr.args), expr.span)
