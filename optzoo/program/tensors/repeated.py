@@ -1,0 +1,108 @@
+"""Values that a step makes of fewer elements than their sides tell, and what goes over all of them.
+
+A number or a row stands for a whole matrix where elements meet, since sides of 1 are repeated. A
+reduction or a product has to see every element: what it is given is repeated first, wherever
+the way of a condition, or what a buffer becomes at some steps, may have been smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from optzoo.program.expressions import ZERO, Call, Expr, Name, Num, add, mul
+from optzoo.program.ir import GRAD, Program
+from optzoo.program.ops import OPS
+from optzoo.program.tensors.named_sides import (
+    FULL,
+    GIVEN,
+    NUMBER,
+    Known,
+    Shape,
+    Side,
+    join,
+    shape_of,
+)
+
+
+def with_whole_operands(program: Program) -> Program:
+    """Return a checked program whose reductions and products see all elements of their operands."""
+    whole = WholeOperands(program)
+    step = tuple(
+        replace(line, expr=whole.noted(line.target, whole.filled(line.expr)))
+        for line in program.step
+    )
+    pooled = tuple(
+        replace(
+            line, expr=whole.operand(whole.filled(line.expr), shape_of(line.expr, whole.shapes))
+        )
+        for line in program.pooled
+    )
+    return replace(program, step=step, pooled=pooled)
+
+
+class WholeOperands:
+    """What is known of the names of a step so far: their shapes, and the least made of each."""
+
+    def __init__(self, program: Program) -> None:
+        self.homes = {Name(state.name): state.shape for state in program.tensor_states}
+        kept: dict[Name, Known] = {name.prev: shape for name, shape in self.homes.items()}
+        self.shapes: dict[Name, Known] = {**GIVEN, **kept}
+        self.least: dict[Name, Shape] = {}
+
+    def noted(self, target: Name, expr: Expr) -> Expr:
+        """Return the expression of a line, once what its name stands for is known."""
+        shape = shape_of(expr, self.shapes)
+        self.least[target] = self.least_of(expr)
+        self.shapes[target] = self.homes.get(target, shape)
+        return expr
+
+    def filled(self, expr: Expr) -> Expr:
+        """Return an expression in which reductions and products see all elements."""
+        if not isinstance(expr, Call):
+            return expr
+        args = [self.filled(arg) for arg in expr.args]
+        if not OPS[expr.op].on_scalars:
+            shapes = [shape_of(arg, self.shapes) for arg in expr.args]
+            args = [self.operand(arg, shape) for arg, shape in zip(args, shapes, strict=True)]
+        return Call(expr.op, tuple(args), expr.span)
+
+    def operand(self, expr: Expr, shape: Known) -> Expr:
+        """Return a value repeated to its sides where it may have been made smaller."""
+        if shape is None or self.least_of(expr) == shape:
+            return expr
+        return add(expr, mul(ZERO, some_tensor(shape)))
+
+    def least_of(self, expr: Expr) -> Shape:
+        """Return the sides that a value has at least, however conditions turn out."""
+        if isinstance(expr, Num):
+            return NUMBER
+        if isinstance(expr, Name):
+            return self.least.get(expr) or self.shapes.get(expr, NUMBER) or FULL
+        if not OPS[expr.op].on_scalars:
+            return shape_of(expr, self.shapes) or FULL
+        args = [self.least_of(arg) for arg in expr.args]
+        if expr.op == "where" and args[0] == NUMBER:
+            return _meet(args[1], args[2])
+        return join(*args) or FULL
+
+
+def _meet(a: Shape, b: Shape) -> Shape:
+    rows: Side = a.rows if a.rows == b.rows else "1"
+    cols: Side = a.cols if a.cols == b.cols else "1"
+    return Shape(rows, cols)
+
+
+def some_tensor(shape: Shape) -> Expr:
+    """Return some tensor of a shape."""
+    turned = Call("transpose", (GRAD,))
+    sides: dict[Shape, Expr] = {
+        FULL: GRAD,
+        Shape("cols", "rows"): turned,
+        Shape("rows", "1"): Call("row_mean", (GRAD,)),
+        Shape("cols", "1"): Call("row_mean", (turned,)),
+        Shape("1", "cols"): Call("column_mean", (GRAD,)),
+        Shape("1", "rows"): Call("column_mean", (turned,)),
+        Shape("rows", "rows"): Call("matmul", (GRAD, turned)),
+        Shape("cols", "cols"): Call("matmul", (turned, GRAD)),
+    }
+    return sides.get(shape, ZERO)
