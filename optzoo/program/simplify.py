@@ -16,14 +16,17 @@ from optzoo.program.expressions import (
     Expr,
     Name,
     Num,
+    add,
+    call,
+    mul,
     names_in,
     substitute,
     walk,
 )
 from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
-from optzoo.program.tensors.named_sides import Known, shape_of
-from optzoo.program.tensors.repeated import WholeOperands
+from optzoo.program.tensors.named_sides import NUMBER, Known, shape_of
+from optzoo.program.tensors.repeated import WholeOperands, some_tensor
 
 _ZERO_AT_ZERO = frozenset(
     ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
@@ -53,8 +56,10 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         folded = []
         for line in lines:
-            expr = made.noted(line.target, _folded(line.expr, known, meant, made))
-            meant[line.target] = homes.get(line.target, shape_of(line.expr, meant))
+            expr = _folded(line.expr, known, meant, made)
+            if lines is program.step:
+                made.note(line.target, expr)
+                meant[line.target] = homes.get(line.target, shape_of(line.expr, meant))
             is_copy = isinstance(expr, Name) and expr.when == "now" and fits(expr, line)
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
@@ -181,7 +186,8 @@ def _folded(
     """Fold an expression, and keep what is reduced or multiplied in the shape that was `meant`.
 
     Folding may leave a number, or a row, where every element of a matrix has the same; a sum over
-    it still goes over the matrix. `made` knows what has been folded so far.
+    it still goes over the matrix. One of a single element is that, up to its sign. `made` knows
+    what has been folded so far.
     """
     if not isinstance(expr, Call):
         return _simplify(substitute(expr, known.get))
@@ -190,7 +196,11 @@ def _folded(
     if OPS[expr.op].on_scalars or not isinstance(folded, Call):
         return folded
     shapes = [shape_of(arg, meant) for arg in expr.args]
+    if OPS[expr.op].reduces is not None and shapes[0] == NUMBER:
+        return call("abs", args[0]) if OPS[expr.op].reduces == "norm" else args[0]
     whole = [made.operand(arg, shape) for arg, shape in zip(args, shapes, strict=True)]
+    if made.shapes.keys().isdisjoint(names_in(whole[0])):
+        whole[0] = add(whole[0], mul(ZERO, some_tensor(NUMBER)))
     return Call(expr.op, tuple(whole), expr.span)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from optzoo.program.expressions import ZERO, Call, Expr, Name, Num, add, mul
-from optzoo.program.ir import GRAD, Program
+from optzoo.program.ir import GRAD, Line, Program
 from optzoo.program.ops import OPS
 from optzoo.program.tensors.named_sides import (
     FULL,
@@ -26,18 +26,14 @@ from optzoo.program.tensors.named_sides import (
 
 def with_whole_operands(program: Program) -> Program:
     """Return a checked program whose reductions and products see all elements of their operands."""
-    whole = WholeOperands(program)
-    step = tuple(
-        replace(line, expr=whole.noted(line.target, whole.filled(line.expr)))
-        for line in program.step
-    )
-    pooled = tuple(
-        replace(
-            line, expr=whole.operand(whole.filled(line.expr), shape_of(line.expr, whole.shapes))
-        )
-        for line in program.pooled
-    )
-    return replace(program, step=step, pooled=pooled)
+    whole, step, pooled = WholeOperands(program), list[Line](), list[Line]()
+    for line in program.step:
+        step.append(replace(line, expr=whole.filled(line.expr)))
+        whole.note(line.target, step[-1].expr)
+    for line in program.pooled:
+        expr = whole.operand(whole.filled(line.expr), shape_of(line.expr, whole.shapes))
+        pooled.append(replace(line, expr=expr))
+    return replace(program, step=tuple(step), pooled=tuple(pooled))
 
 
 class WholeOperands:
@@ -49,12 +45,10 @@ class WholeOperands:
         self.shapes: dict[Name, Known] = {**GIVEN, **kept}
         self.least: dict[Name, Shape] = {}
 
-    def noted(self, target: Name, expr: Expr) -> Expr:
-        """Return the expression of a line, once what its name stands for is known."""
-        shape = shape_of(expr, self.shapes)
+    def note(self, target: Name, expr: Expr) -> None:
+        """Keep what is known of a name from the expression of its line."""
         self.least[target] = self.least_of(expr)
-        self.shapes[target] = self.homes.get(target, shape)
-        return expr
+        self.shapes[target] = self.homes.get(target, shape_of(expr, self.shapes))
 
     def filled(self, expr: Expr) -> Expr:
         """Return an expression in which reductions and products see all elements."""
@@ -102,7 +96,8 @@ def some_tensor(shape: Shape) -> Expr:
         Shape("cols", "1"): Call("row_mean", (turned,)),
         Shape("1", "cols"): Call("column_mean", (GRAD,)),
         Shape("1", "rows"): Call("column_mean", (turned,)),
+        NUMBER: Call("norm", (GRAD,)),
         Shape("rows", "rows"): Call("matmul", (GRAD, turned)),
         Shape("cols", "cols"): Call("matmul", (turned, GRAD)),
     }
-    return sides.get(shape, ZERO)
+    return sides[shape]
