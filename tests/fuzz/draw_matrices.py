@@ -95,7 +95,7 @@ class MatrixDraft(Draft):
                 f"dot({x}, {z}, row)/(1 + norm({x})*norm({z}))",
                 f"diagonal({x} @ {x}.T)/(1 + sum(square({x})))",
                 f"{self.pick('mean', 'norm', 'smallest')}({x}, block({self.pick(1, 2, 3, 4)}))",
-                f"largest({x}, block(1 + (t > 2)))",
+                f"largest({x}, block(where(t > 2, 2, 1)))",
                 f"sum({x}, block(2))/size",
                 f"dot({x}, {z}, block(2))/(1 + abs(dot({x}, {z})))",
                 f"(({g}) @ {r})/rows",

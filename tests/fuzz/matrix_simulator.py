@@ -211,7 +211,8 @@ class MatrixSimulation(Simulation):
             case ast.Call(func=ast.Name(id="where"), args=[condition, yes, no]):
                 holds = self._walk(condition, shift)
                 if np.ndim(holds) == 0:
-                    return self._walk(yes if holds else no, shift)
+                    taken, other = (yes, no) if holds else (no, yes)
+                    return self._as_wide(self._walk(taken, shift), other, shift)
                 return np.where(holds != 0, self._walk(yes, shift), self._walk(no, shift))
             case ast.Call(func=ast.Name(id="polar"), args=[a, ast.Name(id=name), *eps]):
                 return polar(self._walk(a, shift), name, *map(ast.literal_eval, eps))
@@ -231,6 +232,13 @@ class MatrixSimulation(Simulation):
             case ast.Call(func=ast.Name(id=name), args=args) if name in FUNCTIONS:
                 return FUNCTIONS[name](*(self._walk(arg, shift) for arg in args))
         return super()._walk(node, shift)
+
+    def _as_wide(self, value: Any, other: ast.expr, shift: int) -> Any:
+        """Repeat what a condition chose as far as the other way goes, which may have no value."""
+        try:
+            return np.broadcast_arrays(value, self._walk(other, shift))[0]
+        except (ZeroDivisionError, ValueError):
+            return value
 
     def _reduced(self, reduce: Any, a: Array, side: ast.expr | None = None) -> Any:
         match side:
@@ -287,8 +295,7 @@ class MatrixSimulation(Simulation):
 
     def _compute(self, name: str) -> Any:
         if name == "direction":
-            spec = self.recipe["direction"]
-            return self._mixed(spec if isinstance(spec, dict) else {"mix": spec})
+            return self._mixed(self.recipe["direction"])
         if name == "moved":
             return self.y - self._decayed_step(self._direction())
         buffer = self.recipe.get("buffers", {}).get(name)
@@ -307,10 +314,6 @@ class MatrixSimulation(Simulation):
         every = self.value(refresh["every"])
         since = self.t - self.value(refresh.get("offset", 0))
         return bool(since == 0 if every == 0 else since % every == 0)
-
-    def _mixed(self, spec: Mapping[str, Any], *, preconditions: bool = True) -> Any:
-        is_filter = "direction" in self.recipe and spec is not self.recipe["direction"]
-        return super()._mixed(spec, preconditions=preconditions and not is_filter)
 
     def point_after(self, step: Array) -> Array:
         point = self.recipe.get("point")

@@ -333,10 +333,11 @@ class Simulation:
         update = self.recipe["update"]
         spec = update if isinstance(update, dict) else {"mix": update}
         scale = self.value(spec["scale"]) if "scale" in spec else self.lr
-        return scale * self._mixed(spec)
+        return scale * self._mixed(update, preconditions="direction" not in self.recipe)
 
-    def _mixed(self, spec: Mapping[str, Any], *, preconditions: bool = True) -> Array:
+    def _mixed(self, given: Any, *, preconditions: bool = True) -> Array:
         """Return a mix as it is preconditioned and clipped."""
+        spec = given if isinstance(given, dict) else {"mix": given}
         mix = spec["mix"]
         if isinstance(mix, dict):
             parts = [self.value(w) * self._tensor(name) for name, w in mix.items()]
