@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from draw_matrices import SIDES
-from simulator import Array, Simulation, _spelled_out
+from simulator import Array, Simulation, _clip, _spelled_out
 
 LISTS = {
     "jordan": [(3.4445, -4.775, 2.0315)] * 5,
@@ -329,4 +329,5 @@ class MatrixSimulation(Simulation):
         spec: Mapping[str, Any] = self.pre["polar"]
         eps = self.value(spec["eps"]) if "eps" in spec else None
         scale = self.value(spec["scale"]) if "scale" in spec else 1.0
-        return scale * polar(x, spec["coefficients"], eps)
+        factor = scale * polar(x, spec["coefficients"], eps)
+        return _clip(factor, None, self._optional(self.pre, "clip_value"))
