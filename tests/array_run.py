@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from reference_run import ReferenceRun
 
-from optzoo.engines.matrix_step import MatrixDomain
+from optzoo.engines.matrices.matrix_values import MatrixDomain
 from optzoo.program.arithmetic import FLOAT
 from optzoo.program.tensors.named_sides import Shape
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optzoo.bench.packages import Counterpart
+from optzoo.bench.packages import Counterpart, SideBySide
 from optzoo.bench.shapes import Shapes
 from optzoo.interpreters.cost import Cost, Storage
 from optzoo.recipe.recipe import Recipe
@@ -46,7 +46,7 @@ class Contender:
 
     name: str
     kind: str  # engine | package | yardstick
-    optimizer: Optimizer
+    optimizer: Optimizer | SideBySide
     cost: Cost
     params: list[torch.nn.Parameter]
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch.optim import Optimizer
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.recipe.recipe import Recipe
@@ -43,6 +44,8 @@ class Counterpart:
     optimizer: str
     arguments: Arguments
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    is_for_matrices: bool = False
+    """Takes matrices alone: torch's fused AdamW takes the rest, as our routes have it."""
 
     @property
     def name(self) -> str:
@@ -50,7 +53,9 @@ class Counterpart:
         flags = [key for key in ("fused", "foreach", "nesterov") if self.fixed.get(key)]
         return " ".join([self.package, self.optimizer, *flags])
 
-    def build(self, params: list[Any], recipe: Recipe, total_steps: int) -> Optimizer:
+    def build(
+        self, params: Sequence[Tensor], recipe: Recipe, total_steps: int
+    ) -> Optimizer | SideBySide:
         """Return the optimizer at the recipe's hyperparameters, in training mode."""
         knobs = recipe.hyperparameters
 
@@ -62,11 +67,32 @@ class Counterpart:
         for theirs, ours in self.arguments.items():
             keywords[theirs] = value(ours) if isinstance(ours, str) else tuple(map(value, ours))
         factory = getattr(importlib.import_module(MODULES[self.package]), self.optimizer)
+        if self.is_for_matrices:
+            others = [param for param in params if param.dim() != 2]
+            matrices = factory([param for param in params if param.dim() == 2], **keywords)
+            return SideBySide(matrices, AdamW(others, fused=True)) if others else matrices
         optimizer: Optimizer = factory(params, **keywords)
         start = getattr(optimizer, "train", None)
         if start is not None:
             start()
         return optimizer
+
+
+class SideBySide:
+    """Two optimizers, each of parameters of its own, that step together."""
+
+    def __init__(self, first: Optimizer, second: Optimizer) -> None:
+        self.optimizers = first, second
+
+    @property
+    def state(self) -> dict[Tensor, Any]:
+        """The state of each parameter."""
+        return {param: held for each in self.optimizers for param, held in each.state.items()}
+
+    def step(self) -> None:
+        """Take a step with both."""
+        for each in self.optimizers:
+            each.step()
 
 
 _DECAY: Arguments = {"weight_decay": "weight_decay"}
@@ -97,6 +123,14 @@ COUNTERPARTS = (
         *("rmsprop", "torch", "RMSprop", {"alpha": "alpha", "eps": "eps", **_MOMENTUM}), _FOREACH
     ),
     Counterpart("adagrad", "torch", "Adagrad", {"eps": "eps", **_DECAY}, _FOREACH),
+    Counterpart("muon", "torch", "Muon", {"momentum": "mu", **_DECAY}, is_for_matrices=True),
+    Counterpart(
+        *("adafactor", "torch", "Adafactor", {"d": "d", **_DECAY}),
+        {"beta2_decay": -0.8, **_FOREACH},
+    ),
+    Counterpart(
+        *("soap", _KOZ, "SOAP", {**_ADAM, "precondition_frequency": "frequency"}),
+    ),
     Counterpart("schedule_free_adamw", "schedulefree", "AdamWScheduleFree", _FREE_ADAM),
     Counterpart("schedule_free_sgd", "schedulefree", "SGDScheduleFree", _FREE_SGD),
     Counterpart("schedule_free_radam", "schedulefree", "RAdamScheduleFree", _FREE_ADAM),

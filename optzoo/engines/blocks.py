@@ -45,6 +45,9 @@ _FLOATS, _ELEMENTS = FloatDomain(), IeeeDomain()
 _BLOCKS = BlockDomain()
 Value = float | Tensor
 
+Readable = list[tuple[Line, list[Name]]]
+"""Lines, each with the names whose tensors it may overwrite."""
+
 
 @dataclass
 class Piece:
@@ -131,9 +134,9 @@ class BlockStep:
     def __init__(self, program: Program) -> None:
         plan = self.plan = plan_program(program)
         olds = {name.prev for name in plan.stores}
-        self.lines = _with_last_reads(plan.lines, olds, plan.stores)
+        self.lines = with_last_reads(plan.lines, olds, plan.stores)
         self.reductions = [
-            _with_last_reads(
+            with_last_reads(
                 each.lines, (), [n for r in each.reductions for n in names_in(r.argument)]
             )
             for each in plan.passes
@@ -153,7 +156,7 @@ class BlockStep:
             sums: list[dict[int, float]] = [{} for _ in each.reductions]
             for piece in walk.pieces(batch):
                 values = self._values(piece, known, numbers)
-                _run(lines, values)
+                run_block(lines, values)
                 for total, reduction in zip(sums, each.reductions, strict=True):
                     found = settled(evaluate(reduction.argument, _BLOCKS, values))
                     for i, value in zip(piece.owners, _squares(found, piece), strict=True):
@@ -167,7 +170,7 @@ class BlockStep:
                 ]
         for piece in walk.pieces(batch):
             values = self._values(piece, known, numbers)
-            _run(self.lines, values)
+            run_block(self.lines, values)
             self._store(piece, values)
 
     def _values(
@@ -208,9 +211,9 @@ class BlockStep:
         piece.write_back()
 
 
-def _with_last_reads(
+def with_last_reads(
     lines: Sequence[Line], olds: Collection[Name], wanted: Iterable[Name]
-) -> list[tuple[Line, list[Name]]]:
+) -> Readable:
     """Return each line with the names whose tensors it may overwrite.
 
     Those are names that the line reads once and nothing reads later: `olds`, and names that lines
@@ -227,7 +230,7 @@ def _with_last_reads(
     return result[::-1]
 
 
-def _run(lines: Sequence[tuple[Line, list[Name]]], values: dict[Name, Any]) -> None:
+def run_block(lines: Readable, values: dict[Name, Any]) -> None:
     """Evaluate lines in order, adding each target to `values`; what is read last goes in them."""
     for line, last in lines:
         for name in last:

@@ -1,8 +1,10 @@
 """The compiled engine: the source of a program's step, compiled once, run on every parameter.
 
 On the CPU it is C (`render.c`, `kernel`), on a GPU Triton (`render.triton`, `gpu_kernel`), and one
-call steps all parameters of a batch, whatever their shapes and layouts. Where nothing can be
-compiled the engine says so once and is the eager engine.
+call steps all parameters of a batch, whatever their shapes and layouts. Of programs that ask for
+rows, columns or whole matrices it compiles what lies between the products, on the CPU
+(`matrices.segment_kernel`). Where nothing can be compiled the engine says so once and is the eager
+engine.
 """
 
 from __future__ import annotations
@@ -19,20 +21,19 @@ from torch.autograd.graph import increment_version
 
 from optzoo.distributed.sharding import Shards
 from optzoo.engines.build import CompilationError
-from optzoo.engines.engine import Batch, engine_class
+from optzoo.engines.engine import Batch, engine_class, has_cc
 from optzoo.engines.foreach import PLAIN
 from optzoo.engines.gpu_kernel import DeviceKernel, DeviceTable
 from optzoo.engines.kernel import Kernel, Table
+from optzoo.engines.matrices.matrix_step import MatrixStep
+from optzoo.engines.matrices.segment_kernel import SegmentKernels
 from optzoo.program.expressions import Name
 from optzoo.program.ir import Program
 from optzoo.program.planning import plan_program
 
 
 class CompiledEngine:
-    """Run a program with kernels of its own; see the module docstring.
-
-    `compile_seconds` is what building took for this engine, almost nothing where the cache had it.
-    """
+    """Run a program with kernels of its own; see the module docstring."""
 
     crosses_shards = True
     kinds: ClassVar[Mapping[str, tuple[Any, Any]]] = {
@@ -44,12 +45,22 @@ class CompiledEngine:
     def __init__(self, program: Program) -> None:
         self.plan = plan_program(program) if program.is_flat else None
         self.eager = engine_class("foreach")(program)
-        self.compile_seconds = 0.0
+        self.segments = SegmentKernels() if self.plan is None and has_cc() else None
+        self.matrices = MatrixStep(program, self.segments) if self.segments else None
+        self._seconds = 0.0
         self._kernels: dict[tuple[Any, ...], Any] = {}
+
+    @property
+    def compile_seconds(self) -> float:
+        """What building took for this engine, almost nothing where the cache had it."""
+        return self._seconds + (self.segments.compile_seconds if self.segments else 0.0)
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         device = batch.params[0].device.type
+        if self.matrices is not None and device == "cpu" and type(batch.params[0]) in PLAIN:
+            self._step_matrices(self.matrices, batch, scalars)
+            return
         if self.plan is None or type(batch.params[0]) not in PLAIN:
             self.eager.step(batch, scalars)
             return
@@ -75,6 +86,16 @@ class CompiledEngine:
         for slot in table.layout.slots:  # autograd is to see that these have changed
             increment_version(slot)
 
+    def _step_matrices(
+        self, matrices: MatrixStep, batch: Batch, scalars: Mapping[Name, float]
+    ) -> None:
+        try:
+            matrices.step(batch, scalars)
+        except CompilationError as error:
+            self.matrices = None
+            _say(f"no step can be compiled for cpu here ({error})")
+            self.eager.step(batch, scalars)
+
     def stores_narrow(self, batch: Batch) -> bool:
         """Return whether there is a kernel that loads and stores what is narrow in this batch."""
         first = batch.params[0]
@@ -98,7 +119,7 @@ class CompiledEngine:
             except CompilationError as error:
                 self._kernels[key] = None
                 _say(f"no step can be compiled for {device} here ({error})")
-            self.compile_seconds += time.perf_counter() - begin
+            self._seconds += time.perf_counter() - begin
         return self._kernels[key]
 
 

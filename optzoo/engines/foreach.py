@@ -21,7 +21,8 @@ from torch import Tensor
 from optzoo.engines.blocks import BlockStep
 from optzoo.engines.elementwise import NEWER
 from optzoo.engines.engine import Batch
-from optzoo.engines.matrix_step import MatrixStep
+from optzoo.engines.matrices.matrix_step import MatrixStep
+from optzoo.engines.matrices.segment_blocks import SegmentBlocks
 from optzoo.program.arithmetic import FLOAT
 from optzoo.program.domain import evaluate, run_step
 from optzoo.program.expressions import Name
@@ -139,13 +140,17 @@ class ForeachEngine:
         self.domain = ForeachDomain()
         self.blocks = BlockStep(program) if program.is_flat else None
         self.matrices = None if program.is_flat else MatrixStep(program)
+        self.matrix_blocks = None if program.is_flat else MatrixStep(program, SegmentBlocks())
 
     def step(self, batch: Batch, scalars: Mapping[Name, float]) -> None:
         """Update the parameters and the buffers of a batch in place."""
         param = batch.params[0]
-        if self.matrices is not None:
+        has_cache = param.device.type == "cpu" and type(param) in PLAIN
+        if self.matrix_blocks is not None and has_cache:
+            self.matrix_blocks.step(batch, scalars)
+        elif self.matrices is not None:
             self.matrices.step(batch, scalars)
-        elif self.blocks is not None and param.device.type == "cpu" and type(param) in PLAIN:
+        elif self.blocks is not None and has_cache:
             self.blocks.step(batch, scalars)
         elif batch.shards is not None and self.program.scope is not Scope.ELEMENTWISE:
             self._step_round(batch, scalars)  # processes meet in the same order

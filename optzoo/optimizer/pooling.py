@@ -15,7 +15,8 @@ from torch import Tensor
 from torch import distributed as dist
 
 from optzoo.engines.engine import Batch
-from optzoo.engines.matrix_step import MatrixDomain, stacked_values, stacks
+from optzoo.engines.matrices.matrix_values import MatrixDomain
+from optzoo.engines.matrices.stack import Stack, stacks
 from optzoo.errors import Diagnostic, InputError, RunError
 from optzoo.optimizer.grouping import Clock, GroupPlan, GroupRun
 from optzoo.program.arithmetic import FloatDomain, NotRealError
@@ -122,7 +123,9 @@ def _sum_of_batch(
     domain = MatrixDomain(batch.dtype)
     total = torch.zeros((), dtype=torch.float64, device=batch.params[0].device)
     for members in stacks(batch.params):
-        values: dict[Name, Any] = {**scalars, **stacked_values(program, batch, members)}
+        values: dict[Name, Any] = dict(scalars)
+        stack = Stack(program, batch, members)
+        values |= {name: stack.entry(name) for name in stack.homes}
         run_lines(lines, domain, values)
         found = evaluate(line.expr, domain, values)
         # a size is one number of each parameter

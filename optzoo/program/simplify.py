@@ -16,9 +16,7 @@ from optzoo.program.expressions import (
     Expr,
     Name,
     Num,
-    add,
     call,
-    mul,
     names_in,
     substitute,
     walk,
@@ -26,7 +24,7 @@ from optzoo.program.expressions import (
 from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
 from optzoo.program.tensors.named_sides import NUMBER, Known, shape_of
-from optzoo.program.tensors.repeated import WholeOperands, some_tensor
+from optzoo.program.tensors.repeated import SIZES, WholeOperands
 
 _ZERO_AT_ZERO = frozenset(
     ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
@@ -199,9 +197,16 @@ def _folded(
     if OPS[expr.op].reduces is not None and shapes[0] == NUMBER:
         return call("abs", args[0]) if OPS[expr.op].reduces == "norm" else args[0]
     whole = [made.operand(arg, shape) for arg, shape in zip(args, shapes, strict=True)]
-    if made.shapes.keys().isdisjoint(names_in(whole[0])):
-        whole[0] = add(whole[0], mul(ZERO, some_tensor(NUMBER)))
+    if expr.op not in SIZES:
+        whole[:] = [
+            made.as_tensor(arg) if i in _operands(expr) else arg for i, arg in enumerate(whole)
+        ]
     return Call(expr.op, tuple(whole), expr.span)
+
+
+def _operands(expr: Call) -> tuple[int, ...]:
+    """Return which arguments are tensors, and no numbers of the host."""
+    return (0, 1) if expr.op in ("matmul", "row_take", "column_take") else (0,)
 
 
 def _simplify(expr: Expr) -> Expr:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import optzoo
-from optzoo.engines.decompositions import eigenbasis, orthonormal, symmetric_power
+from optzoo.engines.matrices.decompositions import eigenbasis, orthonormal, symmetric_power
 from optzoo.interpreters.reference import ReferenceDomain
 from optzoo.program.tensors.elements import Matrix
 

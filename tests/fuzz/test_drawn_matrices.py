@@ -18,7 +18,7 @@ from beside import SHAPES, TOTAL_STEPS, Problem, compare
 from draw_matrices import draw_legal_matrices
 
 import optzoo
-from optzoo.engines import matrix_step
+from optzoo.engines.matrices import matrix_step, matrix_values, segment_blocks, stack
 from optzoo.interpreters.cost import cost
 
 COUNT = int(os.environ.get("OPTZOO_FUZZ", "40"))
@@ -116,11 +116,8 @@ def _one_block_short(rows: int, count: float) -> list[tuple[int, int]]:
     return [(i, min(rows, i + size)) for i in range(0, rows, size)]
 
 
-def _as_it_lies(value: Any, expr: Any) -> Any:
-    return value
-
-
-def _repeated_as_it_is(tensors: Any, new: Any) -> None:
+def _repeated_as_it_is(self: Any, name: Any, new: Any) -> None:
+    tensors = self.homes[name.prev]
     matrices = new.expand(len(tensors), -1, -1) if isinstance(new, torch.Tensor) else tensors
     for tensor, matrix in zip(tensors, matrices, strict=True):
         if isinstance(new, torch.Tensor):
@@ -128,25 +125,21 @@ def _repeated_as_it_is(tensors: Any, new: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("where", "name", "wrong"),
     [
-        ("row_blocks", _one_block_short),
-        ("_apart", _as_it_lies),
-        ("_DIMS", {"whole": (-2, -1), "row": (-2,), "column": (-1,)}),
-        ("_DIMS", {"whole": (-1,), "row": (-1,), "column": (-2,)}),
-        ("conditions_of", lambda program: []),
-        ("_polar", lambda dtype, a, *numbers: a),
-        ("_store", _repeated_as_it_is),
+        (matrix_values, "row_blocks", _one_block_short),
+        (matrix_values, "_DIMS", {"whole": (-2, -1), "row": (-2,), "column": (-1,)}),
+        (segment_blocks, "finished", lambda line, gathered, sides: gathered),
+        (matrix_step, "decided", lambda program, known: program.step[::-1]),
+        (matrix_values, "_polar", lambda dtype, a, *numbers: a),
+        (stack.Stack, "store", _repeated_as_it_is),
     ],
-    ids=["blocks", "shared memory", "sides", "whole", "conditions", "polar", "stores"],
+    ids=["blocks", "sides", "whole", "conditions", "polar", "stores"],
 )
 def test_faults_of_the_matrix_step_are_noticed(
-    name: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    where: Any, name: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "conditions_of":
-        monkeypatch.setattr(matrix_step, "decided", lambda program, known: program.step[::-1])
-    else:
-        monkeypatch.setattr(matrix_step, name, wrong)
+    monkeypatch.setattr(where, name, wrong)
     assert notices()
 
 

@@ -36,6 +36,9 @@ def with_whole_operands(program: Program) -> Program:
     return replace(program, step=tuple(step), pooled=tuple(pooled))
 
 
+SIZES = ("rows", "cols", "size")
+
+
 class WholeOperands:
     """What is known of the names of a step so far: their shapes, and the least made of each."""
 
@@ -44,10 +47,12 @@ class WholeOperands:
         kept: dict[Name, Known] = {name.prev: shape for name, shape in self.homes.items()}
         self.shapes: dict[Name, Known] = {**GIVEN, **kept}
         self.least: dict[Name, Shape] = {}
+        self.numbers: set[Expr] = set()
 
     def note(self, target: Name, expr: Expr) -> None:
         """Keep what is known of a name from the expression of its line."""
         self.least[target] = self.least_of(expr)
+        self.numbers |= {target} if self.is_number(expr) else set()
         self.shapes[target] = self.homes.get(target, shape_of(expr, self.shapes))
 
     def filled(self, expr: Expr) -> Expr:
@@ -65,6 +70,18 @@ class WholeOperands:
         if shape is None or self.least_of(expr) == shape:
             return expr
         return add(expr, mul(ZERO, some_tensor(shape)))
+
+    def as_tensor(self, expr: Expr) -> Expr:
+        """Return a value as a tensor, also where an engine would have a number of the host."""
+        return add(expr, mul(ZERO, some_tensor(NUMBER))) if self.is_number(expr) else expr
+
+    def is_number(self, expr: Expr) -> bool:
+        """Whether an expression may be made of numbers of the host and of sizes alone."""
+        if not isinstance(expr, Call):
+            return expr in self.numbers or not isinstance(expr, Name) or expr not in self.shapes
+        if expr.op == "where" and self.least_of(expr.args[0]) == NUMBER:
+            return any(map(self.is_number, expr.args[1:]))
+        return expr.op in SIZES or all(map(self.is_number, expr.args))
 
     def least_of(self, expr: Expr) -> Shape:
         """Return the sides that a value has at least, however conditions turn out."""

@@ -1,0 +1,1 @@
+"""Steps of programs that ask for rows, columns or whole matrices."""
