@@ -230,12 +230,21 @@ def with_last_reads(
     return result[::-1]
 
 
-def run_block(lines: Readable, values: dict[Name, Any]) -> None:
-    """Evaluate lines in order, adding each target to `values`; what is read last goes in them."""
+def run_block(
+    lines: Readable, values: dict[Name, Any], whole: tuple[int, ...] | None = None
+) -> None:
+    """Evaluate lines in order, adding each target to `values`; what is read last goes in them.
+
+    `whole` is the shape of a block in which rows and columns are read too: a condition may choose
+    one of those, and who writes into that needs a place for all elements.
+    """
     for line, last in lines:
         for name in last:
             values[name] = handed_over(values[name])
-        values[line.target] = settled(evaluate(line.expr, _BLOCKS, values))
+        value = settled(evaluate(line.expr, _BLOCKS, values))
+        if whole is not None and isinstance(value, Tensor) and value.shape != whole:
+            value = value.expand(whole).clone()
+        values[line.target] = value
 
 
 def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:

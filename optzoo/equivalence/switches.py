@@ -99,11 +99,14 @@ def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point |
         later = course.grads[walk.t + 1 : walk.t + 1 + ahead]
 
         def margin(grad: Point, later: Sequence[Point] = later) -> Any:
-            return _margins(walk, [grad, *later])[k]
+            seen = _margins(walk, [grad, *later])
+            return seen[k] if k < len(seen) else None  # on a way that this step does not go
 
         assert isinstance(walk.domain, ReferenceDomain)
         with in_digits():
             at_start = margin(start)
+            if at_start is None:
+                continue
             found = _roots(margin, start, at_start)
             if any(root is not None for root in found):
                 side = -NEAR if turned else NEAR
@@ -125,7 +128,10 @@ def _roots(margin: Any, start: Point, at_start: Any) -> list[Any]:
     new = [x + (x if whole else abs(x) + 1) / 8 for x in old]
     roots: list[Any] = [None] * len(old)
     for _ in range(SECANTS):
-        fresh = _each(margin(tuple(new)), len(old))
+        now = margin(tuple(new))
+        if now is None:
+            break
+        fresh = _each(now, len(old))
         moving = [i for i, (f, g) in enumerate(zip(values, fresh, strict=True)) if f != g]
         for i in moving:
             f, g = values[i], fresh[i]
