@@ -1,4 +1,4 @@
-"""Whatever `validate` takes of version 2 can be asked everything, by the commands as people run them.
+"""Whatever `validate` takes of version 2 can be asked everything, by commands as people run them.
 
 A command answers, or refuses with what it says to the user; anything else is a fault.
 """
@@ -27,7 +27,7 @@ COMMANDS = (
     "quadratic --dim 3 --steps 4 --no-gains",
     "routes",
 )
-"""What is asked of every recipe; `--self` stands for the recipe a second time."""
+"""What is asked of every recipe."""
 MUST_ANSWER = ("validate", "show", "show --program", "show --resolved", "routes")
 
 
