@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from fractions import Fraction
 from typing import Any
 
@@ -88,7 +88,10 @@ def switching_walks(
             found = _on_the_edge((left, right)[side], course, k, turned=turned)
             if found is not None and (limit is None or max(map(abs, found)) <= limit):
                 grad, is_edge = found, True
-        left, right = left.after(grad), right.after(grad)
+        try:
+            left, right = left.after(grad), right.after(grad)
+        except DecimalException:  # what grows so fast has shown what it does
+            return
         yield left, right, is_edge
 
 
@@ -99,7 +102,10 @@ def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point |
         later = course.grads[walk.t + 1 : walk.t + 1 + ahead]
 
         def margin(grad: Point, later: Sequence[Point] = later) -> Any:
-            seen = _margins(walk, [grad, *later])
+            try:
+                seen = _margins(walk, [grad, *later])
+            except DecimalException:  # a guess so large that a number leaves the decimals
+                return None
             return seen[k] if k < len(seen) else None  # on a way that this step does not go
 
         assert isinstance(walk.domain, ReferenceDomain)
