@@ -17,7 +17,7 @@ from typing import Any, Literal
 from optzoo.description.forms.symbolic_step import NoClosedFormError, System, is_known
 from optzoo.description.forms.symbols import Symbols
 from optzoo.description.forms.verify import PASSES, STEPS, TRIES, Point
-from optzoo.interpreters.linear import Factor, Form, LinearDomain, run_linear
+from optzoo.interpreters.linear import Factor, Form, LinearDomain, NotLinearError, run_linear
 from optzoo.interpreters.rational import ONE, ZERO
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, format_expression
@@ -88,7 +88,10 @@ def _agrees(program: Program, view: View, weight: Ratio | None, constant_lr: boo
     passes = 0
     for seed in range(TRIES):
         point = Point.draw(program, seed, constant_lr=constant_lr)
-        moves, offsets = _offsets(point, view)
+        try:
+            moves, offsets = _offsets(point, view)
+        except NotLinearError:  # at some step, whichever way is gone there
+            return False
         if not any(moves[-1].values()):
             continue
         for t in range(2, STEPS + 1):

@@ -59,6 +59,10 @@ def nonlinearities(program: Program) -> list[Nonlinearity]:
     return list(found.values())
 
 
+SOME_TIME = Fraction(12347, 1001)
+"""A t between two steps, at which nothing that a condition spares has to be missing: t - 1, say."""
+
+
 def _places(program: Program) -> tuple[list[str], Sequence[Gain]]:
     """Return the buffers that are linear, and the places of one step that are not.
 
@@ -67,7 +71,8 @@ def _places(program: Program) -> tuple[list[str], Sequence[Gain]]:
     rng = random.Random(0)
     drawn = DrawnDomain(rng)
     inputs = DrawnInputs(program, rng, DECISION_STEPS)
-    scalars = run_scalars(program, drawn, inputs(1), initial_memory(program, drawn))
+    numbers = {**inputs(1), "t": SOME_TIME}
+    scalars = run_scalars(program, drawn, numbers, initial_memory(program, drawn))
     names = {state.name for state in program.tensor_states}
     opaque: set[str] = set()
     while True:  # a buffer fed by what is not linear is not linear in the next step either

@@ -45,12 +45,14 @@ class Term:
                 return self.left
             return torch.mul(self.left, self.factor, out=self.spare)
         function = torch.div if self.is_quotient else torch.mul
-        result = function(self.left, self.right, out=self.spare)
+        out = _room(self.spare, self.left, self.right)
+        result = function(self.left, self.right, out=out)
         return result if self.factor == 1.0 else result.mul_(self.factor)
 
     def added_to(self, other: Term, sign: float) -> Term:
         """Return `other + sign*self` in one call; `other` is plain."""
-        value, out = sign * self.factor, other.spare
+        value, more = sign * self.factor, (self.left, self.right)
+        out = _room(other.spare, other.left, *(t for t in more if t is not None))
         if self.right is None:
             return _owned(torch.add(other.left, self.left, alpha=value, out=out))
         function = torch.addcdiv if self.is_quotient else torch.addcmul
@@ -73,6 +75,14 @@ def settled(value: Operand) -> float | Tensor:
 def handed_over(value: float | Tensor) -> Operand:
     """Return what a name holds as a value that may be overwritten: nobody reads the name again."""
     return _owned(value) if isinstance(value, Tensor) else value
+
+
+def _room(spare: Tensor | None, *tensors: Tensor) -> Tensor | None:
+    """Return memory that may be overwritten where a result of these fits: a row has too little."""
+    if spare is None or all(tensor.shape == spare.shape for tensor in tensors):
+        return spare
+    sides = zip(spare.shape, *(tensor.shape for tensor in tensors), strict=True)
+    return spare if all(max(side) == side[0] for side in sides) else None
 
 
 def _owned(tensor: Tensor) -> Term:
@@ -103,7 +113,8 @@ def _add(a: Operand, b: Operand, sign: float = 1.0) -> Term:
         x, y = y, x
     x = _plain(x)
     if x.spare is None and y.is_plain and y.spare is not None:
-        return _owned(torch.add(x.left, y.left, alpha=sign, out=y.spare))
+        out = _room(y.spare, x.left)
+        return _owned(torch.add(x.left, y.left, alpha=sign, out=out))
     return y.added_to(x, sign)
 
 
@@ -156,7 +167,8 @@ def _bound(with_number: Callable[..., Tensor], with_tensor: Callable[..., Tensor
         tensors = [_plain(arg) for arg in args if isinstance(arg, Tensor | Term)]
         result = tensors[0]
         for other in tensors[1:]:
-            result = _owned(with_tensor(result.left, other.left, out=result.spare))
+            out = _room(result.spare, other.left)
+            result = _owned(with_tensor(result.left, other.left, out=out))
         for number in args:
             if not isinstance(number, Tensor | Term):
                 result = _owned(with_number(result.left, number, out=result.spare))

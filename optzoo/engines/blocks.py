@@ -24,7 +24,7 @@ from torch import Tensor
 from optzoo.engines.block_values import BlockDomain, handed_over, settled
 from optzoo.engines.engine import Batch
 from optzoo.engines.layout import Layout
-from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.arithmetic import FloatDomain, IeeeDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Line, Program
@@ -40,7 +40,7 @@ MOST_THREADS = 8
 SMALL = 16_384
 """Tensors with fewer elements are packed: updating one takes less time than starting the calls."""
 
-_FLOATS = FloatDomain()
+_FLOATS, _ELEMENTS = FloatDomain(), IeeeDomain()
 
 _BLOCKS = BlockDomain()
 Value = float | Tensor
@@ -165,7 +165,7 @@ class BlockStep:
             norms |= zip(names, _norms(sums, batch), strict=True)
             for name, expr in each.numbers:
                 numbers[name] = [
-                    evaluate(expr, _FLOATS, {**known, **dict(zip(norms, found, strict=True))})
+                    evaluate(expr, _ELEMENTS, {**known, **dict(zip(norms, found, strict=True))})
                     for found in zip(*norms.values(), strict=True)
                 ]
         for piece in walk.pieces(batch):
@@ -230,12 +230,21 @@ def with_last_reads(
     return result[::-1]
 
 
-def run_block(lines: Readable, values: dict[Name, Any]) -> None:
-    """Evaluate lines in order, adding each target to `values`; what is read last goes in them."""
+def run_block(
+    lines: Readable, values: dict[Name, Any], whole: tuple[int, ...] | None = None
+) -> None:
+    """Evaluate lines in order, adding each target to `values`; what is read last goes in them.
+
+    `whole` is the shape of a block in which rows and columns are read too: a condition may choose
+    one of those, and who writes into that needs a place for all elements.
+    """
     for line, last in lines:
         for name in last:
             values[name] = handed_over(values[name])
-        values[line.target] = settled(evaluate(line.expr, _BLOCKS, values))
+        value = settled(evaluate(line.expr, _BLOCKS, values))
+        if whole is not None and isinstance(value, Tensor) and value.shape != whole:
+            value = value.expand(whole).clone()
+        values[line.target] = value
 
 
 def _norms(sums: Sequence[Mapping[int, float]], batch: Batch) -> list[list[float]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from fractions import Fraction
 from typing import Any
 
@@ -88,7 +88,10 @@ def switching_walks(
             found = _on_the_edge((left, right)[side], course, k, turned=turned)
             if found is not None and (limit is None or max(map(abs, found)) <= limit):
                 grad, is_edge = found, True
-        left, right = left.after(grad), right.after(grad)
+        try:
+            left, right = left.after(grad), right.after(grad)
+        except DecimalException:  # what grows so fast has shown what it does
+            return
         yield left, right, is_edge
 
 
@@ -99,11 +102,17 @@ def _on_the_edge(walk: Walk, course: Course, k: int, *, turned: bool) -> Point |
         later = course.grads[walk.t + 1 : walk.t + 1 + ahead]
 
         def margin(grad: Point, later: Sequence[Point] = later) -> Any:
-            return _margins(walk, [grad, *later])[k]
+            try:
+                seen = _margins(walk, [grad, *later])
+            except DecimalException:  # a guess so large that a number leaves the decimals
+                return None
+            return seen[k] if k < len(seen) else None  # on a way that this step does not go
 
         assert isinstance(walk.domain, ReferenceDomain)
         with in_digits():
             at_start = margin(start)
+            if at_start is None:
+                continue
             found = _roots(margin, start, at_start)
             if any(root is not None for root in found):
                 side = -NEAR if turned else NEAR
@@ -125,7 +134,10 @@ def _roots(margin: Any, start: Point, at_start: Any) -> list[Any]:
     new = [x + (x if whole else abs(x) + 1) / 8 for x in old]
     roots: list[Any] = [None] * len(old)
     for _ in range(SECANTS):
-        fresh = _each(margin(tuple(new)), len(old))
+        now = margin(tuple(new))
+        if now is None:
+            break
+        fresh = _each(now, len(old))
         moving = [i for i, (f, g) in enumerate(zip(values, fresh, strict=True)) if f != g]
         for i in moving:
             f, g = values[i], fresh[i]

@@ -115,9 +115,11 @@ class LinearDomain(Generic[C]):
         if isinstance(expr, Name):
             value = values[expr]
             return value.read_as(expr, self._one) if isinstance(value, Opaque) else value
+        if expr.op == "where":
+            condition = self.read(expr.args[0], values)
+            if isinstance(condition, float | Fraction | Decimal):
+                return self.read(expr.args[1 if condition != 0 else 2], values)
         args = [self.read(arg, values) for arg in expr.args]
-        if expr.op == "where" and isinstance(args[0], float | Fraction | Decimal):
-            return args[1 if args[0] != 0 else 2]
         self.node = expr
         return self.apply(expr.op, args)
 

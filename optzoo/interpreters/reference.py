@@ -8,7 +8,6 @@ digits where rationals do not suffice. It knows nothing of torch.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Any, Literal
 
-from optzoo.program.arithmetic import DECIMAL, FLOAT, rational
+from optzoo.program.arithmetic import DECIMAL, FLOAT, IEEE, rational
 from optzoo.program.ops import OPS, Scope
 from optzoo.program.tensors.elements import DEPENDENT, apply_matrix, elementwise
 
@@ -73,41 +72,8 @@ class ReferenceDomain:
             return rational(op, [Fraction(arg) for arg in args])
         if self.kind == "decimal":
             return DECIMAL[op](*args)
-        return _IEEE.get(op, FLOAT[op])(*args)
+        return IEEE[op](*args)
 
-
-def _quotient(a: float, b: float) -> float:
-    if b != 0:
-        return a / b
-    is_nan = a == 0 or math.isnan(a)
-    return math.nan if is_nan else math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def _power(a: float, b: float) -> float:
-    try:
-        return math.pow(a, b)
-    except OverflowError:
-        is_odd = a < 0 and b % 2 == 1
-        return -math.inf if is_odd else math.inf
-    except ValueError:  # a negative number to a power that is not whole, or 0 to one below 0
-        return math.nan if a < 0 else math.inf
-
-
-def _exponential(a: float) -> float:
-    try:
-        return math.exp(a)
-    except OverflowError:
-        return math.inf
-
-
-_IEEE: dict[str, Callable[..., float]] = {
-    "div": _quotient,
-    "sqrt": lambda a: math.nan if a < 0 else math.sqrt(a),
-    "pow": _power,
-    "exp": _exponential,
-    "log": lambda a: math.log(a) if a > 0 else (-math.inf if a == 0 else math.nan),
-}
-"""What IEEE gives where Python raises an error."""
 
 _CLOSE: dict[Kind, dict[str, Callable[..., bool]]] = {
     "float": {

@@ -128,6 +128,6 @@ def _sum_of_batch(
         values |= {name: stack.entry(name) for name in stack.homes}
         run_lines(lines, domain, values)
         found = evaluate(line.expr, domain, values)
-        size = sum(batch.params[i].numel() for i in members)
-        total += found.double().sum() if isinstance(found, Tensor) else found * size
+        # a size is one number of each parameter
+        total += found.double().sum() if isinstance(found, Tensor) else found * len(members)
     return total

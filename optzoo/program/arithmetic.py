@@ -141,6 +141,40 @@ FLOAT: dict[str, Callable[..., float]] = _shared(float) | {
 half_life: Callable[[float, float, float], float] = FLOAT["half_life"]
 
 
+def _quotient(a: float, b: float) -> float:
+    if b != 0:
+        return a / b
+    is_nan = a == 0 or math.isnan(a)
+    return math.nan if is_nan else math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except OverflowError:
+        is_odd = a < 0 and b % 2 == 1
+        return -math.inf if is_odd else math.inf
+    except ValueError:  # a negative number to a power that is not whole, or 0 to one below 0
+        return math.nan if a < 0 else math.inf
+
+
+def _exponential(a: float) -> float:
+    try:
+        return math.exp(a)
+    except OverflowError:
+        return math.inf
+
+
+IEEE: dict[str, Callable[..., float]] = FLOAT | {
+    "div": _quotient,
+    "sqrt": lambda a: math.nan if a < 0 else math.sqrt(a),
+    "pow": _power,
+    "exp": _exponential,
+    "log": lambda a: math.log(a) if a > 0 else (-math.inf if a == 0 else math.nan),
+}
+"""Rules of float64 for elements of tensors: what IEEE gives where Python raises an error."""
+
+
 # ------------------------------------------------------------------ rationals
 
 
@@ -315,6 +349,14 @@ class FloatDomain:
     def apply(self, op: str, args: Sequence[float]) -> float:
         """Apply a scalar operation in float64."""
         return FLOAT[op](*args)
+
+
+class IeeeDomain(FloatDomain):
+    """Elements of tensors as Python floats: what is no real number is nan or infinite."""
+
+    def apply(self, op: str, args: Sequence[float]) -> float:
+        """Apply an operation to elements in float64."""
+        return IEEE[op](*args)
 
 
 class RealDomain(FloatDomain):

@@ -8,17 +8,17 @@ on them. `check_values` refuses what has none at the values a program is given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
 from typing import Literal
 
 from optzoo.errors import did_you_mean
-from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
-from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, never_real, point
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in
+from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
+from optzoo.program.ranges import Never, divisions, interval_of
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 
 Sort = Literal["scalar", "tensor"]
@@ -64,6 +64,10 @@ def sorts_of(program: Program) -> dict[Name, Sort]:
     sorts |= {line.target: "scalar" for line in (*program.pooled, *program.scalars)}
     sorts |= {line.target: "tensor" for line in program.step}
     return sorts
+
+
+def _tensors(program: Program) -> frozenset[Name]:
+    return frozenset(name for name, sort in sorts_of(program).items() if sort == "tensor")
 
 
 def _check_names(program: Program) -> list[Fault]:
@@ -131,7 +135,17 @@ def _check_sorts(program: Program) -> list[Fault]:
             faults.append(Fault("sort-mismatch", message, line.source, hint=hint + "in `signals`"))
     for line in program.step:
         sort(line.expr, line)
+    for line in program.pooled:
+        if sort(line.expr, line) == "scalar" and not faults:
+            message = f"`{format_expression(line.expr)}` is a number, and a sum over all "
+            hint = "the elements of all parameters are counted by `sum(size, model)`"
+            place = (line.source, _span(line.expr), hint)
+            faults.append(Fault("sort-mismatch", message + "parameters is of a tensor", *place))
     return faults
+
+
+def _span(expr: Expr) -> tuple[int, int]:
+    return expr.span if isinstance(expr, Name | Call) else (0, 0)
 
 
 def _has_numbers(op: Op) -> bool:
@@ -157,6 +171,12 @@ def _check_shapes(program: Program) -> list[Fault]:
             message = f"`{line.target}` is {home.words}, and this is {shape.words}"
             faults.append(Fault("side-mismatch", message, line.source))
         shapes[line.target] = shape if home is None else home
+    for line in program.pooled:
+        try:
+            shape_of(line.expr, shapes)
+        except ShapeError as error:
+            place = (line.source, error.expr.span)
+            faults.append(Fault("side-mismatch", error.message, *place, hint=error.hint))
     for view in program.views:
         for name in names_in(view.expr):
             shape = homes.get(name)
@@ -255,13 +275,18 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
     inputs[Name("lr0")] = inputs.get(Name("lr"), _NONNEGATIVE)
     inputs |= {GRAD: EVERYTHING, PARAM.prev: EVERYTHING}
     inputs |= {MODEL_STEP: STEPS, **{line.target: EVERYTHING for line in program.pooled}}
-    rank = {s.name: 0 for s in program.states}
+    rank, tensors = {s.name: 0 for s in program.states}, _tensors(program)
     for looking in count():
         values = dict(inputs)
         for state in program.states:
             values[Name(state.name, "prev")] = _INVARIANTS[rank[state.name]]
         for line in program.lines:
-            values[line.target] = _line_interval(line, values)
+            values[line.target] = _line_interval(line, values, tensors)
+        for line in program.pooled:
+            summed = interval_of(line.expr, values, tensors=tensors)
+            values[line.target] = apply_interval("model_sum", [summed])
+        for line in program.lines if program.pooled else ():
+            values[line.target] = _line_interval(line, values, tensors)
         loosened = False
         for state in program.states:
             invariant = _INVARIANTS[rank[state.name]]
@@ -277,49 +302,20 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
     raise AssertionError("a state that may be anything holds")
 
 
-Never = list[tuple[Call, str]]
-"""Operations without a value anywhere, and why."""
-
-
-def _line_interval(
-    line: Line, values: dict[Name, Interval], never: Never | None = None
-) -> Interval:
+def _line_interval(line: Line, values: dict[Name, Interval], tensors: frozenset[Name]) -> Interval:
     """Return what a line may hold; what it must lie in is checked when it is computed."""
-    interval = interval_of(line.expr, values, never)
+    interval = interval_of(line.expr, values, tensors=tensors)
     if line.within is None:
         return interval
     return interval.meet(line.within) or line.within
 
 
-def interval_of(
-    expr: Expr, values: Mapping[Name, Interval], never: Never | None = None
-) -> Interval:
-    """Return an interval that holds every value of an expression.
-
-    Operations that have no finite real value anywhere are added to `never`, innermost first.
-    """
-    if isinstance(expr, Num):
-        return point(float(expr.value))
-    if isinstance(expr, Name):
-        return values[expr]
-    op, args = expr.op, [interval_of(arg, values, never) for arg in expr.args]
-    if op == "mul" and expr.args[0] == expr.args[1]:
-        op, args = "square", args[:1]
-    interval = apply_interval(op, args)
-    reason = never_real(op, args, interval)
-    if reason is None:
-        return interval
-    if never is not None:
-        never.append((expr, reason))
-    return EVERYTHING
-
-
 def _check_reals(program: Program, values: dict[Name, Interval]) -> list[Fault]:
     """Return what has no finite real value at any step, whatever the hyperparameters are."""
-    faults = []
-    for line in program.lines:
+    faults, tensors = [], _tensors(program)
+    for line in (*program.lines, *program.pooled):
         never: Never = []
-        interval_of(line.expr, values, never)
+        interval_of(line.expr, values, never, tensors)
         faults += [_not_real(line, node, reason) for node, reason in never[:1]]
     return faults
 
@@ -344,11 +340,11 @@ def check_values(program: Program) -> list[Fault]:
         known = isinstance(state.init, Fraction) and state.sort == "scalar"
         first = point(float(state.init)) if known else EVERYTHING
         values[Name(state.name, "prev")] = first
-    faults = []
-    for line in program.lines:
+    faults, tensors = [], _tensors(program)
+    for line in (*program.lines, *program.pooled):
         never: Never = []
-        interval = interval_of(line.expr, values, never)
-        values[line.target] = _line_interval(line, values)
+        interval = interval_of(line.expr, values, never, tensors)
+        values.setdefault(line.target, _line_interval(line, values, tensors))
         if never:
             faults.append(_not_real(line, *never[0], " at step 1"))
         elif line.within is not None and interval.meet(line.within) is None:
@@ -360,24 +356,20 @@ def check_values(program: Program) -> list[Fault]:
 
 
 def _check_division(program: Program, values: dict[Name, Interval]) -> list[Fault]:
-    faults = []
-    tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
-    for line in program.lines:
-        for node in walk(line.expr):
-            if not (isinstance(node, Call) and node.op == "div"):
-                continue
-            divisor = node.args[1]
-            interval = interval_of(divisor, values)
+    faults, tensors = [], _tensors(program)
+    for line in (*program.lines, *program.pooled):
+        for node, interval in divisions(line.expr, values, tensors):
             if 0 in interval:
+                divisor = node.args[1]
                 text = format_expression(divisor)
                 message = f"division by `{text}`, which can be 0: it lies in {interval}"
-                span = divisor.span if isinstance(divisor, Name | Call) else (0, 0)
                 hint = _instead(node, interval, tensors)
-                faults.append(Fault("zero-division", message, line.source, span, hint))
+                place = (line.source, _span(divisor), hint)
+                faults.append(Fault("zero-division", message, *place))
     return faults
 
 
-def _instead(node: Call, divisor: Interval, tensors: set[Name]) -> str:
+def _instead(node: Call, divisor: Interval, tensors: frozenset[Name]) -> str:
     """Return what may stand for a division by what can be 0: `ratio` takes numbers only."""
     above, below = (not tensors.isdisjoint(names_in(arg)) for arg in node.args)
     if below and divisor.low >= 0:

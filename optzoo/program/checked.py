@@ -11,16 +11,15 @@ import math
 from collections.abc import Iterator, Mapping
 
 from optzoo.program.arithmetic import LARGEST_FLOAT32, NotRealError, RealDomain
-from optzoo.program.check import Sort, interval_of, intervals_of, sorts_of
+from optzoo.program.check import Sort, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import MODEL_STEP, Hyper, Line, Program
+from optzoo.program.ranges import TOTAL, does_not_hold, guarded, interval_of
 
 _REALS = RealDomain()
 _FLOAT32 = Interval(-LARGEST_FLOAT32, LARGEST_FLOAT32)
-_TOTAL = frozenset(["add", "sub", "mul", "neg", "square", "abs", "sign", "min", "max"])
-"""Operations that have a value everywhere, finite on bounded intervals."""
 
 
 class CheckedScalars:
@@ -94,25 +93,33 @@ def _coefficients(program: Program) -> Iterator[Line]:
     views = (Line(Name(v.name), v.expr, v.source) for v in program.views)
     seen: set[Expr] = set()
     for line in (*program.step, *views):
-        for expr in _numbers(line.expr, sorts):
-            if expr in seen or _is_small(expr, intervals):
+        for expr, conditions in _numbers(line.expr, sorts, ()):
+            wanted = guarded(expr, conditions)
+            if wanted in seen or _is_small(expr, intervals):
                 continue
-            seen.add(expr)
+            seen.add(wanted)
             place = places.get(expr, line) if isinstance(expr, Name) else line
-            yield Line(place.target, expr, place.source)
+            yield Line(place.target, wanted, place.source)
 
 
-def _numbers(expr: Expr, sorts: Mapping[Name, Sort]) -> Iterator[Expr]:
+def _numbers(
+    expr: Expr, sorts: Mapping[Name, Sort], conditions: tuple[Expr, ...]
+) -> Iterator[tuple[Expr, tuple[Expr, ...]]]:
+    """Yield expressions of numbers, each with the conditions under which it is computed."""
     if all(sorts[name] == "scalar" for name in names_in(expr)):
-        yield expr
+        yield expr, conditions
     elif isinstance(expr, Call):
-        for arg in expr.args:
-            yield from _numbers(arg, sorts)
+        found = [conditions] * len(expr.args)
+        if expr.op == "where" and all(sorts[n] == "scalar" for n in names_in(expr.args[0])):
+            condition = expr.args[0]
+            found[1:] = [(*conditions, condition), (*conditions, does_not_hold(condition))]
+        for arg, known in zip(expr.args, found, strict=True):
+            yield from _numbers(arg, sorts, known)
 
 
 def _is_small(expr: Expr, intervals: Mapping[Name, Interval]) -> bool:
     """Whether an expression is certain to be a real number that float32 holds."""
     nodes = list(walk(expr))
-    if any(isinstance(node, Call) and node.op not in _TOTAL for node in nodes):
+    if any(isinstance(node, Call) and node.op not in TOTAL for node in nodes):
         return False
     return all(_FLOAT32.includes(interval_of(node, intervals)) for node in nodes)

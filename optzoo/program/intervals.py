@@ -303,15 +303,24 @@ def _where(condition: Interval, a: Interval, b: Interval) -> Interval:
     return a if 0 not in condition else a.hull(b)
 
 
-def _sum(a: Interval, _: Interval | None = None) -> Interval:
-    """Any number of elements: the sign of the sum is theirs."""
+def _sum_over_model(a: Interval) -> Interval:
+    """Any number of elements, or none: the sign of the sum is theirs."""
     low = 0.0 if a.low >= 0 else -_INF
     high = 0.0 if a.high <= 0 else _INF
     return Interval(low, high, low != 0, high != 0)
 
 
-def _norm(_: Interval, __: Interval | None = None) -> Interval:
-    return Interval(0.0, _INF, False, True)
+def _sum(a: Interval, _: Interval | None = None) -> Interval:
+    """One element or more: what is at or above 0 adds up to no less than one of them."""
+    over = _sum_over_model(a)
+    low = (a.low, a.low_open) if a.low >= 0 else (over.low, over.low_open)
+    high = (a.high, a.high_open) if a.high <= 0 else (over.high, over.high_open)
+    return Interval(low[0], high[0], low[1], high[1])
+
+
+def _norm(a: Interval, _: Interval | None = None) -> Interval:
+    least = _abs(a)
+    return Interval(least.low, _INF, least.low_open, True)
 
 
 def _element(a: Interval, _: Interval | None = None) -> Interval:
@@ -357,7 +366,7 @@ _SIMPLE: dict[str, Callable[..., Interval]] = {
     "greater": lambda a, b: _less(b, a),
     "equal": _equal,
     "where": _where,
-    "model_sum": lambda a: _sum(a),
+    "model_sum": _sum_over_model,
     "rows": lambda a: _COUNT,
     "cols": lambda a: _COUNT,
     "size": lambda a: _COUNT,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program, lines_needed
+from optzoo.program.ranges import does_not_hold, guarded
 
 PER_STEP, PER_TENSOR, ELEMENTWISE = range(3)
 """Levels of an expression: one number per step, one number per tensor, a tensor."""
@@ -89,6 +90,7 @@ class _Lifter:
         self.coefficients: dict[Name, Expr] = {}
         self.numbers: dict[Name, Expr] = {}
         self.reductions: dict[Name, Expr] = {}
+        self.conditions: list[Expr] = []
 
     def line(self, line: Line) -> Line | None:
         """Return a line with its numbers lifted; None for a line that is a number itself."""
@@ -109,7 +111,7 @@ class _Lifter:
             name = Name(f"norm({format_expression(argument)})")
             self.reductions[name] = argument
             return PER_TENSOR, name
-        parts = [self.lift(arg) for arg in expr.args]
+        parts = self.ways(expr) if expr.op == "where" else [self.lift(arg) for arg in expr.args]
         top = max(level for level, _ in parts)
         if top == ELEMENTWISE:
             return top, Call(expr.op, tuple(self.operand(*part) for part in parts), expr.span)
@@ -118,10 +120,22 @@ class _Lifter:
             return top, Call(expr.op, tuple(lifted), expr.span)
         return top, Call(expr.op, tuple(part for _, part in parts), expr.span)
 
+    def ways(self, choice: Call) -> list[tuple[int, Expr]]:
+        """Lift a condition and its ways: numbers on a way are computed when it is gone."""
+        parts = [self.lift(choice.args[0])]
+        level, condition = parts[0]
+        for way, holds in zip(choice.args[1:], (condition, does_not_hold(condition)), strict=True):
+            self.conditions += [holds] if level == PER_STEP else []
+            parts.append(self.lift(way))
+            self.conditions = self.conditions[:-1] if level == PER_STEP else self.conditions
+        return parts
+
     def operand(self, level: int, expr: Expr) -> Expr:
         """Return an operand of an elementwise operation: what is no tensor becomes a name."""
         if level == ELEMENTWISE or isinstance(expr, Num):
             return expr
+        if level == PER_STEP:
+            expr = guarded(expr, self.conditions)
         text = format_expression(expr)  # in brackets, so that different expressions stay different
         name = expr if isinstance(expr, Name) else Name(f"({text})")
         (self.numbers if level == PER_TENSOR else self.coefficients)[name] = expr

@@ -16,15 +16,15 @@ from optzoo.program.expressions import (
     Expr,
     Name,
     Num,
-    add,
-    mul,
+    call,
     names_in,
     substitute,
     walk,
 )
 from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Line, Program, State
 from optzoo.program.ops import OPS
-from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
+from optzoo.program.tensors.named_sides import NUMBER, Known, shape_of
+from optzoo.program.tensors.repeated import SIZES, WholeOperands
 
 _ZERO_AT_ZERO = frozenset(
     [
@@ -43,12 +43,9 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     gone = set(zeros) - KEPT
     known: dict[Name, Expr] = {Name(name): ZERO for name in gone}
 
-    def fold(expr: Expr) -> Expr:
-        return _simplify(substitute(expr, known.get))
-
-    buffers = {Name(state.name, "prev"): state.shape for state in program.tensor_states}
-    meant: dict[Name, Known] = {**GIVEN, **buffers}
-    shapes = dict(meant)
+    meant: dict[Name, Known] = dict(WholeOperands(program).shapes)
+    homes = {Name(state.name): state.shape for state in program.tensor_states}
+    made = WholeOperands(program)
 
     intervals = {hyper.name: hyper.interval for hyper in program.hypers}
 
@@ -60,9 +57,10 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     def fold_block(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         folded = []
         for line in lines:
-            expr = _folded_in_shape(line.expr, known, meant, shapes)
-            meant[line.target] = shape_of(line.expr, meant)
-            shapes[line.target] = shape_of(expr, shapes)
+            expr = _folded(line.expr, known, meant, made)
+            if lines is program.step:
+                made.note(line.target, expr)
+                meant[line.target] = homes.get(line.target, shape_of(line.expr, meant))
             is_copy = isinstance(expr, Name) and expr.when == "now" and fits(expr, line)
             if line.target != PARAM and (expr in (ZERO, ONE) or is_copy):
                 known[line.target] = expr
@@ -70,7 +68,13 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
         return tuple(folded)
 
     scalars, step = fold_block(program.scalars), fold_block(program.step)
-    pooled = tuple(replace(line, expr=fold(line.expr)) for line in program.pooled)
+    pooled = tuple(
+        replace(
+            line,
+            expr=made.operand(_folded(line.expr, known, meant, made), shape_of(line.expr, meant)),
+        )
+        for line in program.pooled
+    )
     stored = {state.name for state in program.states}
     views = tuple(
         replace(
@@ -177,44 +181,35 @@ def _is_viewed(program: Program, state: State) -> bool:
     return any(n.id == state.name for view in program.views for n in names_in(view.expr))
 
 
-def _folded_in_shape(
-    expr: Expr,
-    known: Mapping[Name, Expr],
-    meant: Mapping[Name, Known],
-    shapes: Mapping[Name, Known],
+def _folded(
+    expr: Expr, known: Mapping[Name, Expr], meant: Mapping[Name, Known], made: WholeOperands
 ) -> Expr:
     """Fold an expression, and keep what is reduced or multiplied in the shape that was `meant`.
 
     Folding may leave a number, or a row, where every element of a matrix has the same; a sum over
-    it still goes over the matrix. `shapes` are those of what has been folded so far.
+    it still goes over the matrix. One of a single element is that, up to its sign. `made` knows
+    what has been folded so far.
     """
     if not isinstance(expr, Call):
         return _simplify(substitute(expr, known.get))
-    args = [_folded_in_shape(arg, known, meant, shapes) for arg in expr.args]
+    args = [_folded(arg, known, meant, made) for arg in expr.args]
     folded = _simplified(Call(expr.op, tuple(args), expr.span))
     if OPS[expr.op].on_scalars or not isinstance(folded, Call):
         return folded
-    for i, arg in enumerate(expr.args):
-        wanted = shape_of(arg, meant)
-        if wanted is not None and shape_of(args[i], shapes) != wanted:
-            args[i] = add(args[i], mul(ZERO, _of_shape(wanted)))
-    return Call(expr.op, tuple(args), expr.span)
+    shapes = [shape_of(arg, meant) for arg in expr.args]
+    if OPS[expr.op].reduces is not None and shapes[0] == NUMBER:
+        return call("abs", args[0]) if OPS[expr.op].reduces == "norm" else args[0]
+    whole = [made.operand(arg, shape) for arg, shape in zip(args, shapes, strict=True)]
+    if expr.op not in SIZES:
+        whole[:] = [
+            made.as_tensor(arg) if i in _operands(expr) else arg for i, arg in enumerate(whole)
+        ]
+    return Call(expr.op, tuple(whole), expr.span)
 
 
-def _of_shape(shape: Shape) -> Expr:
-    """Return some tensor of a shape."""
-    turned = Call("transpose", (GRAD,))
-    sides: dict[Shape, Expr] = {
-        FULL: GRAD,
-        Shape("cols", "rows"): turned,
-        Shape("rows", "1"): Call("row_mean", (GRAD,)),
-        Shape("cols", "1"): Call("row_mean", (turned,)),
-        Shape("1", "cols"): Call("column_mean", (GRAD,)),
-        Shape("1", "rows"): Call("column_mean", (turned,)),
-        Shape("rows", "rows"): Call("matmul", (GRAD, turned)),
-        Shape("cols", "cols"): Call("matmul", (turned, GRAD)),
-    }
-    return sides.get(shape, ZERO)
+def _operands(expr: Call) -> tuple[int, ...]:
+    """Return which arguments are tensors, and no numbers of the host."""
+    return (0, 1) if expr.op in ("matmul", "row_take", "column_take") else (0,)
 
 
 def _simplify(expr: Expr) -> Expr:

@@ -36,6 +36,7 @@ from optzoo.program.ir import GRAD, MODEL_STEP, PARAM, Hyper, Init, Line, Loc, P
 from optzoo.program.ops import OPS
 from optzoo.program.simplify import drop_unused
 from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
+from optzoo.program.tensors.repeated import with_whole_operands
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
 from optzoo.recipe.ordering import LoweringError, ordered, ordered_sums
@@ -75,7 +76,7 @@ def lower_recipe(
     faults = check_program(program) or check_version(program, spec.version)
     if faults:
         raise LoweringError(faults)
-    return program
+    return with_whole_operands(program) if spec.version > 1 else program
 
 
 def check_version(program: Program, version: int) -> list[Fault]:
@@ -157,7 +158,7 @@ class _Lowering(Lines):
             return expr
         if expr.op == "model_sum":
             target = self.fresh(f"{name}_sum")
-            line = Line(target, self.tensor(expr.args[0]), ("model", name))
+            line = Line(target, self.tensor(self.pooled_in(expr.args[0], name)), ("model", name))
             self.pooled[target] = line
             return target
         return Call(expr.op, tuple(self.pooled_in(a, name) for a in expr.args), expr.span)

@@ -22,6 +22,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import Hyper, Line, Program, State, View
 from optzoo.program.simplify import drop_unused
+from optzoo.program.tensors.repeated import with_whole_operands
 from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe, lower_unchecked
 from optzoo.recipe.ordering import LoweringError, ordered
 from optzoo.recipe.routes import Rule
@@ -51,7 +52,7 @@ def rule_program(
     faults = check_program(program)
     if faults:
         raise LoweringError(faults)
-    return program
+    return with_whole_operands(program) if rule.spec.version > 1 else program
 
 
 def _name(spec: RecipeSpec, rule: Rule) -> str:

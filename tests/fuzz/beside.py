@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from matrix_simulator import MatrixSimulation
+from matrix_simulator import MatrixSimulation, Pool
 from simulator import Array, Simulation
 
 import optzoo
@@ -24,6 +24,10 @@ import optzoo
 STEPS = 9
 TOTAL_STEPS = 6
 SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (4, 5), (2, 3, 2, 2), (0,))
+MATRICES: tuple[tuple[int, ...], ...] = ((3,), (4, 5), (4, 5), (2, 3, 2, 2), ())
+"""For what looks at rows and columns: two of one shape, of which one comes late."""
+ONE_SIDED = ((5, 1), (1, 4), (1, 1))
+OTHERS = ((4, 4), (6, 2), (2, 6), (0, 3), (0,))
 LARGE = (130, 131)
 """More elements than foreach packs, and not a multiple of a vector."""
 LATE = 1
@@ -32,6 +36,13 @@ ABSENT = (1, 2, 5)
 EXACT = 1e-12
 NUDGE = 1e-13
 TOO_SENSITIVE = 1e-5
+
+
+def shapes_for(text: str, seed: int) -> tuple[tuple[int, ...], ...]:
+    """Return the tensors that a drawn recipe is tried on."""
+    if "version: 2" not in text:
+        return SHAPES
+    return *MATRICES, ONE_SIDED[seed % 3], OTHERS[seed % 5]
 
 
 def rates(step: int) -> float:
@@ -79,14 +90,26 @@ def simulate(
     noise = np.random.default_rng(2) if noisy else None
     if noisy:
         problem = problem.nudged()
-    simulation = MatrixSimulation if recipe["version"] == 2 else Simulation
-    runs = [simulation(recipe, w, total_steps=TOTAL_STEPS, noise=noise) for w in problem.starts]
+    pool = Pool(recipe)
+    options: dict[str, Any] = {"total_steps": TOTAL_STEPS, "noise": noise}
+    runs = [
+        MatrixSimulation(recipe, w, pool, **options)
+        if recipe["version"] == 2
+        else Simulation(recipe, w, **options)
+        for w in problem.starts
+    ]
     points = []
     with np.errstate(all="ignore"):
         for step, grads in enumerate(problem.gradients, 1):
-            for run, grad in zip(runs, grads, strict=True):
-                if grad is not None:
-                    run.step(grad, run.lr0 * rates(step))
+            active = [
+                (run, grad) for run, grad in zip(runs, grads, strict=True) if grad is not None
+            ]
+            for run, grad in active:
+                run.begin(grad, run.lr0 * rates(step))
+            pool.gather()
+            for run, _ in active:
+                run.finish()
+            pool.end()
             points.append({view: [_shown(run, view) for run in runs] for view in views})
     return points
 
@@ -154,7 +177,8 @@ class Expected:
 @functools.lru_cache(maxsize=2)
 def expected(text: str, seed: int, large: bool) -> Expected:
     """Run a recipe in the simulator; engines that are tried one after the other share it."""
-    problem = Problem.drawn(seed, (*SHAPES, LARGE) if large else SHAPES)
+    shapes = shapes_for(text, seed)
+    problem = Problem.drawn(seed, (*shapes, LARGE) if large else shapes)
     views = tuple(view.name for view in optzoo.parse_recipe(text).program().views)
     wanted, nudged = (simulate(text, problem, views, noisy=noisy) for noisy in (False, True))
     return Expected(problem, views, wanted, nudged)

@@ -166,7 +166,7 @@ class Simulation:
             start = scalar.get("start") if isinstance(scalar, dict) else None
             if start is None or "schedule" in scalar:
                 start = 1 if isinstance(scalar, dict) and "product" in scalar else 0
-            return float(start)
+            return float(self.value(start))
         if name in self.recipe.get("buffers", {}):
             return self._first(self.recipe["buffers"][name].get("init", "zeros"))
         if name == self.nu:
@@ -278,14 +278,22 @@ class Simulation:
 
     def step(self, grad: Array, lr: float | None = None) -> None:
         """Take one step with the gradient at the training point."""
+        self.begin(grad, lr)
+        self.finish()
+
+    def begin(self, grad: Array, lr: float | None = None) -> None:
+        """Take in what a step is given; nothing is computed yet."""
         self.t += 1
         self.lr = self.lr0 if lr is None else lr
         self.raw = np.asarray(grad, dtype=np.float64)
         self.now = {}
+
+    def finish(self) -> None:
+        """Compute a step that has begun, and move."""
         before = self.y
         step = self._decayed_step(self._direction())
         self._finish_names()
-        z = self.z - step
+        z = self.point_after(step)
         rule = self.recipe.get("averaging")
         if rule is None:
             x = y = z
@@ -301,6 +309,10 @@ class Simulation:
         self.z, self.x, self.y = z, x, y
         self.old = {**self.now, "lr": self.lr}
         assert before.shape == y.shape
+
+    def point_after(self, step: Array) -> Array:
+        """Return where a step leads."""
+        return self.z - step
 
     def _finish_names(self) -> None:
         """Give every name its value of this step, also those the step did not need."""
@@ -320,6 +332,12 @@ class Simulation:
         """Return the update, scaled."""
         update = self.recipe["update"]
         spec = update if isinstance(update, dict) else {"mix": update}
+        scale = self.value(spec["scale"]) if "scale" in spec else self.lr
+        return scale * self._mixed(update, preconditions="direction" not in self.recipe)
+
+    def _mixed(self, given: Any, *, preconditions: bool = True) -> Array:
+        """Return a mix as it is preconditioned and clipped."""
+        spec = given if isinstance(given, dict) else {"mix": given}
         mix = spec["mix"]
         if isinstance(mix, dict):
             parts = [self.value(w) * self._tensor(name) for name, w in mix.items()]
@@ -327,11 +345,10 @@ class Simulation:
             direction = sum(parts[1:], parts[0])
         else:
             direction = self._tensor(mix)
-        if self.pre and self.recipe.get("order", "momentum_first") == "momentum_first":
+        is_last = self.recipe.get("order", "momentum_first") == "momentum_first"
+        if self.pre and is_last and preconditions:
             direction = self._precondition(direction)
-        clips = [self._optional(spec, key) for key in ("clip_norm", "clip_value")]
-        scale = self.value(spec["scale"]) if "scale" in spec else self.lr
-        return scale * _clip(direction, *clips)
+        return _clip(direction, *(self._optional(spec, key) for key in ("clip_norm", "clip_value")))
 
     def _decayed_step(self, step: Array) -> Array:
         decay = self.recipe.get("weight_decay")

@@ -106,6 +106,8 @@ def verified(
     for seed in range(TRIES):
         point = Point.draw(program, seed, constant_lr=constant_lr)
         rows = point.responses(closed.source)[int(inner)]
+        if len(rows) < STEPS:
+            return None  # what it is said of is not linear at every step
         if not any(rows[LATEST_START - 1].values()):
             continue  # a draw at which nothing moves says nothing
         first = _first(closed, point, rows)

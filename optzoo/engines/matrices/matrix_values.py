@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optzoo.engines.elementwise import ELEMENTWISE
 from optzoo.engines.matrices.decompositions import eigenbasis, orthonormal, symmetric_power
-from optzoo.program.arithmetic import FLOAT
+from optzoo.program.arithmetic import IEEE
 from optzoo.program.ops import OPS
 from optzoo.program.tensors.elements import row_blocks
 
@@ -31,7 +31,7 @@ class MatrixDomain:
     def apply(self, op: str, args: Sequence[Any]) -> Value:
         """Apply an operation to numbers on the host, or to tensors and numbers."""
         if not any(isinstance(arg, Tensor) for arg in args):
-            return FLOAT[op](*args)
+            return IEEE[op](*args)  # of the host, or sizes
         if op in ELEMENTWISE:
             return ELEMENTWISE[op](*args)
         if op == "polar":

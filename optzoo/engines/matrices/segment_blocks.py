@@ -59,6 +59,13 @@ class Portion:
     rows: slice
     cols: slice
 
+    def shape(self, count: int, sweep: Sweep) -> tuple[int, ...]:
+        """Return how many matrices, rows and columns of a stack these are."""
+        cuts = zip(
+            (self.members, self.rows, self.cols), (count, sweep.rows, sweep.cols), strict=True
+        )
+        return tuple(len(range(*cut.indices(size))) for cut, size in cuts)
+
     def views(self, tensors: Sequence[Tensor], sides: tuple[int, int]) -> list[Tensor]:
         """Return this part of tensors, one a matrix, that have such sides; 1 is all there is."""
         rows = self.rows if sides[0] != 1 else slice(None)
@@ -91,7 +98,7 @@ class SegmentBlocks:
                 segment.reads, places.reads, sweep.spreads, strict=True
             ):
                 held[name] = _read(block.views(tensors, _sides(spread, sweep)))
-            run_block(lines, held)
+            run_block(lines, held, block.shape(stack.count, sweep))
             made = [block.views(tensors, (sweep.rows, sweep.cols)) for tensors in places.makes]
             for line, total in zip(segment.reductions, totals, strict=True):
                 of = held[next(names_in(line.expr))]
@@ -173,10 +180,7 @@ def _gather(
     """Add what a block has of a reduction's argument to the total."""
     if not isinstance(value, Tensor):
         value = torch.full((), value, dtype=dtype)
-    cuts = zip(
-        (block.members, block.rows, block.cols), (len(total), sweep.rows, sweep.cols), strict=True
-    )
-    whole = value.expand(*(len(range(*cut.indices(size))) for cut, size in cuts))
+    whole = value.expand(block.shape(len(total), sweep))
     by, kept = gathered_by(line), kept_of(line)
     part = _REDUCE[by](whole, _OVER[kept])
     home = total[block.members]

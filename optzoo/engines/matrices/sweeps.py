@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from optzoo.engines.matrices.stack import Stack
-from optzoo.program.arithmetic import FloatDomain
+from optzoo.program.arithmetic import IeeeDomain
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Name
 from optzoo.program.ir import Line
@@ -22,7 +22,7 @@ from optzoo.program.tensors.named_sides import NUMBER, Shape
 from optzoo.program.tensors.segments import Pieces, Segment, Spread
 
 Values = dict[Name, float | Tensor]
-_FLOATS = FloatDomain()
+_NUMBERS = IeeeDomain()
 
 
 class Segments(Protocol):
@@ -122,9 +122,9 @@ class Places:
 
 
 def coefficients_of(segment: Segment, values: Values) -> dict[Name, float]:
-    """Return the numbers of the host that a segment's lines read."""
+    """Return the numbers of the host, and of sizes, that a segment's lines read."""
     numbers = {name: value for name, value in values.items() if not isinstance(value, Tensor)}
-    return {name: evaluate(expr, _FLOATS, numbers) for name, expr in segment.coefficients}
+    return {name: evaluate(expr, _NUMBERS, numbers) for name, expr in segment.coefficients}
 
 
 Gathered = Literal["sum", "square", "largest", "smallest"]

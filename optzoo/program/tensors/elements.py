@@ -345,9 +345,15 @@ def _power(rules: Rules, a: Value, exponent: Any) -> Value:
     )
 
 
+def _column(value: Value) -> tuple[Any, ...]:
+    """Return the elements of a column; a number is one of one element."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _order(_: Rules, a: Value) -> Value:
     one, _zero = _units(a)
-    ranked = sorted(range(len(a)), key=lambda k: -a[k])
+    numbers = _column(a)
+    ranked = sorted(range(len(numbers)), key=lambda k: -numbers[k])
     return tuple(one * k for k in ranked)
 
 
@@ -358,12 +364,12 @@ def _place(number: Any, count: int) -> int:
 
 def _row_take(_: Rules, a: Value, places: Value) -> Value:
     lines = _lines(a)
-    return _from_lines([lines[_place(k, len(lines))] for k in places])
+    return _from_lines([lines[_place(k, len(lines))] for k in _column(places)])
 
 
 def _column_take(_: Rules, a: Value, places: Value) -> Value:
     count = sides(a)[1]
-    return _from_lines([[line[_place(k, count)] for k in places] for line in _lines(a)])
+    return _from_lines([[line[_place(k, count)] for k in _column(places)] for line in _lines(a)])
 
 
 def _count(axis: Callable[[int, int], int]) -> Rule:

@@ -8,10 +8,10 @@ and checked from names alone, without a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from optzoo.program.expressions import Call, Expr, Name, Num, format_expression
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, walk
 from optzoo.program.ops import OPS
 
 Side = Literal["1", "rows", "cols"]
@@ -213,10 +213,15 @@ def kept_shapes(
     """Return the shape of every buffer: that of what its line makes, together with its start.
 
     `starts` holds what is known of each, None where nothing is. A buffer that follows from itself
-    alone is like the parameter. Lines whose sides do not fit say nothing; the checker refuses them.
+    alone is like the parameter; one that starts as an identity matrix of its own sides has those of
+    what it is multiplied with. Lines whose sides do not fit say nothing; the checker refuses them.
     """
     found = dict(starts)
     for is_patient in (True, False):
+        if not is_patient:
+            found |= {
+                name: _of_factor(name, lines, found) for name in _own_identities(lines, found)
+            }
         for _ in range(2 * len(found) + 1):  # a side only ever goes from 1 to a name
             before = dict(found)
             _look(lines, found, is_patient=is_patient)
@@ -225,8 +230,10 @@ def kept_shapes(
     return {name: shape or FULL for name, shape in found.items()}
 
 
-def _look(lines: Sequence[tuple[Name, Expr]], found: dict[str, Known], *, is_patient: bool) -> None:
-    """Join what is known of each buffer with what its line makes of what is known."""
+def _look(
+    lines: Sequence[tuple[Name, Expr]], found: dict[str, Known], *, is_patient: bool
+) -> dict[Name, Known]:
+    """Join what is known of each buffer with what its line makes of it; return what is known."""
     shapes: dict[Name, Known] = dict(GIVEN)
     shapes |= {Name(name, "prev"): shape for name, shape in found.items()}
     for target, expr in lines:
@@ -238,3 +245,39 @@ def _look(lines: Sequence[tuple[Name, Expr]], found: dict[str, Known], *, is_pat
             joined = join(shape, found[target.id])
             shape = found[target.id] = found[target.id] if joined is None else joined
         shapes[target] = shape
+    return shapes
+
+
+def _own_identities(
+    lines: Sequence[tuple[Name, Expr]], found: Mapping[str, Known]
+) -> Iterator[str]:
+    """Yield buffers that start as an identity matrix of their own sides, known from nothing yet."""
+    for _, expr in lines:
+        for node in walk(expr):
+            match node:
+                case Call("identity", (Name(own, "prev"),)) if found.get(own, FULL) is None:
+                    yield own
+
+
+def _of_factor(name: str, lines: Sequence[tuple[Name, Expr]], found: Mapping[str, Known]) -> Known:
+    """Return the shape of a square buffer that is multiplied with something known.
+
+    One that is not is like the parameter, so that the checker asks whose sides it has.
+    """
+    shapes = _look(lines, dict(found), is_patient=True)
+    identity = Call("identity", (Name(name, "prev"),))
+    own: set[Expr] = {Name(name), Name(name, "prev")}
+    own |= {target for target, expr in lines if identity in walk(expr)}
+    own |= {Call("transpose", (each,)) for each in own}
+    for _, expr in lines:
+        for node in walk(expr):
+            match node:
+                case Call("matmul", (a, b)) if a in own or b in own:
+                    try:
+                        other = shape_of(b if a in own else a, shapes, is_patient=True)
+                    except ShapeError:
+                        continue
+                    if other is not None:
+                        side = other.rows if a in own else other.cols
+                        return Shape(side, side)
+    return FULL
