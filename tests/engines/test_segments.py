@@ -62,7 +62,17 @@ preconditioner: {polar: {coefficients: jordan, blocks: 2}}
 update: {mix: {m: 1}}
 """
 BLOCKS = "update: 'polar(grad, [[1.5, -0.5, 0]], 1e-2, 1.1, block(3)) + polar(grad.T, jordan).T'\n"
+NUMBERS = """
+signals: {x: '0.5', y: "where(rows > cols, 1, grad)", z: "where(t == 1, 0, grad)"}
+buffers: {b: {input: "mean(x, row) + 0*grad", decay: 0.5, gain: 1}}
+update: >-
+  b + grad*sum(x) + grad*sum(y) + z @ grad.T @ grad + grad*norm(where(t == 2, 3, grad), row)
+  + where(rows > cols, sum(where(rows > cols, 1, grad)), mean(grad, row))*grad
+"""
+"""Numbers of the host where a sum or a product wants every element of what they stand for."""
+
 RECIPES = {
+    "numbers": NUMBERS,
     "turned": TURNED,
     "reduced": REDUCED,
     "sides": SIDES,
