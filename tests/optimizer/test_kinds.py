@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -192,3 +193,28 @@ def test_the_table_of_a_model() -> None:
     lines = str(table).splitlines()
     assert lines[0].split() == ["name", "kind", "shape", "rule", "program"]
     assert lines[2].split() == ["wte.weight", "embedding", "11", "x", "6", "here", "adamw"]
+
+
+def test_the_table_takes_what_build_takes() -> None:
+    model = Model(tied=False)
+    wanted = [(row.name, row.rule) for row in optzoo.routes("muon", model)]
+    assert {rule for _, rule in wanted} == {"here", "adamw"}
+    named = list(model.named_parameters())
+    optimizer = optzoo.load_recipe("muon").build(named)
+    for given in (
+        named,
+        torch.compile(model, backend="eager"),
+        torch.compile(model, backend="eager").named_parameters(),
+        [("module." + name, p) for name, p in named],
+        [{"params": named[:3]}, {"params": iter(named[3:]), "lr": 0.1}],
+        optimizer.param_groups,
+    ):
+        assert [(row.name, row.rule) for row in optzoo.routes("muon", given)] == wanted
+    (row,) = optzoo.routes("muon", [{"params": torch.ones(2, 3)}])
+    assert (row.name, row.rule) == ("parameter 0", "here")
+
+
+@pytest.mark.parametrize("given", [{"a": torch.ones(2)}, "model", 3, torch.ones(2), [nn.ReLU()]])
+def test_what_is_neither_a_model_nor_parameters_is_told(given: object) -> None:
+    with pytest.raises(optzoo.InputError, match="is neither a model nor parameters"):
+        optzoo.routes("muon", given)
