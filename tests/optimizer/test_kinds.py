@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -195,21 +197,24 @@ def test_the_table_of_a_model() -> None:
     assert lines[2].split() == ["wte.weight", "embedding", "11", "x", "6", "here", "adamw"]
 
 
+def rules(params: Any) -> list[tuple[str, str]]:
+    return [(row.name, row.rule) for row in optzoo.routes("muon", params)]
+
+
 def test_the_table_takes_what_build_takes() -> None:
     model = Model(tied=False)
-    wanted = [(row.name, row.rule) for row in optzoo.routes("muon", model)]
-    assert {rule for _, rule in wanted} == {"here", "adamw"}
+    compiled = torch.compile(model, backend="eager")
+    assert rules(compiled) == rules(model)
     named = list(model.named_parameters())
-    optimizer = optzoo.load_recipe("muon").build(named)
+    wanted = rules(named)  # less is known of them than of the model
+    assert {rule for _, rule in wanted} == {"here", "adamw"}
     for given in (
-        named,
-        torch.compile(model, backend="eager"),
-        torch.compile(model, backend="eager").named_parameters(),
+        compiled.named_parameters(),
         [("module." + name, p) for name, p in named],
         [{"params": named[:3]}, {"params": iter(named[3:]), "lr": 0.1}],
-        optimizer.param_groups,
+        optzoo.load_recipe("muon").build(named).param_groups,
     ):
-        assert [(row.name, row.rule) for row in optzoo.routes("muon", given)] == wanted
+        assert rules(given) == wanted
     (row,) = optzoo.routes("muon", [{"params": torch.ones(2, 3)}])
     assert (row.name, row.rule) == ("parameter 0", "here")
 
