@@ -73,8 +73,8 @@ def from_torch(old: Optimizer | Sequence[Optimizer], new: RecipeOptimizer) -> di
     """Return the state of a running optimizer as one that `new` loads, and goes on with.
 
     `old` is any `torch.optim.Optimizer` of the same method over the same parameters: torch's AdamW,
-    Adam, SGD, NAdam, RAdam, RMSprop, Adagrad, Adadelta, Adamax and Muon, schedulefree's,
-    lion-pytorch's; or several, such as Muon and AdamW, for a recipe with routes.
+    Adam, SGD, NAdam, RAdam, RMSprop, Adagrad, Adadelta, Adamax, Adafactor and Muon,
+    schedulefree's, lion-pytorch's; or several, such as Muon and AdamW, for a recipe with routes.
     Hyperparameters of the same name are those of `old`, learning rate and `betas` among them; the
     rest is as `new` was built. Where there are routes, the parameters of the rule `here` say them.
     Neither is changed. Observers of `new` start now.
@@ -286,11 +286,12 @@ class _Move:
             ],
         )
 
-        def drawn() -> Tensor:
-            return 0.5 + torch.rand(small, generator=draw, dtype=torch.float64)
+        def drawn(like: Sequence[int] = shape) -> Tensor:
+            sides = [n if side == full else 1 for n, side, full in zip(small, like, shape)]
+            return 0.5 + torch.rand(sides, generator=draw, dtype=torch.float64)
 
         start = drawn()
-        entry = {k: drawn() if k in tensors else _on_cpu(v) for k, v in theirs.items()}
+        entry = {k: drawn(v.shape) if k in tensors else _on_cpu(v) for k, v in theirs.items()}
         grads = [drawn() - 1 for _ in range(PROBE_STEPS)]
         lr = {"lr": float(self.values.get("lr", 0.0)) or PROBE_LR}
         share = _share_of_lr(self.recipe, self.ours) or 1.0
@@ -339,7 +340,11 @@ class _Exactly(TorchFunctionMode):
 
 
 def _is_buffer(value: Any, param: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == param.shape and value.is_floating_point()
+    """Whether something is a tensor like the parameter, or of its rows or columns."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return False
+    sides = zip(value.shape, param.shape)
+    return value.ndim == param.ndim and all(side in (1, whole) for side, whole in sides)
 
 
 def _on_cpu(value: Any) -> Any:

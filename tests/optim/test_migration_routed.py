@@ -165,3 +165,23 @@ def test_a_parameter_that_none_of_them_trains_is_told() -> None:
     muon = muon_of(net)
     with pytest.raises(optzoo.InputError, match="is not in the optimizer to take over"):
         optzoo.from_torch(muon, optzoo.load_recipe("muon").build(net))
+
+
+def test_means_of_rows_and_columns_go_on() -> None:
+    net = Net().double()
+    old = torch.optim.Adafactor(net.parameters(), lr=0.02, weight_decay=0.1, d=1.2)
+    new = optzoo.load_recipe("adafactor").build(net)
+    assert apart(net, [old], new) < 1e-12
+    assert new.state[net.up.weight]["r"].shape == (8, 1)
+    assert new.state[net.up.weight]["c"].shape == (1, 4)
+
+
+def test_another_decay_of_the_means_is_refused() -> None:
+    net = Net().double()
+    old = torch.optim.Adafactor(net.parameters(), beta2_decay=-0.5)
+    run([old], list(net.parameters()), range(3))
+    new = optzoo.load_recipe("adafactor").build(net)
+    with pytest.raises(optzoo.InputError, match="their next steps"):
+        optzoo.from_torch(old, new)
+    opt = optzoo.load_recipe("adafactor").build(net, decay=0.5)
+    opt.load_state_dict(optzoo.from_torch(old, opt))
