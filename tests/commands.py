@@ -69,11 +69,9 @@ class Command:
             assert deadline is not None
             self.kill()
             raise subprocess.TimeoutExpired("optzoo", timeout or 0.0)
-        said = [
-            Path(file).read_text("utf-8") if Path(file).exists() else "" for file in self._files
-        ]
+        output, errors = (file.read_text("utf-8") if file.exists() else "" for file in self._files)
         self._folder.cleanup()
-        return said[0], said[1]
+        return output, errors
 
 
 def _run(arguments: tuple[str, ...], cwd: str, env: dict[str, str], files: list[Path]) -> None:

@@ -79,8 +79,7 @@ class Answer:
     @property
     def recipe(self) -> str:
         """The name of the recipe, and of its rule where it has several."""
-        recipe = self.seen.recipe
-        return f"{recipe.name}, {recipe.label}" if recipe.is_routed else recipe.name
+        return _called(self.seen.recipe)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; a risk that float64 does not hold is infinite."""
@@ -97,6 +96,11 @@ class Answer:
         }
 
 
+def _called(recipe: Recipe) -> str:
+    """Return the name of a recipe, and of its rule where it has several."""
+    return f"{recipe.name}, {recipe.label}" if recipe.is_routed else recipe.name
+
+
 def answers(question: Question, tell: Callable[[str], None] = lambda _: None) -> list[Answer]:
     """Return the exact risks that a question asks for, by recipe, view, batch and steps.
 
@@ -105,11 +109,7 @@ def answers(question: Question, tell: Callable[[str], None] = lambda _: None) ->
     found: list[Answer] = []
     for recipe in question.recipes:
         for view in question.views:
-            tell(
-                f"{recipe.name}, {recipe.label}, {view}"
-                if recipe.is_routed
-                else f"{recipe.name}, {view}"
-            )
+            tell(f"{_called(recipe)}, {view}")
             found += (
                 _tuned(question, recipe, view) if question.tune else _read(question, recipe, view)
             )
@@ -236,7 +236,7 @@ def rules_of(
         if not left:
             raise next(iter(reasons.values()))
         for label, reason in reasons.items():
-            tell(f"{recipe.name}, {label}, is left out: {reason.diagnostics[0].message}")
+            tell(f"{_called(recipe.at(label))}, is left out: {reason.diagnostics[0].message}")
         found += left
     return found
 
@@ -246,5 +246,5 @@ def _check_reads(rule: Recipe, names: Sequence[str]) -> None:
     read = {name.id for name in rule.program().names()} | {"all"}
     for name in names:
         if name in rule.hyperparameters and name not in read:
-            message = f"the step of {rule.name}, {rule.label}, does not read `{name}`"
+            message = f"the step of {_called(rule)} does not read `{name}`"
             raise InputError(Diagnostic("unknown-name", message))
