@@ -27,6 +27,7 @@ from optzoo.files.overlays import (
     remove,
     value_at,
 )
+from optzoo.files.unchanged import Source
 from optzoo.recipe.names import FIXED
 from optzoo.recipe.schema import HERE, SECOND_VERSION, RecipeSpec
 from optzoo.recipe.sections import PRECONDITIONERS
@@ -73,11 +74,14 @@ class Assembly:
         self.find, self.check = find, check
         self.known: dict[Path, Document] = {}
         self.chain: list[Path] = []
+        self.sources: list[Source] = []
 
-    def read(self, path: Path) -> Document:
+    def read(self, path: Path, asked: str | Path | None = None) -> Document:
         """Return the document of a file, put together but not checked."""
         self.chain.append(path.resolve())
-        found = self.put_together(read_document(path))
+        document = read_document(path)
+        self.sources.append((asked or path, path, document.text))
+        found = self.put_together(document)
         self.chain.pop()
         return found
 
@@ -113,7 +117,8 @@ class Assembly:
         where = document.location(loc)
         is_path = name.endswith((".yaml", ".yml")) or "/" in name
         try:
-            path = self.find(Path(document.path).parent / name if is_path else name)
+            asked = Path(document.path).parent / name if is_path else name
+            path = self.find(asked)
         except InputError as error:
             found = error.diagnostics[0]
             message, hint = found.message, found.hint
@@ -131,7 +136,7 @@ class Assembly:
             message = f"more than {MAX_CHAIN} recipes need one another in a row"
             raise InputError(Diagnostic("too-deep", message, where))
         if place not in self.known:
-            self.known[place] = self.read(path)
+            self.known[place] = self.read(path, asked)
             self.check(self.known[place])
         return self.known[place]
 
