@@ -133,13 +133,14 @@ def show(
         _show_setup(recipe, settings, program=program or source is not None)
         return
     from optzoo.engines.render import render
+    from optzoo.program.reading import readable
     from optzoo.recipe.recipe import load_recipe
     from optzoo.recipe.routes import format_routes
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     loaded = loaded.with_state_dtype(state_dtype)
     if program:
-        texts = [rule.trained_program().text() for rule in loaded.rules]
+        texts = [readable(rule.trained_program()) for rule in loaded.rules]
         heads = ["\n".join(format_routes(loaded.routing))] if loaded.is_routed else []
         typer.echo("\n\n".join([*heads, *texts]))
     elif source:

@@ -72,7 +72,8 @@ def lower_recipe(
         spec = spec.model_copy(update={"weight_decay": None})
     program = lower_unchecked(spec, values or {})
     program = program if decays else drop_unused(program)
-    faults = check_program(program) or check_version(program, spec.version)
+    faults = check_program(program, version=spec.version)
+    faults = faults or check_version(program, spec.version)
     if faults:
         raise LoweringError(faults)
     return program

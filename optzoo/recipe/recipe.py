@@ -27,6 +27,7 @@ from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression
 from optzoo.program.ir import Loc, Program
 from optzoo.program.parsing import ExpressionError, parse_expression
+from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
 from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
@@ -223,15 +224,15 @@ class Recipe:
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
         assert error.line is not None  # whoever ran the scalars has placed it
+        before = {name: start.state for name, start in starts_of(self._program).items()}
         hint = (
             "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
         )
-        if (
-            isinstance(error.line.expr, Call)
-            and len(text := format_expression(error.line.expr)) < 100
-        ):
-            hint += f" in `{text}`"
-        fault = Fault("not-real", str(error), error.line.source, hint=hint)
+        text = format_expression(error.line.expr)
+        if isinstance(error.line.expr, Call) and len(text) < 100:
+            hint += f" in `{in_own_names(text, before)}`"
+        message = in_own_names(str(error), before)
+        fault = Fault("not-real", message, error.line.source, hint=hint)
         return error_of_rule([fault], self.document, self._rule).diagnostics[0]
 
     @property

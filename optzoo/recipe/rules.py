@@ -48,7 +48,7 @@ def rule_program(
     observed = observed.model_copy(update={"observers": ours.observers(spec, rule)})
     program = _Transposed(ours, rule, observed).program
     program = replace(program if decays else drop_unused(program), name=_name(spec, rule))
-    faults = check_program(program)
+    faults = check_program(program, version=rule.spec.version)
     if faults:
         raise LoweringError(faults)
     return program
