@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
+from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean, nearest
 from optzoo.files.cut_values import CutValue, cut_values
 from optzoo.files.explanations import explain, shown
 
@@ -341,7 +341,14 @@ def _diagnostics(
     error: ValidationError, document: Document, model: type[BaseModel]
 ) -> list[Diagnostic]:
     found: dict[tuple[str, Loc], Diagnostic] = {}
-    for item in error.errors()[:MAX_REPORTED]:
+    items = error.errors()[:MAX_REPORTED]
+    misspelt = {
+        (*loc[:-1], nearest(str(loc[-1]), _fields_at(model, loc[:-1])))
+        for loc in (item["loc"] for item in items if item["type"] == "extra_forbidden")
+    }
+    for item in items:
+        if item["type"] == "missing" and item["loc"] in misspelt:
+            continue  # it is there under another name, and that is what is told
         loc: Loc = tuple(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":

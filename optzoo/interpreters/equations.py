@@ -399,7 +399,7 @@ def debiasing(program: Program) -> dict[Name, Expr]:
 def equations(program: Program, style: Style = "text") -> list[Equation]:
     """Return the equations of a step, scalars first, and of the point that is evaluated.
 
-    Starts that are expressions come before them; sums over all parameters stand where they are read.
+    Starts that are expressions come first; sums over all parameters stand where they are read.
     """
     starts, program = told_starts(program), as_told(program)
     printer = printer_for(program, style)

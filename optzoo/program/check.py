@@ -192,8 +192,10 @@ def _check_shapes(program: Program) -> list[Fault]:
                 message = f"the view `{view.name}` reads `{name}`, which is {shape.words}"
                 faults.append(Fault("side-mismatch", message, view.source, name.span))
     return faults or doubtful
+
+
 def _misfit(line: Line, error: ShapeError, shapes: Mapping[Name, Known]) -> Fault:
-    """Return what is wrong with the sides of a line; a step is told by its own, not by its parts."""
+    """Return what is wrong with the sides of a line; of the last one, with those of the step."""
     known = {name: shapes.get(name) for name in names_in(line.expr)}
     odd = [s for s in known.values() if s is not None and not fits(s, FULL)]
     if line.target == PARAM and odd:
@@ -396,9 +398,7 @@ def check_values(program: Program) -> list[Fault]:
     return _told(faults, program)
 
 
-def _check_division(
-    program: Program, values: dict[Name, Interval], version: int
-) -> list[Fault]:
+def _check_division(program: Program, values: dict[Name, Interval], version: int) -> list[Fault]:
     faults = []
     tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
     for line in program.lines:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from fractions import Fraction
 
-from optzoo.errors import did_you_mean, printable
+from optzoo.errors import did_you_mean, nearest, printable
 from optzoo.program.expressions import ONE, Call, Expr, Name, Num, num, number_expression, polar
 from optzoo.program.ops import FUNCTIONS, REDUCTIONS, Kept
 from optzoo.program.tensors.polar_lists import POLAR_LISTS
@@ -197,10 +197,19 @@ class _Parser:
                 return Call("model_sum", whole.args, self.span(node))
             case ast.Call(func=ast.Name(id="block"), args=[count], keywords=[]):
                 return self._reduced(node, name, (*args, self.parse(count, depth)), "block_")
+        text = ast.unparse(last)[:40]
+        if text == "model":
+            message = f"there is no `{name}` over all parameters"
+            raise self.fail(last, message, "`sum(x, model)` and `dot(x, y, model)` are there")
+        if text == "block":
+            message = "`block` needs the number of blocks"
+            raise self.fail(last, message, f"write `{name}(x, block(heads))`")
+        meant = nearest(text, ("row", "column"))
         raise self.fail(
             last,
-            f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
-            f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
+            f"`{text}` does not say what keeps a number of its own",
+            (f"did you mean `{meant}`? " if meant else "")
+            + f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
             f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
             "blocks of rows; `sum(x, model)` and `dot(x, y, model)` go over all parameters",
         )
@@ -228,6 +237,9 @@ class _Parser:
                 safety = self.parse(rest[0], depth) if rest else ONE
                 eps = self.parse(eps_node, depth)
                 return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
+            case [ast.Name(id=name), value, *_] if name in POLAR_LISTS:
+                hint = f"write `polar({ast.unparse(value)[:40]}, {name})`"
+                raise self.fail(node.args[0], "the list of `polar` comes after the matrix", hint)
             case [_, ast.Name(id=name) as given, *_] if name not in POLAR_LISTS:
                 hint = did_you_mean(name, POLAR_LISTS, what="lists")
                 raise self.fail(given, f"`{name}` is not a list of coefficients", hint)

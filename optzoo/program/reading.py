@@ -1,9 +1,9 @@
 """A program as people read it: where states start is said of them, and not computed in a line.
 
-Lowering gives a start that is an expression a line of its own, which chooses between it and what is
-remembered (`m_before := where(t == 1, norm(param.prev), m.prev)`); all that reads `m.prev` reads that
-line. Recipes know nothing of it: what is shown, and what errors say, is `m.prev` again. What a
-program is called by, its digest, is of the program as it stands.
+Lowering gives a start that is an expression a line of its own, which chooses between it and what
+is remembered (`m_before := where(t == 1, norm(param.prev), m.prev)`); all that reads `m.prev` reads
+that line. Recipes know nothing of it: what is shown, and what errors say, is `m.prev` again. The
+digest of a program is of the program as it stands.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def starts_of(program: Program) -> dict[Name, Start]:
 
 def _start_in(line: Line) -> Start | None:
     match line.expr:
-        case Call("where", (Call("equal", (Name() as step, one)), value, Name(when="prev") as state)):
+        case Call(
+            "where", (Call("equal", (Name() as step, one)), value, Name(when="prev") as state)
+        ):
             if line.source[-1:] in [(key,) for key in STARTS] and one == ONE:
                 return Start(state, value) if step in (Name("t"), MODEL_STEP) else None
     return None
@@ -96,7 +98,7 @@ def readable(program: Program) -> str:
 
 
 def in_own_names(text: str, before: Mapping[Name, Name]) -> str:
-    """Return a message in which a value before the step is called by the name a recipe has for it."""
+    """Return a message in which values before the step are called as a recipe calls them."""
     for line, state in before.items():
         text = re.sub(rf"(?<![\w.]){re.escape(line.id)}(?!\w)", str(state), text)
     return text

@@ -165,6 +165,7 @@ def _check_version(document: Document) -> None:
             "later-version",
             f"`{key}` needs `version: 2`, and this recipe has {version}",
             document.location((key,), key=True),
+            "write `version: 2` at the top: all else means what it meant",
         )
         for key in SECOND_VERSION
         if key in document.data
@@ -194,7 +195,10 @@ def _laid_over(
     """Return the parent's document with the child's changes, as a document of the child's file."""
     found = fresh_copy(parent)
     found.path, found.text = child.path, child.text
-    faults = [*_collisions(parent, child, parent_name), *_vain_removals(parent, child, parent_name)]
+    faults = [
+        *_collisions(parent, child, parent_name),
+        *_vain_removals(parent, child, parent_name),
+    ]
     if faults:
         raise InputError(*faults)
     for key in own_keys:
@@ -277,12 +281,17 @@ def _names_of(document: Document) -> Iterator[tuple[str, str, Loc]]:
 
 
 def _vain_removals(parent: Document, child: Document, parent_name: str) -> Iterator[Diagnostic]:
+    """Yield names that the child removes, or changes a part of, and the parent does not have."""
     for section, kind in KINDS_OF_NAMES.items():
         held, there = child.data.get(section), parent.data.get(section) or {}
         for name, value in held.items() if isinstance(held, dict) else ():
             mark = child.location((section, name), key=True)
-            if value is None and name not in there and mark.path == child.path:
-                message = f"`{name}` is no {kind} of {parent_name}: there is nothing to remove"
+            if name in there or mark.path != child.path:
+                continue
+            message = f"`{name}` is no {kind} of {parent_name}: there is nothing to "
+            is_half = isinstance(value, dict) and not {"default", "in", "doc"} <= {*value}
+            if value is None or (is_half and section == "hyperparameters"):
+                message += "remove" if value is None else "change, and a new one has all its keys"
                 hint = did_you_mean(name, there, what=f"{kind}s of {parent_name}")
                 yield Diagnostic("unknown-name", message, mark, hint)
 

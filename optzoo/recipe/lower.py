@@ -38,7 +38,7 @@ from optzoo.program.simplify import drop_unused
 from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
-from optzoo.recipe.ordering import LoweringError, ordered, ordered_sums
+from optzoo.recipe.ordering import MOVED, LoweringError, ordered, ordered_sums
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import AveragingSpec, RecipeSpec
 from optzoo.recipe.section_lines import LR, Lines, T, init_value
@@ -54,7 +54,6 @@ from optzoo.recipe.sections import (
     UpdateSpec,
 )
 
-MOVED = Name("moved")
 AT_FIRST = call("equal", T, ONE)
 IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
 
@@ -91,6 +90,16 @@ def check_version(program: Program, version: int) -> list[Fault]:
                 hint = "with `version: 2` at the top it takes tensors too"
                 faults.append(Fault("sort-mismatch", message, line.source, node.span, hint))
     return faults
+
+
+def check_polar_dtype(spec: RecipeSpec, programs: Sequence[Program]) -> list[Fault]:
+    """Return a dtype of `polar` that none of a recipe's rules has a use for."""
+    nodes = (node for program in programs for line in program.step for node in walk(line.expr))
+    is_read = any(isinstance(node, Call) and node.op == "polar" for node in nodes)
+    if is_read or "polar_dtype" not in spec.model_fields_set:
+        return []
+    message = "`polar_dtype` is read by `polar`, and nothing here is polar"
+    return [Fault("bad-value", message, ("polar_dtype",), hint="remove it: `polar_dtype: null`")]
 
 
 def lower_unchecked(spec: RecipeSpec, values: Mapping[str, Expr]) -> Program:

@@ -99,7 +99,7 @@ def scope_of(spec: RecipeSpec) -> NameScope:
         scope.tensors.add(spec.averaging.buffer)
     if spec.direction is not None:
         scope.tensors.add("direction")
-    if spec.version > 1 and spec.averaging is None:
+    if spec.version > 1 and (spec.averaging is None or spec.point is not None):
         scope.tensors.add("moved")
     return scope
 
@@ -271,6 +271,7 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
         for node in walk(use.expr):
             if isinstance(node, Call) and OPS[node.op].since > 1:
                 found.append((f"`{OPS[node.op].text}`", use.loc, node.span))
+                break  # one of an expression: what is to do is the same for all
     for name, buffer in spec.buffers.items():
         for key in ("first", "refresh"):
             if getattr(buffer, key) is not None:

@@ -9,6 +9,8 @@ from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Line
 from optzoo.program.reading import STARTS
 
+MOVED = Name("moved")
+"""The point after the step, as recipes call it."""
 _STARTS = [(key,) for key in STARTS]
 
 
@@ -83,8 +85,15 @@ def _circle(path: Sequence[Name], lines: Mapping[Name, Line]) -> Fault:
     if began is not None:
         loc = lines[began].source
         message = f"where `{loc[-2]}` starts needs `{loc[-2]}` itself"
-        hint = f"`{loc[-1]}` is read before this step computes it: let it read `grad`, `param` or numbers"
+        hint = f"`{loc[-1]}` comes before that: let it read `grad`, `param` or numbers"
         return Fault("cycle", message, loc, hint=hint)
+    if MOVED in path:
+        reader = path[path.index(MOVED) - 1] if path[0] != MOVED else path[-2]
+        message = "`moved` is the point after the step, and the step needs this"
+        hint = (
+            "read `param`, the point before it; `point`, and buffers it does not read, see `moved`"
+        )
+        return Fault("cycle", message, lines[reader].source, hint=hint)
     chain = " -> ".join(f"`{name}`" for name in path)
     hint = f"let one of them read a previous value, such as `{path[0].id}.prev`"
     return Fault("cycle", f"these need one another: {chain}", lines[path[0]].source, hint=hint)

@@ -30,7 +30,7 @@ from optzoo.program.parsing import ExpressionError, parse_expression
 from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
-from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
+from optzoo.recipe.lower import IMPLICIT_LR, check_polar_dtype, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.routes import Routing, Rule, error_of_rule, routing_of
@@ -90,6 +90,9 @@ def _checked(document: Document) -> Recipe:
         raise error_of_rule(faults, document)
     for rule in recipe.rules:
         rule.trained_program()
+    faults = check_polar_dtype(spec, [rule.program() for rule in recipe.rules])
+    if faults:
+        raise error_of_rule(faults, document)
     if isinstance(spec.state_dtype, dict):
         known = recipe.buffers
         for name in spec.state_dtype:

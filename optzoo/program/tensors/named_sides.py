@@ -113,6 +113,8 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
             return _of_column(expr, args[0])
         case "row_take" | "column_take":
             return _taken(expr, *args)
+    if expr.op == "where" and args[0] == NUMBER:  # it chooses, and makes nothing
+        args[0] = None
     if is_patient and None in args:
         args = [shape for shape in args if shape != NUMBER]
     return _elementwise(expr, args)
@@ -159,6 +161,8 @@ def _of_square(expr: Call, shape: Known) -> Known:
         what = "an identity matrix has" if expr.op == "identity" else f"`{expr.op}` takes"
         message = f"{what} two sides of the same name, and this is {shape.words}"
         hint = "such as `grad @ grad.T`, of rows x rows"
+        if expr.op == "power":
+            hint += "; of each element it is `x**p`"
         if expr.op == "identity":
             hint = "say whose: `identity(grad @ grad.T)` is of rows x rows"
         raise ShapeError(expr, message, hint)
