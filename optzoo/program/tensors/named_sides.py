@@ -113,8 +113,6 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
             return _of_column(expr, args[0])
         case "row_take" | "column_take":
             return _taken(expr, *args)
-    if expr.op == "where" and args[0] == NUMBER:  # it chooses, and makes nothing
-        args[0] = None
     if is_patient and None in args:
         args = [shape for shape in args if shape != NUMBER]
     return _elementwise(expr, args)
