@@ -32,7 +32,8 @@ LR = Name("lr")
 class ScalarTable:
     """Values of a program's scalars by name and step, steps from 1.
 
-    `lr_factor` is an expression in `t` and `T` that the learning rate is multiplied by.
+    `lr_factor` is an expression in `t` and `T` that the learning rate is multiplied by. Sums over
+    all parameters are 0, as before any gradient: what follows from them stays where it starts.
     """
 
     def __init__(self, program: Program, lr_factor: Expr, total_steps: int) -> None:
@@ -46,6 +47,7 @@ class ScalarTable:
             self.fixed = {Name(h.name): self.domain.number(h.value) for h in program.hypers}
             self.base_lr = self.fixed.pop(LR, Decimal(1))
             self.fixed |= {Name("T"): Decimal(total_steps), Name("lr0"): self.base_lr}
+            self.fixed |= {line.target: Decimal(0) for line in program.pooled}
         self._cache: dict[tuple[Name, int], Decimal] = {}
         self._walked: list[dict[Name, Decimal]] = []
         self._folding: Folding | None = None

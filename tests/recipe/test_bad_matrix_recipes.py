@@ -59,7 +59,8 @@ CASES = {
         "sides are told apart by name",
     ),
     "identity of nothing known": (
-        f"{KNOBS}buffers:\n  R: {{init: identity, input: R.prev @ grad @ grad.T, decay: 0, gain: 1}}\n"
+        f"{KNOBS}buffers:\n"
+        "  R: {init: identity, input: R.prev @ grad @ grad.T, decay: 0, gain: 1}\n"
         "update: R.T @ grad\n",
         "identity",
         "an identity matrix has two sides of the same name",
