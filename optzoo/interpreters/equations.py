@@ -95,7 +95,10 @@ class Printer:
 
     def at_start(self, name: str) -> str:
         """Return what a state is called before the first step."""
-        return self._latex_name(name, "0") if self.is_latex else f"{name}_0"
+        if not self.is_latex:
+            return f"{name}_0"
+        is_other = not self.taken.isdisjoint([f"{name}0", f"{name}_0"])  # it looks the same
+        return self._latex_name(name, "t=0" if is_other else "0")
 
     def index(self, name: Name) -> str:
         """Return the step that a name stands for, "" for one that never changes."""
