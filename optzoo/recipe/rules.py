@@ -147,7 +147,7 @@ class _Transposed:
 
     def rename_own(self, lowered: Program) -> None:
         """Give another name to what is called as a hyperparameter of ours."""
-        own = dict.fromkeys(line.target.id for line in lowered.lines)
+        own = dict.fromkeys(line.target.id for line in (*lowered.pooled, *lowered.lines))
         self.names = {name: self.fresh(name) for name in own if name in self.taken}
         self.taken |= own.keys()
 
@@ -217,6 +217,7 @@ class _Transposed:
             scalars=ordered(lines),
             step=step,
             views=views,
+            pooled=tuple(line(old) for old in lowered.pooled),
         )
         used = {name.id for name in found.names()} | {"lr"}
         hypers = tuple(h for n, h in self.ours.plain.items() if n in used)
