@@ -50,9 +50,9 @@ LIST_EPILOG = """Examples:
   optzoo list --order precondition_first --json
 
 bytes: state per float32 parameter. lr: where to start. lr scale: what lr multiplies, an Adam step,
-a sign, a polar factor, what norms have scaled, a rate that the run finds (model), or the gradient as
-it is (grad); x2: a gradient weighs twice what it does in AdamW, or in SGD, so half the lr moves as
-far. `optzoo describe RECIPE` says it in words."""
+a sign, a polar factor, what norms have scaled, a rate that the run finds (model), or the gradient
+as it is (grad); x2: a gradient weighs twice what it does in AdamW, or in SGD, so half the lr moves
+as far. `optzoo describe RECIPE` says it in words."""
 
 
 def list_recipes(
