@@ -144,7 +144,10 @@ def _check_sorts(program: Program) -> list[Fault]:
         if sort(line.expr, line) == "tensor":
             message = f"`{line.target}` is a number, but its expression is a tensor"
             hint = "numbers are made of hyperparameters, t, T, lr and other scalars; tensors go "
-            faults.append(Fault("sort-mismatch", message, line.source, hint=hint + "in `signals`"))
+            hint += "in `signals`"
+            if line.source[:1] == ("model",):
+                hint = "a number of the whole model is a sum over it: `sum(x, model)`"
+            faults.append(Fault("sort-mismatch", message, line.source, hint=hint))
     for line in program.step:
         sort(line.expr, line)
     return faults
@@ -403,6 +406,8 @@ def _check_division(program: Program, values: dict[Name, Interval], version: int
     tensors = {name for name, sort in sorts_of(program).items() if sort == "tensor"}
     for line in program.lines:
         for node in walk(line.expr):
+            if isinstance(node, Call) and node.op == "polar":
+                faults += _check_guard(line, node, interval_of(node.args[2], values))
             if not (isinstance(node, Call) and node.op == "div"):
                 continue
             divisor = node.args[1]
@@ -414,6 +419,17 @@ def _check_division(program: Program, values: dict[Name, Interval], version: int
                 hint = _instead(node, interval, tensors, version)
                 faults.append(Fault("zero-division", message, line.source, span, hint))
     return faults
+
+
+def _check_guard(line: Line, node: Call, eps: Interval) -> list[Fault]:
+    """Return an eps of `polar` that does not keep the norm it is added to away from 0."""
+    if eps.low >= 0 and 0 not in eps:
+        return []
+    text = format_expression(node.args[2])
+    where = "is not above 0" if eps.low == eps.high else f"lies in {eps}"
+    message = f"`polar` divides by a norm plus its eps, and `{text}` {where}"
+    hint = "gradients may be 0: give it an eps above that, such as 1e-7"
+    return [Fault("zero-division", message, line.source, node.span, hint)]
 
 
 def _instead(node: Call, divisor: Interval, tensors: set[Name], version: int) -> str:

@@ -43,6 +43,27 @@ _COMPARED: dict[type[ast.cmpop], str] = {ast.Lt: "less", ast.Gt: "greater", ast.
 _KEPT: dict[str, Kept] = {"row": "row", "column": "column"}
 
 
+_ELSEWHERE = {
+    "matmul": "`a @ b`",
+    "mm": "`a @ b`",
+    "transpose": "`a.T`",
+    "trace": "`sum(diagonal(a))`",
+    "diag": "`diagonal(a)`",
+    "inv": "`power(a, -1)`, of a symmetric matrix",
+    "qr": "`orthonormal(a)`",
+    "eigh": "`eigenbasis(a)`",
+    "svd": "`polar(a, jordan)`, or `eigenbasis(a @ a.T)`",
+    "rms": "`norm(a)/sqrt(size)`",
+    "clip": "`max(low, min(high, a))`",
+    "clamp": "`max(low, min(high, a))`",
+    "maximum": "`max(a, b)`",
+    "minimum": "`min(a, b)`",
+    "argsort": "`order(a)`",
+    "eye": "`identity(a)`, of the sides of a square a",
+}
+"""What other languages call things, and what they are here."""
+
+
 def parse_expression(source: str | int | float) -> Expr:
     """Parse an expression from its text, or from a number that YAML already read.
 
@@ -128,6 +149,10 @@ class _Parser:
                     "conditions are numbers, 1 or 0: there is no `and`, `or` and `not`",
                     "both: `a*b`; either: `max(a, b)`; not: `1 - a`",
                 )
+            case ast.BinOp(op=ast.BitXor() | ast.BitAnd() | ast.BitOr()):
+                text = ast.unparse(node)[:40]
+                hint = "a power is `a**b`; of conditions, both are `a*b`, either is `max(a, b)`"
+                raise self.fail(node, f"`{text}` is no operation here", hint)
             case ast.Attribute(attr="T"):
                 return Call("transpose", (self.parse(node.value, depth + 1),), self.span(node))
             case ast.Call(func=ast.Name(id=name)):
@@ -164,10 +189,12 @@ class _Parser:
 
     def _call(self, node: ast.Call, name: str, depth: int) -> Call:
         if name not in FUNCTIONS:
-            hint = did_you_mean(name, FUNCTIONS, what="functions")
+            other = _ELSEWHERE.get(name)
+            hint = f"write {other}" if other else did_you_mean(name, FUNCTIONS, what="functions")
             raise self.fail(node.func, f"`{name}` is not a function", hint)
         if node.keywords:
-            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`")
+            hint = f"`{name}(x, row)` is one for each row" if name in REDUCTIONS else None
+            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`", hint)
         if name in _SPECIAL:
             return _SPECIAL[name](self, node, depth + 1)
         if name in (*REDUCTIONS, "dot") and len(node.args) == FUNCTIONS[name].min_args + 1:

@@ -90,6 +90,9 @@ class Assembly:
         if not isinstance(data, dict):
             return document
         _check_version(document)
+        if not isinstance(data.get("extends", ""), str):
+            message = "`extends` names one recipe, a shipped one or a path"
+            raise InputError(Diagnostic("bad-value", message, document.location(("extends",))))
         found = document
         if isinstance(data.get("extends"), str):
             parent = self.other(data["extends"], ("extends",), document)
@@ -255,16 +258,12 @@ def _collisions(parent: Document, child: Document, parent_name: str) -> Iterator
         if is_gone or (section_there not in KINDS_OF_NAMES and section_there in child.data):
             continue
         before = parent.location(loc_there, key=True)
-        what, was = _kind_of_name(section), _kind_of_name(section_there)
+        what, was = (KINDS_OF_NAMES.get(s, f"buffer of `{s}`") for s in (section, section_there))
         message = f"`{name}` would be a {what}, and is a {was} of {parent_name} ({before})"
         hint = "give it another name: one name has one meaning"
         if section_there in KINDS_OF_NAMES:
             hint += f"; or take the other away, `{section_there}: {{{name}: null}}`"
         yield Diagnostic("rebound-name", message, child.location(loc, key=True), hint)
-
-
-def _kind_of_name(section: str) -> str:
-    return KINDS_OF_NAMES.get(section, f"buffer of `{section}`")
 
 
 def _names_of(document: Document) -> Iterator[tuple[str, str, Loc]]:
@@ -437,7 +436,7 @@ def _rule_of(document: Document) -> Document:
 def _with_recipes_used(document: Document, load: Callable[[str, Loc], Document]) -> Document:
     """Return a document whose routes hold the recipes that they use, but for its own parts."""
     found, known = fresh_copy(document), document.data.get("parts") or {}
-    routes = document.data["routes"]
+    routes = document.data["routes"] if isinstance(known, dict) else ()
     for held, what in ((routes, "routes"), (known, "parts")):
         if isinstance(held, list | dict) and len(held) > MAX_ROUTES:
             message = f"{len(held):,} {what}: at most {MAX_ROUTES}"

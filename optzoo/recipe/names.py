@@ -370,6 +370,9 @@ def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
     if sort == "tensor" and use.wanted in ("scalar", "pure"):
         message = f"`{name}` is a tensor, and a number is wanted here"
         hint = "numbers are made of hyperparameters, `t`, `T`, `lr` and scalars"
+        if name.id in SIZES:
+            message = f"`{name}` is another for each parameter, and one number is wanted here"
+            hint = "sizes stand in expressions of tensors: `input`, `signals`, `update`"
         return Fault("sort-mismatch", message, use.loc, name.span, hint)
     if use.wanted == "pure" and (name.id not in {*scope.hyperparameters, "t", "T"}):
         message = f"a default may read hyperparameters, `t` and `T`, not `{name}`"

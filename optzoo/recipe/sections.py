@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from optzoo.files.explanations import bad_value
+from optzoo.program.expressions import Expr, constant_value
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.tensors.polar_lists import POLAR_LISTS, PolarList
 from optzoo.recipe.fields import (
@@ -269,6 +270,15 @@ class PolarSpec(Section):
     scale: Expression | None = Field(
         default=None, description="factor of the result; may read `rows`, `cols`, `size`"
     )
+
+    @field_validator("eps")
+    @classmethod
+    def _is_above_0(cls, eps: Expr | None) -> Expr | None:
+        value = constant_value(eps) if eps is not None else None
+        if value is not None and value <= 0:
+            hint = f"gradients may be 0, and so their norm: such as {POLAR_LISTS['jordan'].eps}"
+            raise bad_value("must be above 0", hint=hint)
+        return eps
 
     @property
     def numbers(self) -> tuple[Fraction, ...]:

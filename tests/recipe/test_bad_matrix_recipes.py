@@ -179,7 +179,56 @@ CASES = {
         "`polar_dtype` is read by `polar`, and nothing here is polar",
         "remove it",
     ),
+    "an eps of 0 in a section": (
+        f"{POLAR}preconditioner: {{polar: {{coefficients: jordan, eps: 0}}}}\n",
+        "0",
+        "`preconditioner.polar.eps`: must be above 0",
+        "such as 1e-7",
+    ),
+    "an eps of 0 in an expression": (
+        f'{KNOBS}{M}update: "polar(m, jordan, lr)"\n',
+        "polar(m, jordan, lr)",
+        "`polar` divides by a norm plus its eps, and `lr` lies in [0, inf)",
+        "such as 1e-7",
+    ),
+    # numbers and the words of other languages
+    "a size as a number of the step": (
+        f"{KNOBS}scalars:\n  k: sqrt(rows)\nupdate: k*grad\n",
+        "rows",
+        "`rows` is another for each parameter, and one number is wanted here",
+        "sizes stand in expressions of tensors",
+    ),
+    "a tensor as a number of the model": (
+        f"{KNOBS}model:\n  n: sum(square(grad))\nupdate: n*grad\n",
+        "sum(square(grad))",
+        "`n` is a number, but its expression is a tensor",
+        "`sum(x, model)`",
+    ),
+    "the inverse": (
+        f"{KNOBS}update: inv(grad @ grad.T) @ grad\n",
+        "inv",
+        "`inv` is not a function",
+        "write `power(a, -1)`, of a symmetric matrix",
+    ),
+    "an axis": (
+        f'{KNOBS}update: "grad/(mean(abs(grad), axis=0) + 1)"\n',
+        "mean(abs(grad), axis=0)",
+        "`mean` takes plain arguments, without `name=`",
+        "`mean(x, row)` is one for each row",
+    ),
+    "a power": (
+        f"{KNOBS}update: grad^2\n",
+        "grad^2",
+        "`grad ^ 2` is no operation here",
+        "a power is `a**b`",
+    ),
     # other recipes
+    "two parents": (
+        "extends: [adamw, muon]\n",
+        "[adamw, muon]",
+        "`extends` names one recipe, a shipped one or a path",
+        "",
+    ),
     "a name that means something there": (
         'extends: adamw\nhyperparameters:\n  m: {default: 1, in: "[0, inf)", doc: mine}\n'
         "update: m*direction\n",
@@ -247,6 +296,12 @@ CASES = {
         "betta2",
         "`betta2` is not a hyperparameter of adamw",
         "did you mean `beta2`?",
+    ),
+    "parts that are a list": (
+        f"{KNOBS}{M}{U}routes:\n  - {{use: p}}\nparts:\n  - {{update: grad}}\n",
+        "-",
+        "`parts`: expected a mapping of keys to values, not a list",
+        "",
     ),
     "routes that are no list": (
         f"{KNOBS}{M}{U}routes: {{matrix: here, rest: adamw}}\n",
