@@ -18,6 +18,7 @@ from optzoo.program.checked import outside
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program
+from optzoo.program.reading import starts_of
 
 if TYPE_CHECKING:
     from optzoo.description.folding import Folding
@@ -41,6 +42,7 @@ class ScalarTable:
         self.domain = DecimalDomain()
         self.lines = {line.target: line.expr for line in program.scalars}
         self.places = {line.target: line for line in program.scalars}
+        self.begun = {Name(s.state.id): s.value for s in starts_of(program).values()}
         self.lr_factor = lr_factor
         with precisely():
             self.inits = initial_memory(program, self.domain)
@@ -88,6 +90,8 @@ class ScalarTable:
             return self.fixed[name]
         if name.id == "t":
             return Decimal(t)
+        if t < 1 and name in self.begun:  # where it starts
+            return self._evaluated(self.begun[name], 1)
         if t < 1:
             return self.inits[name.id] if name.id in self.inits else self._value(name, 1)
         if name == LR:
