@@ -193,8 +193,8 @@ class _Parser:
             hint = f"write {other}" if other else did_you_mean(name, FUNCTIONS, what="functions")
             raise self.fail(node.func, f"`{name}` is not a function", hint)
         if node.keywords:
-            hint = f"`{name}(x, row)` is one for each row" if name in REDUCTIONS else None
-            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`", hint)
+            by_row = f"`{name}(x, row)` is one for each row" if name in REDUCTIONS else None
+            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`", by_row)
         if name in _SPECIAL:
             return _SPECIAL[name](self, node, depth + 1)
         if name in (*REDUCTIONS, "dot") and len(node.args) == FUNCTIONS[name].min_args + 1:
