@@ -91,7 +91,7 @@ def _checked(document: Document) -> Recipe:
     for rule in recipe.rules:
         rule.trained_program()
     faults = check_polar_dtype(spec, [rule.program() for rule in recipe.rules])
-    if faults:
+    if faults and document.location(faults[0].source).path == document.path:  # not inherited
         raise error_of_rule(faults, document)
     if isinstance(spec.state_dtype, dict):
         known = recipe.buffers

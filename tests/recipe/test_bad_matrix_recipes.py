@@ -382,3 +382,8 @@ def test_starts_are_told_of_states_and_digests_stay() -> None:
         readable(optzoo.load_recipe("adamw").program())
         == optzoo.load_recipe("adamw").program().text()
     )
+
+
+def test_a_dtype_of_polar_that_is_inherited_is_no_mistake() -> None:
+    recipe = optzoo.parse_recipe(f"{HEAD}extends: muon\npreconditioner: sign\n")
+    assert "sign(" in recipe.program().text()
