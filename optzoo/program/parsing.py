@@ -64,6 +64,9 @@ _ELSEWHERE = {
 """What other languages call things, and what they are here."""
 
 
+_TURNED = ("T", "mT", "H", "mH", "t", "transpose")
+
+
 def parse_expression(source: str | int | float) -> Expr:
     """Parse an expression from its text, or from a number that YAML already read.
 
@@ -158,11 +161,15 @@ class _Parser:
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(node, name, depth)
             case ast.Attribute():
+                turned = f"`{ast.unparse(node.value)[:40]}.T`" if node.attr in _TURNED else ""
                 raise self.fail(
                     node,
                     "only `.prev`, `.next` and `.T` may follow a name",
-                    "write `m.prev` or `m`",
+                    f"write {turned or '`m.prev` or `m`'}",
                 )
+            case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in _TURNED:
+                message = f"`{ast.unparse(node)[:40]}` is not allowed in an expression"
+                raise self.fail(node, message, f"write `{ast.unparse(value)[:40]}.T`")
         raise self.fail(
             node,
             f"`{ast.unparse(node)[:40]}` is not allowed in an expression",

@@ -28,7 +28,7 @@ from optzoo.program.expressions import (
 from optzoo.program.ir import CLOCK_INPUTS, Loc
 from optzoo.program.ops import OPS
 from optzoo.program.parsing import parse_expression
-from optzoo.recipe.fields import Section
+from optzoo.recipe.fields import STARTS, Section
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.recipe.sections import (
@@ -366,6 +366,8 @@ def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
                 hint += " that extend another, or have a section `direction`"
         else:
             hint = did_you_mean(name.id, scope.all)
+        if use.loc[-1] == "init" and hint.startswith("known"):
+            hint = f"a buffer starts as {', '.join(STARTS)}, a number or an expression; {hint}"
         return Fault("unknown-name", message, use.loc, name.span, hint)
     if sort == "tensor" and use.wanted in ("scalar", "pure"):
         message = f"`{name}` is a tensor, and a number is wanted here"

@@ -24,6 +24,7 @@ from pydantic import (
 
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
+from optzoo.program.tensors.polar_lists import POLAR_LISTS
 from optzoo.recipe.fields import (
     MAX_NAME,
     Expression,
@@ -175,6 +176,9 @@ def _check_word(word: Any) -> Any:
     if isinstance(word, str) and word in settings:
         hint = f"write `preconditioner: {{{word}: {settings[word].written}}}`"
         raise bad_value(f"`{word}` needs its settings", hint=hint)
+    if isinstance(word, str) and word in POLAR_LISTS:
+        hint = f"write `preconditioner: {{polar: {{coefficients: {word}}}}}`"
+        raise bad_value(f"`{word}` is a list of coefficients of `polar`", hint=hint)
     return word
 
 

@@ -222,6 +222,37 @@ CASES = {
         "`grad ^ 2` is no operation here",
         "a power is `a**b`",
     ),
+    "a start of another language": (
+        squares("init: ones"),
+        "ones",
+        "`ones` is not a hyperparameter, scalar, buffer or signal",
+        "a buffer starts as zeros, grad, param, a number or an expression; known names: A",
+    ),
+    "a transpose of another language": (
+        f"{KNOBS}{M}update: m @ m.t() @ m\n",
+        "m.t()",
+        "`m.t()` is not allowed in an expression",
+        "write `m.T`",
+    ),
+    # keys in other sections
+    "a list as the preconditioner": (
+        f"{POLAR}preconditioner: jordan\n",
+        "jordan",
+        "`jordan` is a list of coefficients of `polar`",
+        "write `preconditioner: {polar: {coefficients: jordan}}`",
+    ),
+    "polar in the update": (
+        f"{KNOBS}{M}update: {{mix: {{m: 1}}, polar: jordan}}\n",
+        "polar",
+        "`polar` is not a key of `update`",
+        "`polar` is a key of `preconditioner`",
+    ),
+    "every without refresh": (
+        squares("every: 10"),
+        "every",
+        "`every` is not a key of `buffers.A`",
+        "`every` is a key of `buffers.NAME.refresh` and `point.refresh`",
+    ),
     # other recipes
     "two parents": (
         "extends: [adamw, muon]\n",
