@@ -110,7 +110,9 @@ def equivalence(
     if not conditions.constant_lr:
         constant = compare(a, b, replace(conditions, constant_lr=True))
         still = _agrees(constant, iterates_only)
-    cause = find_cause(a, b, conditions) if comparison.train is not None else None
+    of_model = a.program.pooled or b.program.pooled  # a gradient weighs what the others make it
+    is_told = comparison.train is not None and not of_model
+    cause = find_cause(a, b, conditions) if is_told else None
     verdict = replace(verdict, constant_lr_same=still, cause=cause)
     if not search or right_lr is not None or still:
         return verdict
