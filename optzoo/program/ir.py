@@ -13,7 +13,7 @@ given meaning by the interpreters; nothing here computes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -203,12 +203,19 @@ def line_scope(expr: Expr) -> Scope:
     return max(scopes, default=Scope.ELEMENTWISE)
 
 
-def format_program(program: Program, *, values: bool = True) -> str:
-    """Return the text form of a program, one line per assignment, blocks labelled at the left."""
+def format_program(
+    program: Program, *, values: bool = True, starts: Mapping[str, Expr] | None = None
+) -> str:
+    """Return the text form of a program, one line per assignment, blocks labelled at the left.
+
+    `starts` are what states start at, where that is not their `init`.
+    """
     hypers = [f"{h.name}={format_number(h.value)}" if values else h.name for h in program.hypers]
     rows = [f"program {program.name} ({', '.join(hypers)})"]
     for state in program.states:
+        told = (starts or {}).get(state.name)
         init = state.init if isinstance(state.init, str) else format_number(state.init)
+        init = init if told is None else format_expression(told)
         rows.append(f"  {'state':<8} {state.name}.prev : {state.kind}, starts at {init}")
     for line in program.pooled:
         rows.append(f"  {'model':<8} {line.target} := sum({format_expression(line.expr)}, model)")

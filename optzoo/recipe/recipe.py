@@ -28,9 +28,10 @@ from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression
 from optzoo.program.ir import Loc, Program
 from optzoo.program.parsing import parse_expression
+from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
-from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
+from optzoo.recipe.lower import IMPLICIT_LR, check_polar_dtype, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.routes import Routing, Rule, error_of_rule, routing_of
@@ -99,6 +100,9 @@ def _checked(document: Document) -> Recipe:
         raise error_of_rule(faults, document)
     for rule in recipe.rules:
         rule.trained_program()
+    faults = check_polar_dtype(spec, [rule.program() for rule in recipe.rules])
+    if faults and document.location(faults[0].source).path == document.path:  # not inherited
+        raise error_of_rule(faults, document)
     if isinstance(spec.state_dtype, dict):
         known = recipe.buffers
         for name in spec.state_dtype:
@@ -233,15 +237,15 @@ class Recipe:
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
         assert error.line is not None  # whoever ran the scalars has placed it
+        before = {name: start.state for name, start in starts_of(self._program).items()}
         hint = (
             "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
         )
-        if (
-            isinstance(error.line.expr, Call)
-            and len(text := format_expression(error.line.expr)) < 100
-        ):
-            hint += f" in `{text}`"
-        fault = Fault("not-real", str(error), error.line.source, hint=hint)
+        text = format_expression(error.line.expr)
+        if isinstance(error.line.expr, Call) and len(text) < 100:
+            hint += f" in `{in_own_names(text, before)}`"
+        message = in_own_names(str(error), before)
+        fault = Fault("not-real", message, error.line.source, hint=hint)
         return error_of_rule([fault], self.document, self._rule).diagnostics[0]
 
     @property

@@ -159,6 +159,8 @@ def _of_square(expr: Call, shape: Known) -> Known:
         what = "an identity matrix has" if expr.op == "identity" else f"`{expr.op}` takes"
         message = f"{what} two sides of the same name, and this is {shape.words}"
         hint = "such as `grad @ grad.T`, of rows x rows"
+        if expr.op == "power":
+            hint += "; of each element it is `x**p`"
         if expr.op == "identity":
             hint = "say whose: `identity(grad @ grad.T)` is of rows x rows"
         raise ShapeError(expr, message, hint)
