@@ -28,7 +28,7 @@ from optzoo.program.expressions import (
     substitute,
     walk,
 )
-from optzoo.program.ir import CLOCK_INPUTS, GRAD, Program, State
+from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, Program, State
 from optzoo.program.ops import OPS
 from optzoo.program.parsing import parse_expression
 from optzoo.program.tensors.polar_lists import POLAR_LISTS
@@ -67,7 +67,7 @@ class Mutant:
 
 def mutants_of(program: Program) -> Iterator[Mutant]:
     """Yield every program that differs in one place and is still a program."""
-    for block in ("scalars", "step", "views"):
+    for block in ("scalars", "pooled", "step", "views"):
         lines = getattr(program, block)
         for i, line in enumerate(lines):
             target = line.name if block == "views" else line.target
@@ -184,7 +184,7 @@ def _with_states(program: Program) -> Program:
     known = {state.name for state in program.states} | {"param"}
     scalars = {line.target.id for line in program.scalars}
     added: dict[str, State] = {}
-    for line in program.lines:
+    for line in (*program.lines, *program.pooled):
         for name in names_in(line.expr):
             if name.when == "prev" and name.id not in known:
                 added[name.id] = State(name.id, "scalar" if name.id in scalars else "tensor")
@@ -197,7 +197,8 @@ def _is_well_formed(program: Program) -> bool:
     numbers = {name for name, sort in sorts.items() if sort == "scalar"}
     bound = {name for name in sorts if name.when == "prev"} | {GRAD}
     bound |= {Name(h.name) for h in program.hypers} | {Name(n) for n in CLOCK_INPUTS}
-    for line in program.lines:
+    bound |= {MODEL_STEP, *(line.target for line in program.pooled)}
+    for line in (*program.lines, *program.pooled):
         if not bound.issuperset(names_in(line.expr)):
             return False
         bound.add(line.target)

@@ -7,8 +7,16 @@ from fractions import Fraction
 from typing import Any
 
 from optzoo.interpreters.reference import Number, ReferenceDomain, Value
-from optzoo.program.domain import initial_memory, kept_memory, run_scalars, run_step, run_view
-from optzoo.program.ir import Program
+from optzoo.program.domain import (
+    initial_memory,
+    kept_memory,
+    pooled_value,
+    run_known,
+    run_scalars,
+    run_step,
+    run_view,
+)
+from optzoo.program.ir import Line, Program
 from optzoo.program.tensors.elements import Matrix, home, spread
 from optzoo.program.tensors.named_sides import FULL, Shape
 
@@ -59,17 +67,30 @@ class ReferenceRun:
         self.inputs["t"] = self.domain.number(Fraction(self.t))
         gradient = self.tensor(grad)
         if self.t == 1:
-            given = {"grad": gradient, "param": self.param}
-            for state in self.program.tensor_states:
-                text = state.init if isinstance(state.init, str) else None
-                first = given[text] if text else self.domain.number(state.init)
-                self.buffers[state.name] = self.kept(first, state.shape)
+            self.buffers = self.first_buffers(gradient)
         scalars = run_scalars(self.program, self.domain, self.inputs, self.memory)
         new, kept = run_step(self.program, self.domain, scalars, self.param, gradient, self.buffers)
         shapes = {state.name: state.shape for state in self.program.tensor_states}
         self.buffers = {name: self.kept(value, shapes[name]) for name, value in kept.items()}
         self.param = self.kept(new, FULL)
         self.memory = kept_memory(self.program, scalars)
+
+    def first_buffers(self, gradient: Value) -> dict[str, Value]:
+        """Return what the buffers hold before the first step."""
+        given, found = {"grad": gradient, "param": self.param}, {}
+        for state in self.program.tensor_states:
+            text = state.init if isinstance(state.init, str) else None
+            first = given[text] if text else self.domain.number(state.init)
+            found[state.name] = self.kept(first, state.shape)
+        return found
+
+    def summed_up(self, line: Line, grad: Sequence[Number], **numbers: Number) -> Value:
+        """Return the tensor of the next step that a sum over all parameters has of this one."""
+        gradient = self.tensor(grad)
+        inputs = {**self.inputs, **numbers, "t": self.domain.number(Fraction(self.t + 1))}
+        known = run_known(self.program, self.domain, inputs, self.memory)
+        buffers = self.buffers if self.t else self.first_buffers(gradient)
+        return pooled_value(self.program, line, self.domain, known, self.param, gradient, buffers)
 
     def view(self, name: str) -> Value:
         """Return a view: `train`, `eval` or an observer."""

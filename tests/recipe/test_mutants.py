@@ -176,7 +176,7 @@ def rules_of(name: str) -> list[Rule]:
 
 
 POOLED = {"prodigy"}
-"""Whose oracle steps all parameters together: `tests/recipe/test_recipes.py` compares it."""
+"""Whose oracle steps all parameters together: test_pooled_mutants.py attacks them."""
 RULES = [rule for name in RECIPES if name not in POOLED for rule in rules_of(name)]
 
 
