@@ -326,8 +326,9 @@ def intervals_of(program: Program) -> dict[Name, Interval]:
         for line in program.lines:
             values[line.target] = _line_interval(line, values, tensors)
         for line in program.pooled:
-            summed = interval_of(line.expr, values, tensors=tensors)
-            values[line.target] = apply_interval("model_sum", [summed])
+            if set(names_in(line.expr)) <= values.keys():  # else it is given, and may be anything
+                summed = interval_of(line.expr, values, tensors=tensors)
+                values[line.target] = apply_interval("model_sum", [summed])
         for line in program.lines if program.pooled else ():
             values[line.target] = _line_interval(line, values, tensors)
         loosened = False

@@ -18,6 +18,7 @@ from typing import Any
 
 from optzoo.errors import Diagnostic, InputError, Location, did_you_mean
 from optzoo.files.documents import MAX_VALUES, Document, Loc, read_document
+from optzoo.files.explanations import shown
 from optzoo.files.overlays import (
     fresh_copy,
     holds,
@@ -36,7 +37,6 @@ MAX_ROUTES = 100
 """Routes, and parts, of one recipe: far more than any model has kinds of parameters."""
 MAX_FILTERS = 9
 """Recipes in a row that each filter the direction of the one before."""
-
 MAX_CHAIN = 8
 """Recipes that extend or use one another in a row."""
 
@@ -94,12 +94,13 @@ class Assembly:
         if not isinstance(data, dict):
             return document
         _check_version(document)
-        if not isinstance(data.get("extends", ""), str):
-            message = "`extends` names one recipe, a shipped one or a path"
-            raise InputError(Diagnostic("bad-value", message, document.location(("extends",))))
-        found = document
-        if isinstance(data.get("extends"), str):
-            parent = self.other(data["extends"], ("extends",), document)
+        found, extended = document, data.get("extends")
+        if not isinstance(extended, str | None):
+            message = f"`extends`: expected text, not {shown(extended)}"
+            where, hint = document.location(("extends",)), "one recipe: a shipped name, or a path"
+            raise InputError(Diagnostic("bad-value", message, where, hint))
+        if extended is not None:
+            parent = self.other(extended, ("extends",), document)
             own = fresh_copy(document)
             remove(own, ("extends",))
             parent = _in_words_of_version_2(parent)

@@ -257,8 +257,8 @@ CASES = {
     "two parents": (
         "extends: [adamw, muon]\n",
         "[adamw, muon]",
-        "`extends` names one recipe, a shipped one or a path",
-        "",
+        "`extends`: expected text, not a list",
+        "one recipe: a shipped name, or a path",
     ),
     "a name that means something there": (
         'extends: adamw\nhyperparameters:\n  m: {default: 1, in: "[0, inf)", doc: mine}\n'
