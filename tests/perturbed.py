@@ -19,6 +19,7 @@ from optzoo.engines.engine import Batch, engine_class
 from optzoo.program.arithmetic import FloatDomain
 from optzoo.program.domain import run_scalars, run_step
 from optzoo.program.ir import Program
+from optzoo.program.tensors.elements import row_blocks
 
 Array = np.ndarray
 STEPS_BEFORE = 5
@@ -38,6 +39,10 @@ class PerturbedDomain(ArrayDomain):
             return super().apply(op, args)
         if op == "polar":
             return self.polar(*args)
+        if op == "block_polar":
+            whole, count, *numbers = args
+            blocks = row_blocks(len(whole), count)
+            return np.concatenate([self.polar(whole[a:b], *numbers) for a, b in blocks])
         if op in ("orthonormal", "eigenbasis", "power"):
             args = [self.moved(args[0], np.full(args[0].shape, np.abs(args[0]).max())), *args[1:]]
         value = super().apply(op, args)

@@ -14,6 +14,7 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 PRELOADED = ["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"]
@@ -23,8 +24,7 @@ PATIENCE = 60.0
 
 def run_processes(world: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return what `work(rank, world, *arguments)` returned on each rank."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context = forkserver()
     port = free_port()
     pipes, processes = [], []
     for rank in range(world):
@@ -47,6 +47,13 @@ def run_processes(world: int, work: Callable[..., Any], *arguments: Any) -> list
     failures = [f"rank {rank}: {text}" for rank, (good, text) in enumerate(outcomes) if not good]
     assert not failures, "\n".join(failures)
     return [value for _, value in outcomes]
+
+
+def forkserver() -> ForkServerContext:
+    """Return what starts processes that have imported torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
 
 
 def free_port() -> int:

@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RECIPES = frozenset(shipped())
 
 HEAVY = {"torch", "numpy", "sympy", "typer", "rich", "matplotlib", "datasets", "pandas"}
-YAML = ["documents", "cut_values", "explanations", "overlays"]
+YAML = ["documents", "cut_values", "explanations", "overlays", "unchanged"]
 PROGRAM_LAYER = ["errors.py", *(f"files/{name}.py" for name in YAML), "program", "recipe"]
 
 

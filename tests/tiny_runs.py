@@ -1,11 +1,9 @@
-"""Commands as a user types them, and the options that make a run tiny."""
+"""The options that make a run tiny, and runs that are stopped."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -30,29 +28,6 @@ def tiny_options(*arguments: str) -> list[str]:
     pairs = zip(TINY[::2], TINY[1::2])
     kept = [pair for pair in pairs if pair[1].partition("=")[0] not in given]
     return [text for pair in kept for text in pair] + list(arguments)
-
-
-Done = subprocess.CompletedProcess[str]
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "optzoo", *arguments]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def optzoo(*arguments: str, cwd: Path | None = None) -> Done:
-    """Run a command to its end."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=environment(),
-    )
 
 
 def tiny_changes(*changes: tuple[str, str]) -> list[tuple[str, str]]:

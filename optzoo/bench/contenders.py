@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,8 @@ from torch.optim import Optimizer
 
 from optzoo.bench.packages import Counterpart, SideBySide
 from optzoo.bench.shapes import Shapes
-from optzoo.interpreters.cost import Cost, Storage
+from optzoo.interpreters.cost import Cost, Storage, cost
+from optzoo.optimizer.routing import routes
 from optzoo.recipe.recipe import Recipe
 
 TOTAL_STEPS = 10_000
@@ -42,13 +44,14 @@ class Place:
 
 @dataclass
 class Contender:
-    """An optimizer at work; `counts` is the storage that its bytes are counted with."""
+    """An optimizer at work; `costs` has one for each parameter where they take several rules."""
 
     name: str
     kind: str  # engine | package | yardstick
     optimizer: Optimizer | SideBySide
     cost: Cost
     params: list[torch.nn.Parameter]
+    costs: Sequence[Cost] = ()
 
     def __post_init__(self) -> None:
         self.grads = [param.grad for param in self.params]
@@ -62,12 +65,15 @@ class Contender:
     @property
     def storage(self) -> Storage:
         """The dtypes of parameters, gradients and state, as they are in memory."""
-        param, grad = self.params[0], self.grads[0]
+        return self._storage(0, self.costs[0] if self.costs else self.cost)
+
+    def _storage(self, number: int, bill: Cost) -> Storage:
+        param, grad = self.params[number], self.grads[number]
         assert grad is not None
         state = self.optimizer.state[param]
         tensors = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.dim() > 0}
         own = _dtype(param)
-        keys = {label.removesuffix(".prev"): label for label in self.cost.buffers}
+        keys = {label.removesuffix(".prev"): label for label in bill.buffers}
         if self.kind == "engine":
             buffers = {keys[k]: _dtype(v) for k, v in tensors.items() if k in keys}
             beside = [_dtype(v) for k, v in tensors.items() if k not in keys]
@@ -75,9 +81,15 @@ class Contender:
         return Storage(own, _dtype(grad), own)
 
     @property
-    def step_bytes(self) -> int:
+    def step_bytes(self) -> float:
         """Bytes per parameter that the method must move with these dtypes."""
-        return self.cost.step_bytes(self.storage)
+        if not self.costs:
+            return self.cost.step_bytes(self.storage)
+        moved = [
+            bill.step_bytes(self._storage(i, bill)) * self.params[i].numel()
+            for i, bill in enumerate(self.costs)
+        ]
+        return sum(moved) / sum(param.numel() for param in self.params)
 
     @property
     def state_bytes(self) -> float:
@@ -91,27 +103,54 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def engine_contender(recipe: Recipe, engine: str, place: Place, cost: Cost) -> Contender:
+def engine_contender(recipe: Recipe, engine: str, place: Place, bill: Cost) -> Contender:
     """Return a recipe under one of our engines."""
     params = place.parameters()
     optimizer = recipe.build(params, total_steps=TOTAL_STEPS, engine=engine)
-    return Contender(f"optzoo {engine}", "engine", optimizer, cost, params)
+    costs = costs_of(recipe, place.shapes) if recipe.is_routed else ()
+    return Contender(f"optzoo {engine}", "engine", optimizer, bill, params, costs)
+
+
+def costs_of(recipe: Recipe, shapes: Shapes) -> list[Cost]:
+    """Return what a step of each tensor costs: that of the rule which takes it, bare as it is.
+
+    Raises InputError for a tensor that no route takes.
+    """
+    bills = {rule.label: cost(rule.trained_program()) for rule in recipe.rules}
+    return [bills[row.rule] for row in routes(recipe, _bare(shapes))]
+
+
+def main_cost(recipe: Recipe, shapes: Shapes) -> tuple[Cost, str]:
+    """Return what a step costs by the rule that most elements take, and the shares as text."""
+    if not recipe.is_routed:
+        return cost(recipe.trained_program()), ""
+    shares: dict[str, int] = {}
+    for row in routes(recipe, _bare(shapes)):
+        shares[row.rule] = shares.get(row.rule, 0) + row.size
+    label = max(shares, key=shares.__getitem__)
+    parts = (f"{100 * n / sum(shares.values()):.3g}% `{rule}`" for rule, n in shares.items())
+    said = f"bare tensors go by their axes: {', '.join(parts)}; passes and operations of `{label}`"
+    return cost(recipe.at(label).trained_program()), said
+
+
+def _bare(shapes: Shapes) -> list[Tensor]:
+    return [torch.empty(shape, device="meta") for shape in shapes]
 
 
 def package_contender(
-    counterpart: Counterpart, recipe: Recipe, place: Place, cost: Cost, kind: str = "package"
+    counterpart: Counterpart, recipe: Recipe, place: Place, bill: Cost, kind: str = "package"
 ) -> Contender:
     """Return another package's optimizer."""
     params = place.parameters()
     optimizer = counterpart.build(params, recipe, TOTAL_STEPS)
-    return Contender(counterpart.name, kind, optimizer, cost, params)
+    return Contender(counterpart.name, kind, optimizer, bill, params)
 
 
-def failure(counterpart: Counterpart, recipe: Recipe, place: Place, cost: Cost) -> str | None:
+def failure(counterpart: Counterpart, recipe: Recipe, place: Place, bill: Cost) -> str | None:
     """Return why a package's optimizer cannot be measured, found out on one small tensor."""
     small = Place([(4, 4)], place.dtype, place.device)
     try:
-        package_contender(counterpart, recipe, small, cost).step()
+        package_contender(counterpart, recipe, small, bill).step()
     except Exception as error:  # whatever another package raises
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None

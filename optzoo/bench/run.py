@@ -18,6 +18,7 @@ from optzoo.bench.contenders import (
     Place,
     engine_contender,
     failure,
+    main_cost,
     package_contender,
 )
 from optzoo.bench.environment import check_room, choose_device, describe_environment, load_average
@@ -152,10 +153,12 @@ def run_bench(
 def _measure(
     recipe: Recipe, field: Contest, settings: Settings, stopwatch: Stopwatch, bar: Any
 ) -> Group:
-    place, bill = field.place, cost(recipe.trained_program())
+    place = field.place
+    bill, shares = main_cost(recipe, place.shapes)
     failures = {c: failure(c, recipe, place, bill) for c in _rivals(recipe, field)}
     rivals = [c for c, reason in failures.items() if reason is None]
     notes = [f"{c.name} fails here: {reason}" for c, reason in failures.items() if reason]
+    notes += [shares] if shares else []
     storage = Storage.usual(place.dtype)
     kept = bill.state_bytes(storage) + storage.size("param") + storage.size("grad")
     check_room((2 + len(field.engines) + len(rivals)) * kept * field.params, place.device)
@@ -190,7 +193,7 @@ def _row(contender: Contender, timing: Any, field: Contest) -> Result:
         contender.name,
         contender.kind,
         timing,
-        contender.step_bytes * field.params,
+        round(contender.step_bytes * field.params),
         contender.state_bytes,
         peak_bytes(contender.step, field.place.device),
     )

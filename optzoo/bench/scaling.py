@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from optzoo.bench.contenders import engine_contender, package_contender
+from optzoo.bench.contenders import engine_contender, main_cost, package_contender
 from optzoo.bench.environment import check_room, describe_environment, load_average
 from optzoo.bench.measure import Stopwatch, stopwatch_for, take_turns
 from optzoo.bench.packages import YARDSTICK
@@ -51,7 +51,8 @@ def run_scaling(
 def _point(
     recipe: Recipe, engine: str, field: Contest, settings: Settings, timer: Stopwatch, bar: Any
 ) -> dict[str, Any]:
-    place, bill = field.place, cost(recipe.trained_program())
+    place = field.place
+    bill, _ = main_cost(recipe, place.shapes)
     adamw = load_recipe(YARDSTICK.recipe)
     storage = Storage.usual(place.dtype)
     kept = storage.size("param") + storage.size("grad")

@@ -50,8 +50,9 @@ LIST_EPILOG = """Examples:
   optzoo list --order precondition_first --json
 
 bytes: state per float32 parameter. lr: where to start. lr scale: what lr multiplies, an Adam step,
-a sign, what norms have scaled, or the gradient as it is (grad); x2: a gradient weighs twice what it
-does in AdamW, or in SGD, so half the lr moves as far. `optzoo describe RECIPE` says it in words."""
+a sign, a polar factor, what norms have scaled, a rate that the run finds (model), or the gradient
+as it is (grad); x2: a gradient weighs twice what it does in AdamW, or in SGD, so half the lr moves
+as far. `optzoo describe RECIPE` says it in words."""
 
 
 def list_recipes(
@@ -133,13 +134,14 @@ def show(
         _show_setup(recipe, settings, program=program or source is not None)
         return
     from optzoo.engines.render import render
+    from optzoo.program.reading import readable
     from optzoo.recipe.recipe import load_recipe
     from optzoo.recipe.routes import format_routes
 
     loaded = load_recipe(recipe).with_overrides(read_settings(settings))
     loaded = loaded.with_state_dtype(state_dtype)
     if program:
-        texts = [rule.trained_program().text() for rule in loaded.rules]
+        texts = [readable(rule.trained_program()) for rule in loaded.rules]
         heads = ["\n".join(format_routes(loaded.routing))] if loaded.is_routed else []
         typer.echo("\n\n".join([*heads, *texts]))
     elif source:

@@ -21,9 +21,10 @@ from optzoo.description.scalars import ScalarTable
 from optzoo.errors import Diagnostic, InputError
 from optzoo.interpreters.linear import LinearDomain, LinearRun, run_linear
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
-from optzoo.program.expressions import Expr
+from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program
 from optzoo.program.ratios import Ratio
+from optzoo.program.reading import starts_of
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.values import MAX_STEPS
 
@@ -65,6 +66,18 @@ class Derivation:
     def formulas(self) -> Formulas | None:
         """The closed forms, verified; None when none was found."""
         return find_formulas(self.undecayed, constant_lr=self.scalars.has_constant_lr)
+
+    @cached_property
+    def of_model(self) -> tuple[str, ...]:
+        """Scalars that follow from sums over all parameters, which gradients of a run decide."""
+        found = {line.target for line in self.undecayed.pooled}
+        for line in self.undecayed.scalars:
+            if not found.isdisjoint({Name(n.id) for n in names_in(line.expr)}):
+                found.add(line.target)
+        sums = {line.target for line in self.undecayed.pooled}
+        starts = starts_of(self.undecayed)
+        kept = (ln.target for ln in self.undecayed.scalars if ln.target in found - sums)
+        return tuple(name.id for name in kept if name not in starts)
 
     @property
     def levels(self) -> list[tuple[Closed, str]]:

@@ -24,7 +24,7 @@ from optzoo.description.response import Decision, reads_parameter
 from optzoo.interpreters.cost import Cost, Storage, cost, storage_of
 from optzoo.program.expressions import format_expression
 from optzoo.program.ir import Program
-from optzoo.program.simplify import without_sums
+from optzoo.program.simplify import with_given_sums
 from optzoo.recipe.next_values import with_present_values
 from optzoo.recipe.recipe import Recipe
 from optzoo.recipe.schedules import LrMultiplier, check_lr_schedule, parse_lr_schedule
@@ -106,6 +106,11 @@ class Description:
     def order(self) -> int:
         """The number of momenta."""
         return self.decision.momenta
+
+    @property
+    def of_model(self) -> tuple[str, ...]:
+        """Numbers of the whole model that a step reads; its coefficients hold them as they come."""
+        return self.derivation.of_model
 
     @property
     def at(self) -> tuple[int, ...]:
@@ -245,7 +250,7 @@ def describe(
     """
     chosen = recipe.with_observers(observers).with_overrides(hyperparameters)
     program = chosen.trained_program()
-    undecayed = with_present_values(without_sums(chosen.trained_program(decays=False)))
+    undecayed = with_present_values(with_given_sums(chosen.trained_program(decays=False)))
     steps = ASSUMED_TOTAL_STEPS if total_steps is None else total_steps
     check_total_steps(steps)
     if isinstance(lr_schedule, str):
@@ -270,7 +275,7 @@ def _described(
         total_steps=found.total_steps,
         lr_schedule=lr_schedule,
         ends=ends,
-        left_out=_left_out(program, found.undecayed),
+        left_out=_left_out(recipe, found.undecayed),
         cost=cost(program),
         formulas=found.formulas,
         momenta=_momenta(found),
@@ -285,9 +290,10 @@ def _described(
     )
 
 
-def _left_out(program: Program, undecayed: Program) -> str | None:
+def _left_out(recipe: Recipe, undecayed: Program) -> str | None:
     """Return what of the step is no matter of gradients, and left out of all coefficients."""
-    found = ["weight decay"] if program.step != undecayed.step else []
+    decays = recipe.trained_program().step != recipe.trained_program(decays=False).step
+    found = ["weight decay"] if decays else []
     follows = any(s.init == "param" for s in undecayed.tensor_states)
     if not follows and reads_parameter(undecayed):
         found.append("terms in the parameter itself")
@@ -310,6 +316,8 @@ def _at_step(found: Derivation, t: int) -> AtStep:
     if found.decision.has_form:
         with suppress(NoValueError):
             coefficients = found.coefficients(t)
+    if found.of_model and coefficients == Coefficients(t, 0.0, 0.0, 0.0):
+        coefficients = None  # nothing moves before the first gradient has been summed up
     return AtStep(
         t, coefficients, tuple(found.momentum_values(t)), tuple(found.gradient_weights(t))
     )

@@ -51,8 +51,9 @@ def _form(description: Description) -> str:
 def _held(description: Description) -> str:
     """Say what the form is under: a divisor, a sign, a clip."""
     kinds = {place.kind: place for place in description.nonlinearities}
+    rate = " at a rate that the run finds" if description.of_model else ""
     if not description.decision.linear or not kinds:
-        return ""
+        return rate if description.decision.linear else ""
     divisors, others = [], []
     for kind, place in kinds.items():
         divisor = place.text.removeprefix("divided by ")
@@ -61,7 +62,7 @@ def _held(description: Description) -> str:
         else:
             others.append(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}")
     text = f" divided by {' and '.join(divisors)}" if divisors else ""
-    return text + (f" under {' and '.join(others)}" if others else "")
+    return text + (f" under {' and '.join(others)}" if others else "") + rate
 
 
 def _share(description: Description) -> str | None:

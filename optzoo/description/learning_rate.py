@@ -14,11 +14,12 @@ from optzoo.program.ir import Program
 if TYPE_CHECKING:
     from optzoo.description.description import Description
 
-Scale = Literal["adam", "polar", "sign", "norm", "grad"]
-"""What lr multiplies: a preconditioned gradient, a polar factor, a sign, what a norm has scaled, or
-the gradient."""
+Scale = Literal["model", "adam", "polar", "sign", "norm", "grad"]
+"""What lr multiplies: a rate that the run finds, a preconditioned gradient, a polar factor, a sign,
+what a norm has scaled, or the gradient."""
 
 SAYS: dict[Scale, str] = {
+    "model": "it multiplies a rate that the run finds, from numbers of the whole model",
     "adam": "on AdamW's scale, a gradient over the root of its mean square",
     "polar": "the step is a polar factor, so every singular value of it is about lr",
     "sign": "the step is a sign, so every element moves by lr whatever the gradient",
@@ -32,6 +33,8 @@ NEAR = 0.02
 def lr_scale(description: Description) -> Scale:
     """Return what the learning rate multiplies."""
     held = description.decision.held_fixed
+    if description.of_model:
+        return "model"
     if "orthogonaliser" in held:
         return "polar"
     if "norm clip" not in held and _takes_norms(description.program) and "sign" not in held:
@@ -56,7 +59,7 @@ def gradient_weight(description: Description) -> float | None:
     from optzoo.description.weights import total_weight
 
     lr = description.recipe.hyperparameters["lr"].default
-    if lr_scale(description) == "polar":  # it does not see how large a gradient is
+    if lr_scale(description) in ("polar", "model"):  # it does not see how large a gradient is
         return None
     if description.lr_schedule != "constant" or not isinstance(lr, float) or lr <= 0:
         return None

@@ -18,6 +18,7 @@ from optzoo.program.checked import outside
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program
+from optzoo.program.reading import starts_of
 
 if TYPE_CHECKING:
     from optzoo.description.folding import Folding
@@ -32,7 +33,8 @@ LR = Name("lr")
 class ScalarTable:
     """Values of a program's scalars by name and step, steps from 1.
 
-    `lr_factor` is an expression in `t` and `T` that the learning rate is multiplied by.
+    `lr_factor` is an expression in `t` and `T` that the learning rate is multiplied by. Sums over
+    all parameters are 0, as before any gradient: what follows from them stays where it starts.
     """
 
     def __init__(self, program: Program, lr_factor: Expr, total_steps: int) -> None:
@@ -40,12 +42,14 @@ class ScalarTable:
         self.domain = DecimalDomain()
         self.lines = {line.target: line.expr for line in program.scalars}
         self.places = {line.target: line for line in program.scalars}
+        self.begun = {Name(s.state.id): s.value for s in starts_of(program).values()}
         self.lr_factor = lr_factor
         with precisely():
             self.inits = initial_memory(program, self.domain)
             self.fixed = {Name(h.name): self.domain.number(h.value) for h in program.hypers}
             self.base_lr = self.fixed.pop(LR, Decimal(1))
             self.fixed |= {Name("T"): Decimal(total_steps), Name("lr0"): self.base_lr}
+            self.fixed |= {line.target: Decimal(0) for line in program.pooled}
         self._cache: dict[tuple[Name, int], Decimal] = {}
         self._walked: list[dict[Name, Decimal]] = []
         self._folding: Folding | None = None
@@ -86,6 +90,8 @@ class ScalarTable:
             return self.fixed[name]
         if name.id == "t":
             return Decimal(t)
+        if t < 1 and name in self.begun:  # where it starts
+            return self._evaluated(self.begun[name], 1)
         if t < 1:
             return self.inits[name.id] if name.id in self.inits else self._value(name, 1)
         if name == LR:

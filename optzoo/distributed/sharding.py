@@ -96,12 +96,15 @@ def empty_host_copy(tensor: Tensor) -> Tensor:
 
 
 def moved_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a tensor that is whole, or spread as `like` is, on the devices of `like`."""
+    """Return a tensor on the devices of `like`, spread as it is already, or else as `like` is.
+
+    State that each process has all of may have the sides of `like`, or others.
+    """
     if not is_sharded(like):
         return tensor
     if not is_sharded(tensor):
         return spread_like(tensor, like)
-    return _respread(local(tensor).to(local(like).device), like, _layout(like)[0])
+    return _respread(local(tensor).to(local(like).device), tensor, _layout(like)[0])
 
 
 def _respread(held: Tensor, like: Tensor, mesh: Any) -> Tensor:

@@ -134,7 +134,9 @@ def format_comparison(found: Verdict | RoutedVerdict, arguments: Sequence[str]) 
     if isinstance(found, Verdict):
         return format_verdict(found, arguments)
     a, b = found.left.name, found.right.name
-    whole = "same" if found.same else "different"
+    is_near = all(p.verdict.same or p.verdict.unguarded is not None for p in found.pairs)
+    near = "the same but for the eps inside `polar`" if is_near else "different"
+    whole = "same" if found.same else near
     blocks = [f"{whole}, route by route: {a} and {b}"]
     told: dict[tuple[str, str], str] = {}
     for pair in found.pairs:

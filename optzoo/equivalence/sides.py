@@ -30,6 +30,7 @@ from optzoo.interpreters.reference import DIGITS, ReferenceDomain
 from optzoo.program.arithmetic import NotRationalError
 from optzoo.program.expressions import Expr
 from optzoo.program.ir import Program
+from optzoo.program.simplify import without_polar_eps
 from optzoo.program.walk import Point, Walk
 from optzoo.recipe.recipe import Recipe
 
@@ -97,17 +98,25 @@ class Side:
     """A recipe as one side of a comparison.
 
     On the right side `lr` may say its learning rate at each step: an expression in `lr`, the
-    learning rate of the left side, and `t`. Without `decays` the weight decay is left out.
+    learning rate of the left side, and `t`. Without `decays` the weight decay is left out, and
+    without `guards` the eps inside `polar`.
     """
 
     recipe: Recipe
     lr: Expr | None = None
     decays: bool = True
+    guards: bool = True
 
     @cached_property
     def program(self) -> Program:
         """The program as it trains at these hyperparameters."""
-        return self.recipe.trained_program(decays=self.decays)
+        program = self.recipe.trained_program(decays=self.decays)
+        return program if self.guards else without_polar_eps(program)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a `polar` whose eps sees the size of a matrix."""
+        return self.program != without_polar_eps(self.program)
 
     @property
     def undecayed(self) -> Side:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +22,8 @@ class Verdict:
     """What was found of two recipes.
 
     `same` speaks of the training points, and of the evaluation points unless `iterates_only`.
-    `constant_lr_same` says that they are the same as long as the learning rate does not move.
+    `constant_lr_same` says that they are the same as long as the learning rate does not move, and
+    `unguarded` is the comparison without the eps inside `polar`, where they agree so.
     `substitution` are hyperparameters of the right one that make it the left one; `mirrored` the
     other way round. `momenta` are how many the left one has and the right one can have, where those
     are fewer: a proof that there is no substitution.
@@ -33,6 +35,7 @@ class Verdict:
     iterates_only: bool
     comparison: Comparison
     constant_lr_same: bool = False
+    unguarded: Comparison | None = None
     searched: bool = False
     cause: Cause | None = None
     substitution: Substitution | None = None
@@ -63,6 +66,7 @@ class Verdict:
             "same_iterates": self.comparison.train is None,
             "same_evaluation_points": self.comparison.eval is None,
             "same_at_constant_lr": self.same or self.constant_lr_same,
+            "same_without_polar_eps": self.same or self.unguarded is not None,
             "exact": self.comparison.exact,
             "digits": None if self.comparison.exact else AGREEMENT,
             "first_difference": differences,
@@ -99,11 +103,16 @@ def equivalence(
     verdict = Verdict(a, b, conditions, iterates_only, comparison)
     if verdict.same:
         return verdict
+    unguarded = _without_guards(a, b, conditions, iterates_only)
+    if unguarded is not None:
+        return replace(verdict, unguarded=unguarded)
     still = False
     if not conditions.constant_lr:
         constant = compare(a, b, replace(conditions, constant_lr=True))
         still = _agrees(constant, iterates_only)
-    cause = find_cause(a, b, conditions) if comparison.train is not None else None
+    of_model = a.program.pooled or b.program.pooled  # a gradient weighs what the others make it
+    is_told = comparison.train is not None and not of_model
+    cause = find_cause(a, b, conditions) if is_told else None
     verdict = replace(verdict, constant_lr_same=still, cause=cause)
     if not search or right_lr is not None or still:
         return verdict
@@ -112,6 +121,23 @@ def equivalence(
     mirrored = look(b, left, fixed=fixed_left) if found is None else None
     momenta = too_many_momenta(a, right) if found is None else None
     return replace(verdict, searched=True, substitution=found, mirrored=mirrored, momenta=momenta)
+
+
+def _without_guards(
+    a: Side, b: Side, conditions: Conditions, iterates_only: bool
+) -> Comparison | None:
+    """Return the comparison with the eps inside `polar` at 0, if the two agree then.
+
+    `polar` sees the size of a matrix through its eps alone: a momentum kept as a sum and one kept
+    as an average differ by nothing else.
+    """
+    if not (a.is_guarded and b.is_guarded):
+        return None
+    bare = replace(a, guards=False), replace(b, guards=False)
+    with suppress(ArithmeticError):  # 0/0, where a whole matrix is 0
+        comparison = compare(*bare, conditions)
+        return comparison if _agrees(comparison, iterates_only) else None
+    return None
 
 
 def _agrees(comparison: Comparison, iterates_only: bool) -> bool:
@@ -143,6 +169,11 @@ def format_verdict(verdict: Verdict, arguments: Sequence[str]) -> str:
         lines.append(f"  {_proof(verdict.comparison)}, {scope}")
         if verdict.iterates_only and verdict.comparison.eval is not None:
             lines.append("  the evaluation points differ, and were left out")
+        return "\n".join(lines)
+    if verdict.unguarded is not None:
+        scope = _scope(verdict.conditions, switches=verdict.unguarded.switches)
+        lines.append(f"  with that eps at 0: {_proof(verdict.unguarded)}, {scope}")
+        lines.append(f"  with it {_parting(verdict, a, b)}")
         return "\n".join(lines)
     if verdict.substitution is not None or verdict.mirrored is not None:
         lines.append(f"  {_parting(verdict, a, b)}")
@@ -184,6 +215,8 @@ def _headline(verdict: Verdict) -> str:
         return f"same: {a} and {b} have the same {points} on all gradients"
     found = verdict.comparison.train or verdict.comparison.eval
     assert found is not None
+    if verdict.unguarded is not None:
+        return f"the same but for the eps inside `polar`: {a} and {b}"
     where = _where_the_same(verdict, a, b)
     if where is not None:
         return f"different: but {where}"

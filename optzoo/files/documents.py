@@ -14,8 +14,6 @@ import math
 import os
 import re
 import stat
-import types
-import typing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +22,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean
+from optzoo.errors import CONTROLS, Diagnostic, InputError, Location, did_you_mean, nearest
 from optzoo.files.cut_values import CutValue, cut_values
 from optzoo.files.explanations import explain, shown
+from optzoo.files.known_keys import field_names, fields_at, homes_of
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
@@ -35,6 +34,8 @@ MAX_KEY = 200
 MAX_NUMBER = 300
 MAX_REPORTED = 100
 """Mistakes of one file that are told apart; there is no use in more."""
+MAX_HOMES = 2
+"""Sections that have a key of the same name, told where it stands in another."""
 
 Loc = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -219,7 +220,7 @@ def validate_document(document: Document, model: type[M], *, what: str = "file")
                 "not-a-mapping",
                 f"a {what} is a mapping of keys to values",
                 document.location(()),
-                hint=f"known keys: {', '.join(_field_names(model))}",
+                hint=f"known keys: {', '.join(field_names(model))}",
             )
         )
     try:
@@ -341,7 +342,14 @@ def _diagnostics(
     error: ValidationError, document: Document, model: type[BaseModel]
 ) -> list[Diagnostic]:
     found: dict[tuple[str, Loc], Diagnostic] = {}
-    for item in error.errors()[:MAX_REPORTED]:
+    items = error.errors()[:MAX_REPORTED]
+    misspelt = {
+        (*loc[:-1], nearest(str(loc[-1]), fields_at(model, loc[:-1])))
+        for loc in (item["loc"] for item in items if item["type"] == "extra_forbidden")
+    }
+    for item in items:
+        if item["type"] == "missing" and item["loc"] in misspelt:
+            continue  # it is there under another name, and that is what is told
         loc: Loc = tuple(item["loc"])
         kind = item["type"]
         if kind == "extra_forbidden":
@@ -363,7 +371,10 @@ def _diagnostics(
 def _unknown_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagnostic:
     name = str(loc[-1])
     message = f"`{name}` is not a key of {_place(document.known_prefix(loc[:-1]))}"
-    hint = did_you_mean(name, _fields_at(model, loc[:-1]), what="known keys")
+    known, homes = fields_at(model, loc[:-1]), homes_of(name, model)
+    hint = f"`{name}` is a key of {' and '.join(homes)}" if 0 < len(homes) <= MAX_HOMES else ""
+    if not hint or nearest(name, known) is not None:
+        hint = f"{did_you_mean(name, known, what='known keys')} {hint}".strip()
     return Diagnostic("unknown-key", message, document.location(loc, key=True), hint)
 
 
@@ -371,7 +382,7 @@ def _missing_key(loc: Loc, document: Document, model: type[BaseModel]) -> Diagno
     name = str(loc[-1])
     parent = document.known_prefix(loc[:-1])
     message = f"{_place(parent)} lacks the key `{name}`"
-    doc = _fields_at(model, loc[:-1]).get(name)
+    doc = fields_at(model, loc[:-1]).get(name)
     hint = f"`{name}`: {doc}" if doc else None
     where = document.location(parent, key=parent in document.keys)
     return Diagnostic("missing-key", message, where, hint)
@@ -396,38 +407,3 @@ def _bad_value(loc: Loc, item: dict[str, Any], document: Document) -> Diagnostic
 
 def _place(loc: Loc) -> str:
     return f"`{'.'.join(str(part) for part in loc)}`" if loc else "the file"
-
-
-def _field_names(model: type[BaseModel]) -> dict[str, str | None]:
-    return {info.alias or name: info.description for name, info in model.model_fields.items()}
-
-
-def _fields_at(model: type[BaseModel], loc: Loc) -> dict[str, str | None]:
-    """Return the keys that may stand at `loc` with their docs, through dicts, lists and unions."""
-    current: list[Any] = [model]
-    for part in loc:
-        following: list[Any] = []
-        for kind in current:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                for name, info in kind.model_fields.items():
-                    if part in (name, info.alias):
-                        following += _alternatives(info.annotation)
-                continue
-            arguments = typing.get_args(kind)
-            if typing.get_origin(kind) in (dict, list) and arguments:
-                following += _alternatives(arguments[-1])
-        current = following or current  # the tag of a union: stay where we are
-    names: dict[str, str | None] = {}
-    for kind in current:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names |= _field_names(kind)
-    return names
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    origin = typing.get_origin(annotation)
-    if origin in (typing.Union, types.UnionType):
-        return [a for arg in typing.get_args(annotation) for a in _alternatives(arg)]
-    if origin is typing.Annotated:
-        return _alternatives(typing.get_args(annotation)[0])
-    return [annotation]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def index_file() -> Path:
 def shipped(kind: str = ".") -> dict[str, Path]:
     """Return the shipped files by name: recipes for `.`, or those of a folder such as `setups`."""
     folder = recipes_dir() / kind
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    files = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if folder.is_dir() else []
+    return {file.removesuffix(".yaml"): folder / file for file in files}
 
 
 def find_file(name_or_path: str | Path, *, kind: str = ".", what: str = "recipe") -> Path:

@@ -20,7 +20,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from optzoo.program.domain import run_step
-from optzoo.program.expressions import SIZES, Call, Name, walk
+from optzoo.program.expressions import SIZES, Call, Name, Num, substitute, walk
 from optzoo.program.ir import GRAD, PARAM, Program
 from optzoo.program.ops import OPS, Scope
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, Shape, shape_of
@@ -144,22 +144,31 @@ def _product_flops(call: Call, shapes: Sequence[Known], sizes: Mapping[str, int]
         case "polar":  # a product with the transpose, its square, a product with the matrix
             small, large = sorted((rows, cols))
             return (len(call.args) // 3 - 1) * (4 * small * small * large + 2 * small**3)
+        case "block_polar":
+            count = call.args[1].value if isinstance(call.args[1], Num) else Fraction(1)
+            blocks = max(1, min(rows, int(count)))
+            small, large = sorted((-(-rows // blocks), cols))
+            steps = (len(call.args) - 4) // 3
+            return blocks * steps * (4 * small * small * large + 2 * small**3)
         case "orthonormal":
             return 4 * rows**3 // 3
     return 9 * rows**3 + (2 * rows**3 if call.op == "power" else 0)
 
 
-_PRODUCTS = frozenset(["matmul", "polar", "orthonormal", "eigenbasis", "power"])
+_PRODUCTS = frozenset(["matmul", "polar", "block_polar", "orthonormal", "eigenbasis", "power"])
 
 
 def _products(program: Program) -> Iterator[tuple[Call, tuple[Known, ...]]]:
     """Yield the products and decompositions of a step, with the shapes of what they are made of."""
     shapes: dict[Name, Known] = dict(GIVEN)
     shapes |= {Name(state.name, "prev"): state.shape for state in program.tensor_states}
+    values = {Name(hyper.name): Num(hyper.value) for hyper in program.hypers}
     for line in program.step:
         for node in walk(line.expr):
             if isinstance(node, Call) and node.op in _PRODUCTS:
-                yield node, tuple(shape_of(arg, shapes) for arg in node.args)
+                given = substitute(node, values.get)
+                assert isinstance(given, Call)
+                yield given, tuple(shape_of(arg, shapes) for arg in node.args)
         shapes[line.target] = shape_of(line.expr, shapes)
 
 

@@ -31,6 +31,7 @@ from optzoo.program.expressions import (
 )
 from optzoo.program.ir import GRAD, PARAM, Program
 from optzoo.program.ops import OPS, Op
+from optzoo.program.reading import as_told, told_starts
 from optzoo.program.tensors.polar_lists import list_named
 
 Style = Literal["text", "latex"]
@@ -91,6 +92,13 @@ class Printer:
             base = base.removesuffix("_t") if index else base
             return base if not index else f"{base}_{index if index == 't' else '{' + index + '}'}"
         return self._latex_name(ident.removesuffix("_t") if index else ident, index)
+
+    def at_start(self, name: str) -> str:
+        """Return what a state is called before the first step."""
+        if not self.is_latex:
+            return f"{name}_0"
+        is_other = not self.taken.isdisjoint([f"{name}0", f"{name}_0"])  # it looks the same
+        return self._latex_name(name, "t=0" if is_other else "0")
 
     def index(self, name: Name) -> str:
         """Return the step that a name stands for, "" for one that never changes."""
@@ -239,6 +247,14 @@ class Printer:
     def _ratio(self, a: Expr, b: Expr) -> Printed:
         return self._over(self.print(a), self.print(b))
 
+    def _model_sum(self, a: Expr) -> Printed:
+        text = self.print(a).text
+        return Printed(
+            rf"\sum\nolimits_{{\mathrm{{model}}}}\left({text}\right)"
+            if self.is_latex
+            else f"sum({text}, model)"
+        )
+
     def _positive(self, a: Expr) -> Printed:
         text = self.print(a).text
         return Printed(rf"\left[{text} > 0\right]" if self.is_latex else f"[{text} > 0]")
@@ -288,11 +304,17 @@ class Printer:
     def _identity(self, _: Expr) -> Printed:
         return Printed("I")
 
-    def _polar(self, a: Expr, *numbers: Expr) -> Printed:
+    def _polar(self, a: Expr, *numbers: Expr, blocks: str = "") -> Printed:
         if self.is_latex:
             return self._call("polar", [a])
         name = list_named(tuple(constant_value(n) or Fraction(0) for n in numbers[2:]))
-        return Printed(f"polar({self.print(a).text}, {name or 'its own coefficients'})")
+        return Printed(f"polar({self.print(a).text}, {name or 'its own coefficients'}{blocks})")
+
+    def _block_polar(self, a: Expr, count: Expr, *numbers: Expr) -> Printed:
+        blocks = self.print(count).text
+        if not self.is_latex:
+            return self._polar(a, *numbers, blocks=f", block({blocks})")
+        return Printed(rf"\operatorname{{polar}}_{{{blocks}}}\left({self.print(a).text}\right)")
 
     def _power(self, a: Expr, b: Expr) -> Printed:
         return self._pow(a, b)
@@ -384,10 +406,16 @@ def debiasing(program: Program) -> dict[Name, Expr]:
 
 
 def equations(program: Program, style: Style = "text") -> list[Equation]:
-    """Return the equations of a step, scalars first, and of the point that is evaluated."""
+    """Return the equations of a step, scalars first, and of the point that is evaluated.
+
+    Starts that are expressions come first; sums over all parameters stand where they are read.
+    """
+    starts, program = told_starts(program), as_told(program)
     printer = printer_for(program, style)
-    inlined = debiasing(program)
-    lines = [
+    sums = {line.target: Call("model_sum", (line.expr,)) for line in program.pooled}
+    inlined = {**debiasing(program), **sums}
+    lines = [Equation(printer.at_start(name), printer.expression(e)) for name, e in starts.items()]
+    lines += [
         Equation(printer.name(line.target), printer.expression(substitute(line.expr, inlined.get)))
         for line in program.lines
         if line.target not in inlined

@@ -208,6 +208,8 @@ class LinearDomain(Generic[C]):
             return self._opaque(a)
         return self._held(a, (Factor("orthogonaliser", self._whole()),))
 
+    _block_polar = _polar
+
     def _matmul(self, a: Value, b: Value) -> Value:
         for i, (form, other) in enumerate(((a, b), (b, a))):
             if isinstance(form, Form) and isinstance(other, Opaque) and not other.is_product:

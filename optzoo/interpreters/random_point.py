@@ -70,6 +70,9 @@ def _known(op: str, args: Sequence[Fraction]) -> Fraction | None:
         return None
 
 
+_ABOVE = Interval(0.0, math.inf, True, True)
+
+
 def draw_from(interval: Interval, rng: random.Random) -> Fraction:
     """Return a random rational strictly inside an interval."""
     unit = Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR)
@@ -88,7 +91,7 @@ class DrawnInputs:
     The learning rate is another number at every step, as a schedule may make it, and `lr0` the one
     that the schedule started from. `values` fixes
     hyperparameters (at what the user set); the others are drawn. `total` is T, half the steps if
-    left out: then schedules end on the way.
+    left out: then schedules end on the way. A sum over all parameters is another at every step.
     """
 
     def __init__(
@@ -112,10 +115,15 @@ class DrawnInputs:
         shape = [Fraction(rng.randrange(1, DENOMINATOR), DENOMINATOR) for _ in range(num_steps + 2)]
         self.lr = [base if constant_lr else base * s for s in shape]
         self.total = Fraction(num_steps // 2 if total is None else total)
+        self.sums = {
+            line.target.id: [draw_from(_ABOVE, rng) for _ in range(num_steps + 2)]
+            for line in program.pooled
+        }
 
     def __call__(self, t: int) -> dict[str, Fraction]:
         """Return the inputs of step t."""
         given = {**self.hypers, "t": Fraction(t), "T": self.total, "lr0": self.base_lr}
+        given |= {name: drawn[t] for name, drawn in self.sums.items()}
         if "lr" in self.hypers:
             given["lr"] = self.lr[t]
         return given

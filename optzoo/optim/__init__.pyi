@@ -697,7 +697,7 @@ class AdamMini(RecipeOptimizer):
         beta1 = 0.9, in [0, 1): decay of the momentum
         beta2 = 0.999, in [0, 1): decay of the mean squares
         eps = 1e-08, in (0, inf): added after the root
-        weight_decay = 0.01, in [0, inf): decoupled, times lr
+        weight_decay = 0, in [0, inf): decoupled, times lr
         heads = 4, in [1, inf): heads of queries and keys
 
     Learning rate: start at lr = 0.001; on AdamW's scale, a gradient over the root of its mean
@@ -712,7 +712,7 @@ class AdamMini(RecipeOptimizer):
         beta1: float | str = 0.9,
         beta2: float | str = 0.999,
         eps: float | str = 1e-08,
-        weight_decay: float | str = 0.01,
+        weight_decay: float | str = 0.0,
         heads: float | str = 4.0,
         *,
         total_steps: int | None = None,
@@ -2010,8 +2010,8 @@ class Prodigy(RecipeOptimizer):
         growth = 1e+300, in [1, inf): largest growth of the estimate per step
         weight_decay = 0, in [0, inf): decoupled
 
-    Learning rate: start at lr = 1; on AdamW's scale, a gradient over the root of its mean
-    square.
+    Learning rate: start at lr = 1; it multiplies a rate that the run finds, from numbers of
+    the whole model.
 
     Made from the recipe `prodigy`; `Recipe.build` says what the rest is.
     """

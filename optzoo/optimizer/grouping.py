@@ -68,7 +68,10 @@ class Plans:
         key = (engine, *(v if isinstance(v, str) else v == 0 for v in values.values()))
         plan = self._made.get(key)
         if plan is None:
-            program = self.recipe.with_overrides(values).trained_program()
+            recipe = self.recipe.with_overrides(values)
+            program, whole = recipe.trained_program(), recipe.program()
+            if len(program.pooled) < len(whole.pooled):  # other groups may ask these parameters
+                program = whole
             plan = GroupPlan(program, engine_class(engine)(program), CheckedScalars(program))
             self._made[key] = plan
         return plan

@@ -46,8 +46,7 @@ def subjects_of(model: nn.Module) -> Iterator[tuple[Subject, nn.Parameter]]:
 
     Names are without the prefixes of torch.compile and of wrappers that shard or checkpoint.
     """
-    inner = model.module if type(model).__name__ in _PARALLEL else model
-    assert isinstance(inner, nn.Module)
+    inner = _unwrapped(model)
     head = {id(weight) for weight in _head_weights(inner)}
     found: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
     for path, module in inner.named_modules(remove_duplicate=False):
@@ -60,6 +59,17 @@ def subjects_of(model: nn.Module) -> Iterator[tuple[Subject, nn.Parameter]]:
             uses = found[parameter]
             kinds = min((kinds for _, kinds in uses), key=lambda k: _PRECEDENCE.index(k[0]))
             yield Subject(uses[0][0], kinds, parameter.ndim), parameter
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside of what torch.compile and data parallelism have put around it."""
+    while True:
+        inner = model.module if type(model).__name__ in _PARALLEL else model
+        inner = getattr(inner, "_orig_mod", inner)
+        assert isinstance(inner, nn.Module)
+        if inner is model:
+            return model
+        model = inner
 
 
 def subject_of(name: str | None, parameter: Tensor) -> Subject:

@@ -5,7 +5,7 @@ A route that takes the wrong tensor trains without a word, so what goes where ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,9 @@ class RoutingTable(Sequence[RoutedParameter]):
 def routes(recipe: Recipe | str | Path, params: Any) -> RoutingTable:
     """Return which rule of a recipe each parameter takes.
 
-    `recipe` may be a shipped name or a path, and `params` is a model, (name, parameter) pairs or
-    parameters. Raises InputError for a parameter that no route takes.
+    `recipe` may be a shipped name or a path, and `params` is what `Recipe.build` takes: a model,
+    (name, parameter) pairs, parameters, or groups of them. Raises InputError for a parameter that
+    no route takes, and for what is none.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     programs = {rule.label: rule.program().name for rule in recipe.rules}
@@ -96,9 +97,24 @@ def _subjects(params: Any) -> Iterator[tuple[Subject, Tensor]]:
     if isinstance(params, nn.Module):
         yield from subjects_of(params)
         return
+    if isinstance(params, Tensor | str | Mapping) or not isinstance(params, Iterable):
+        raise _no_parameters(params)
     for each in params:
-        name, param = each if isinstance(each, tuple) else (None, each)
+        if isinstance(each, Mapping) and "params" in each:  # a group
+            own, names = each["params"], each.get("param_names")
+            members = [own] if isinstance(own, Tensor) else list(own)
+            yield from _subjects(zip(names, members, strict=True) if names else members)
+            continue
+        name, param = each if isinstance(each, tuple) and len(each) == 2 else (None, each)
+        if not isinstance(param, Tensor) or not isinstance(name, str | None):
+            raise _no_parameters(each)
         yield subject_of(name, param), param
+
+
+def _no_parameters(given: object) -> InputError:
+    message = f"a {type(given).__name__} is neither a model nor parameters"
+    hint = "pass a model, `model.named_parameters()`, parameters, or parameter groups"
+    return InputError(Diagnostic("bad-param", message, hint=hint))
 
 
 def with_kinds(

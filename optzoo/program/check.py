@@ -8,17 +8,19 @@ on them. `check_values` refuses what has none at the values a program is given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from typing import Literal
 
 from optzoo.errors import did_you_mean
-from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in
+from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
 from optzoo.program.ranges import Never, divisions, interval_of
+from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 
 Sort = Literal["scalar", "tensor"]
@@ -39,8 +41,23 @@ class Fault:
     at_key: bool = False
 
 
-def check_program(program: Program) -> list[Fault]:
-    """Return everything wrong with a program; an empty list means that it is well formed."""
+def check_program(program: Program, *, version: int = 1) -> list[Fault]:
+    """Return everything wrong with a program; an empty list means that it is well formed.
+
+    What is said is said in the names of a recipe, as `optzoo.program.reading` has them, and what to
+    do in the words of a version of the language.
+    """
+    return _told(_faults_of(program, version), program)
+
+
+def _told(faults: list[Fault], program: Program) -> list[Fault]:
+    before = {name: start.state for name, start in starts_of(program).items()}
+    if not before:
+        return faults
+    return [replace(fault, message=in_own_names(fault.message, before)) for fault in faults]
+
+
+def _faults_of(program: Program, version: int) -> list[Fault]:
     faults = _check_names(program)
     if faults:
         return faults
@@ -51,8 +68,8 @@ def check_program(program: Program) -> list[Fault]:
     values = intervals_of(program)
     unreal = _check_reals(program, values)
     at_fault = {fault.source for fault in unreal}  # a divisor without a value says nothing more
-    division = [f for f in _check_division(program, values) if f.source not in at_fault]
-    return [*faults, *unreal, *division]
+    division = _check_division(program, values, version)
+    return [*faults, *unreal, *(f for f in division if f.source not in at_fault)]
 
 
 def sorts_of(program: Program) -> dict[Name, Sort]:
@@ -132,7 +149,10 @@ def _check_sorts(program: Program) -> list[Fault]:
         if sort(line.expr, line) == "tensor":
             message = f"`{line.target}` is a number, but its expression is a tensor"
             hint = "numbers are made of hyperparameters, t, T, lr and other scalars; tensors go "
-            faults.append(Fault("sort-mismatch", message, line.source, hint=hint + "in `signals`"))
+            hint += "in `signals`"
+            if line.source[:1] == ("model",):
+                hint = "a number of the whole model is a sum over it: `sum(x, model)`"
+            faults.append(Fault("sort-mismatch", message, line.source, hint=hint))
     for line in program.step:
         sort(line.expr, line)
     for line in program.pooled:
@@ -150,23 +170,35 @@ def _span(expr: Expr) -> tuple[int, int]:
 
 def _has_numbers(op: Op) -> bool:
     """Whether an operation takes a tensor first, and numbers of the host after it."""
-    return op.kept == "block" or op.name in ("polar", "power")
+    return op.kept == "block" or op.name in ("polar", "block_polar", "power")
 
 
 def _check_shapes(program: Program) -> list[Fault]:
-    """Return sides that do not fit, line by line; what a line at fault makes is taken to fit."""
-    faults = []
+    """Return sides that do not fit, line by line; what a line at fault makes fits anything.
+
+    A buffer of which nothing is known counts as one like the parameter. What does not fit for that
+    alone is told where nothing else is wrong.
+    """
+    faults: list[Fault] = []
+    doubtful: list[Fault] = []
     shapes: dict[Name, Known] = dict(GIVEN)
     shapes |= {Name(state.name, "prev"): state.shape for state in program.tensor_states}
     homes = {PARAM: FULL, **{Name(s.name): s.shape for s in program.tensor_states}}
     for line in program.step:
-        home = homes.get(line.target)
+        home, is_patient = homes.get(line.target), bool(faults or doubtful)
         try:
-            shape = shape_of(line.expr, shapes)
+            shape = shape_of(line.expr, shapes, is_patient=is_patient)
         except ShapeError as error:
-            place = (line.source, error.expr.span)
-            faults.append(Fault("side-mismatch", error.message, *place, hint=error.hint))
-            shape = home
+            taken = [n for n in names_in(line.expr) if n.when == "prev" and shapes.get(n) == FULL]
+            guesses = {n: None for n in taken if n not in GIVEN}
+            shapes[line.target] = None
+            try:
+                shapes[line.target] = shape_of(line.expr, {**shapes, **guesses}, is_patient=True)
+                doubtful.append(_misfit(line, error, shapes))
+                homes = {n: home for n, home in homes.items() if n.prev not in guesses}
+            except ShapeError as sure:
+                faults.append(_misfit(line, sure, shapes))
+            continue
         if home is not None and shape is not None and not fits(shape, home):
             message = f"`{line.target}` is {home.words}, and this is {shape.words}"
             faults.append(Fault("side-mismatch", message, line.source))
@@ -183,7 +215,18 @@ def _check_shapes(program: Program) -> list[Fault]:
             if shape is not None and shape != FULL:
                 message = f"the view `{view.name}` reads `{name}`, which is {shape.words}"
                 faults.append(Fault("side-mismatch", message, view.source, name.span))
-    return faults
+    return faults or doubtful
+
+
+def _misfit(line: Line, error: ShapeError, shapes: Mapping[Name, Known]) -> Fault:
+    """Return what is wrong with the sides of a line; of the last one, with those of the step."""
+    known = {name: shapes.get(name) for name in names_in(line.expr)}
+    odd = [s for s in known.values() if s is not None and not fits(s, FULL)]
+    if line.target == PARAM and odd:
+        message = f"the step is {odd[0].words}, and the parameter is {FULL}"
+        hint = "let the sides that are left be rows, then cols: see `@`, `.T`"
+        return Fault("side-mismatch", message, line.source, hint=hint)
+    return Fault("side-mismatch", error.message, line.source, error.expr.span, error.hint)
 
 
 def _check_views(program: Program) -> list[Fault]:
@@ -352,29 +395,45 @@ def check_values(program: Program) -> list[Fault]:
             held = f"{interval.low:.6g}" if interval.low == interval.high else f"in {interval}"
             message = f"`{line.target}` is `{text}`: {held} at step 1, outside {line.within}"
             faults.append(Fault("out-of-range", message, line.source))
-    return faults
+    return _told(faults, program)
 
 
-def _check_division(program: Program, values: dict[Name, Interval]) -> list[Fault]:
+def _check_division(program: Program, values: dict[Name, Interval], version: int) -> list[Fault]:
     faults, tensors = [], _tensors(program)
     for line in (*program.lines, *program.pooled):
+        for node in walk(line.expr):
+            if isinstance(node, Call) and node.op in ("polar", "block_polar"):
+                eps = node.args[2 if node.op == "polar" else 3]
+                faults += _check_guard(line, node, eps, interval_of(eps, values))
         for node, interval in divisions(line.expr, values, tensors):
             if 0 in interval:
                 divisor = node.args[1]
                 text = format_expression(divisor)
                 message = f"division by `{text}`, which can be 0: it lies in {interval}"
-                hint = _instead(node, interval, tensors)
+                hint = _instead(node, interval, tensors, version)
                 place = (line.source, _span(divisor), hint)
                 faults.append(Fault("zero-division", message, *place))
     return faults
 
 
-def _instead(node: Call, divisor: Interval, tensors: frozenset[Name]) -> str:
-    """Return what may stand for a division by what can be 0: `ratio` takes numbers only."""
+def _check_guard(line: Line, node: Call, given: Expr, eps: Interval) -> list[Fault]:
+    """Return an eps of `polar` that does not keep the norm it is added to away from 0."""
+    if eps.low >= 0 and 0 not in eps:
+        return []
+    text = format_expression(given)
+    where = "is not above 0" if eps.low == eps.high else f"lies in {eps}"
+    message = f"`polar` divides by a norm plus its eps, and `{text}` {where}"
+    hint = "gradients may be 0: give it an eps above that, such as 1e-7"
+    return [Fault("zero-division", message, line.source, node.span, hint)]
+
+
+def _instead(node: Call, divisor: Interval, tensors: frozenset[Name], version: int) -> str:
+    """Return what may stand for a division by what can be 0: `ratio`, which tensors have later."""
     above, below = (not tensors.isdisjoint(names_in(arg)) for arg in node.args)
-    if below and divisor.low >= 0:
-        return "keep a tensor away from 0 by an eps: `a/(b + eps)`, or `a/max(b, eps)`"
     if below:
-        return "keep a tensor away from 0 by its size and an eps: `a/(abs(b) + eps)`"
+        kept = "`a/(b + eps)`, or `a/max(b, eps)`" if divisor.low >= 0 else "`a/(abs(b) + eps)`"
+        own = "by an eps" if divisor.low >= 0 else "by its size and an eps"
+        also = "; or write `ratio(a, b)`, which is 0 where b is" if version > 1 else ""
+        return f"keep a tensor away from 0 {own}: {kept}{also}"
     rest = "narrow an interval under `hyperparameters`, add an eps, or use "
-    return f"{rest}`a*ratio(1, b)`" if above else f"{rest}`ratio(a, b)`"
+    return f"{rest}`a*ratio(1, b)`" if above and version == 1 else f"{rest}`ratio(a, b)`"

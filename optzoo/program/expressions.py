@@ -6,7 +6,7 @@ evaluated by Python. Numbers are exact decimals (`Fraction`). Printing and parsi
     expr ::= NUMBER | NAME | NAME.prev | NAME.next
            | expr (+ - * / ** @) expr | expr (< > ==) expr | -expr | expr.T | FUNCTION(expr, ...)
            | REDUCTION(expr [, row | column | block(expr)]) | take(expr, expr, row | column)
-           | polar(expr, LIST [, expr])
+           | polar(expr, LIST [, expr] [, block(expr)])
 """
 
 from __future__ import annotations
@@ -128,9 +128,16 @@ def polar(
     eps: Expr,
     safety: Expr,
     span: tuple[int, int] = (0, 0),
+    blocks: Expr | None = None,
 ) -> Call:
-    """Return the polar factor of a value by Newton-Schulz steps with these coefficients."""
-    return Call("polar", (value, safety, eps, *map(number_expression, numbers)), span)
+    """Return the polar factor of a value by Newton-Schulz steps with these coefficients.
+
+    With `blocks` it is that of each of so many blocks of rows.
+    """
+    how = (safety, eps, *map(number_expression, numbers))
+    if blocks is None:
+        return Call("polar", (value, *how), span)
+    return Call("block_polar", (value, blocks, *how), span)
 
 
 # ------------------------------------------------------------------ printing
@@ -196,7 +203,9 @@ def _format_function(expr: Call) -> str:
         name, side = "take", expr.op.removesuffix("_take")
         args.append(side)
     elif expr.op == "polar":
-        args = [args[0], *format_polar(expr)]
+        args = [args[0], *format_polar(expr.args[1:])]
+    elif expr.op == "block_polar":
+        name, args = "polar", [args[0], *format_polar(expr.args[2:]), f"block({args[1]})"]
     elif expr.op in SIZES:
         return expr.op
     return f"{name}({', '.join(args)})"
@@ -206,9 +215,9 @@ SIZES = ("rows", "cols", "size")
 """Names of numbers that follow from the shape of a parameter; operations on it in a program."""
 
 
-def format_polar(expr: Call) -> list[str]:
-    """Return how the coefficients, the eps and the safety of a polar factor are written."""
-    _, safety, eps, *coefficients = expr.args
+def format_polar(numbers_of: Sequence[Expr]) -> list[str]:
+    """Return how the safety, the eps and the coefficients of a polar factor are written."""
+    safety, eps, *coefficients = numbers_of
     numbers = tuple(value for value in map(constant_value, coefficients) if value is not None)
     name = list_named(numbers)
     texts = [format_expression(each) for each in coefficients]

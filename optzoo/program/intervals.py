@@ -375,6 +375,7 @@ _SIMPLE: dict[str, Callable[..., Interval]] = {
     "identity": lambda a: Interval(0.0, 1.0),
     "diagonal": _element,
     "polar": _anything,
+    "block_polar": _anything,
     "orthonormal": lambda a: Interval(-1.0, 1.0),
     "eigenbasis": lambda a: Interval(-1.0, 1.0),
     "power": _anything,

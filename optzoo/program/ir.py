@@ -13,9 +13,10 @@ given meaning by the interpreters; nothing here computes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from optzoo.program.expressions import (
@@ -127,29 +128,29 @@ class Program:
         """All assignments, scalars first."""
         return self.scalars + self.step
 
-    @property
+    @cached_property
     def tensor_states(self) -> tuple[State, ...]:
         """The buffers, in order."""
         return tuple(s for s in self.states if s.sort == "tensor")
 
-    @property
+    @cached_property
     def scalar_states(self) -> tuple[State, ...]:
         """The scalars with memory, in order; one whose next value is read too is listed once."""
         return tuple({s.name: s for s in self.states if s.sort == "scalar"}.values())
 
-    @property
+    @cached_property
     def uses_total_steps(self) -> bool:
         """Whether any line mentions `T`."""
         return any(name.id == "T" for name in self.names())
 
-    @property
+    @cached_property
     def is_flat(self) -> bool:
         """Whether a step may see its tensors as rows of elements: nothing asks for their sides."""
         calls = (n for line in self.step for n in walk(line.expr) if isinstance(n, Call))
         flat = all(call.op == "norm" or OPS[call.op].scope is Scope.ELEMENTWISE for call in calls)
         return flat and all(state.shape == FULL for state in self.tensor_states)
 
-    @property
+    @cached_property
     def scope(self) -> Scope:
         """The widest scope of any line."""
         return max((line_scope(line.expr) for line in self.step), default=Scope.ELEMENTWISE)
@@ -177,7 +178,7 @@ class Program:
         """Return the program as text: a stable, readable form. `values` shows hyperparameters."""
         return format_program(self, values=values)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the program without the values of its hyperparameters."""
         return hashlib.sha256(self.text(values=False).encode()).hexdigest()
@@ -202,12 +203,19 @@ def line_scope(expr: Expr) -> Scope:
     return max(scopes, default=Scope.ELEMENTWISE)
 
 
-def format_program(program: Program, *, values: bool = True) -> str:
-    """Return the text form of a program, one line per assignment, blocks labelled at the left."""
+def format_program(
+    program: Program, *, values: bool = True, starts: Mapping[str, Expr] | None = None
+) -> str:
+    """Return the text form of a program, one line per assignment, blocks labelled at the left.
+
+    `starts` are what states start at, where that is not their `init`.
+    """
     hypers = [f"{h.name}={format_number(h.value)}" if values else h.name for h in program.hypers]
     rows = [f"program {program.name} ({', '.join(hypers)})"]
     for state in program.states:
+        told = (starts or {}).get(state.name)
         init = state.init if isinstance(state.init, str) else format_number(state.init)
+        init = init if told is None else format_expression(told)
         rows.append(f"  {'state':<8} {state.name}.prev : {state.kind}, starts at {init}")
     for line in program.pooled:
         rows.append(f"  {'model':<8} {line.target} := sum({format_expression(line.expr)}, model)")

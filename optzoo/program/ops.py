@@ -160,6 +160,13 @@ OPS: dict[str, Op] = _table(
         **_MATRIX,
     ),
     Op(
+        "block_polar",
+        7,
+        None,
+        "polar factor of each of n blocks of rows: a, n, then as for `polar`",
+        **_MATRIX,
+    ),
+    Op(
         "orthonormal",
         1,
         1,
@@ -174,7 +181,9 @@ OPS: dict[str, Op] = _table(
     Op("column_take", 2, 2, "the columns of a at the places b", **_MATRIX),
 )
 
-_SPELLED = frozenset(["rows", "cols", "size", "row_take", "column_take", "model_sum"])
+_SPELLED = frozenset(
+    ["rows", "cols", "size", "row_take", "column_take", "model_sum", "block_polar"]
+)
 """Operations that the language writes in another way than by their names."""
 
 FUNCTIONS: dict[str, Op] = {

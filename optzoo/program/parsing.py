@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from fractions import Fraction
 
-from optzoo.errors import did_you_mean, printable
+from optzoo.errors import did_you_mean, nearest, printable
 from optzoo.program.expressions import ONE, Call, Expr, Name, Num, num, number_expression, polar
 from optzoo.program.ops import FUNCTIONS, REDUCTIONS, Kept
 from optzoo.program.tensors.polar_lists import POLAR_LISTS
@@ -41,6 +41,30 @@ _BINARY: dict[type[ast.operator], str] = {
 }
 _COMPARED: dict[type[ast.cmpop], str] = {ast.Lt: "less", ast.Gt: "greater", ast.Eq: "equal"}
 _KEPT: dict[str, Kept] = {"row": "row", "column": "column"}
+
+
+_ELSEWHERE = {
+    "matmul": "`a @ b`",
+    "mm": "`a @ b`",
+    "transpose": "`a.T`",
+    "trace": "`sum(diagonal(a))`",
+    "diag": "`diagonal(a)`",
+    "inv": "`power(a, -1)`, of a symmetric matrix",
+    "qr": "`orthonormal(a)`",
+    "eigh": "`eigenbasis(a)`",
+    "svd": "`polar(a, jordan)`, or `eigenbasis(a @ a.T)`",
+    "rms": "`norm(a)/sqrt(size)`",
+    "clip": "`max(low, min(high, a))`",
+    "clamp": "`max(low, min(high, a))`",
+    "maximum": "`max(a, b)`",
+    "minimum": "`min(a, b)`",
+    "argsort": "`order(a)`",
+    "eye": "`identity(a)`, of the sides of a square a",
+}
+"""What other languages call things, and what they are here."""
+
+
+_TURNED = ("T", "mT", "H", "mH", "t", "transpose")
 
 
 def parse_expression(source: str | int | float) -> Expr:
@@ -128,16 +152,24 @@ class _Parser:
                     "conditions are numbers, 1 or 0: there is no `and`, `or` and `not`",
                     "both: `a*b`; either: `max(a, b)`; not: `1 - a`",
                 )
+            case ast.BinOp(op=ast.BitXor() | ast.BitAnd() | ast.BitOr()):
+                text = ast.unparse(node)[:40]
+                hint = "a power is `a**b`; of conditions, both are `a*b`, either is `max(a, b)`"
+                raise self.fail(node, f"`{text}` is no operation here", hint)
             case ast.Attribute(attr="T"):
                 return Call("transpose", (self.parse(node.value, depth + 1),), self.span(node))
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(node, name, depth)
             case ast.Attribute():
+                turned = f"`{ast.unparse(node.value)[:40]}.T`" if node.attr in _TURNED else ""
                 raise self.fail(
                     node,
                     "only `.prev`, `.next` and `.T` may follow a name",
-                    "write `m.prev` or `m`",
+                    f"write {turned or '`m.prev` or `m`'}",
                 )
+            case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in _TURNED:
+                message = f"`{ast.unparse(node)[:40]}` is not allowed in an expression"
+                raise self.fail(node, message, f"write `{ast.unparse(value)[:40]}.T`")
         raise self.fail(
             node,
             f"`{ast.unparse(node)[:40]}` is not allowed in an expression",
@@ -164,10 +196,12 @@ class _Parser:
 
     def _call(self, node: ast.Call, name: str, depth: int) -> Call:
         if name not in FUNCTIONS:
-            hint = did_you_mean(name, FUNCTIONS, what="functions")
+            other = _ELSEWHERE.get(name)
+            hint = f"write {other}" if other else did_you_mean(name, FUNCTIONS, what="functions")
             raise self.fail(node.func, f"`{name}` is not a function", hint)
         if node.keywords:
-            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`")
+            by_row = f"`{name}(x, row)` is one for each row" if name in REDUCTIONS else None
+            raise self.fail(node, f"`{name}` takes plain arguments, without `name=`", by_row)
         if name in _SPECIAL:
             return _SPECIAL[name](self, node, depth + 1)
         if name in (*REDUCTIONS, "dot") and len(node.args) == FUNCTIONS[name].min_args + 1:
@@ -197,10 +231,19 @@ class _Parser:
                 return Call("model_sum", whole.args, self.span(node))
             case ast.Call(func=ast.Name(id="block"), args=[count], keywords=[]):
                 return self._reduced(node, name, (*args, self.parse(count, depth)), "block_")
+        text = ast.unparse(last)[:40]
+        if text == "model":
+            message = f"there is no `{name}` over all parameters"
+            raise self.fail(last, message, "`sum(x, model)` and `dot(x, y, model)` are there")
+        if text == "block":
+            message = "`block` needs the number of blocks"
+            raise self.fail(last, message, f"write `{name}(x, block(heads))`")
+        meant = nearest(text, ("row", "column"))
         raise self.fail(
             last,
-            f"`{ast.unparse(last)[:40]}` does not say what keeps a number of its own",
-            f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
+            f"`{text}` does not say what keeps a number of its own",
+            (f"did you mean `{meant}`? " if meant else "")
+            + f"`{name}(x)` is one number, `{name}(x, row)` one for each row, "
             f"`{name}(x, column)` one for each column, `{name}(x, block(n))` one for each of n "
             "blocks of rows; `sum(x, model)` and `dot(x, y, model)` go over all parameters",
         )
@@ -215,26 +258,36 @@ class _Parser:
         )
 
     def _polar(self, node: ast.Call, depth: int) -> Call:
-        match node.args:
+        given = node.args
+        blocks: Expr | None = None
+        match given:
+            case [*before, ast.Call(func=ast.Name(id="block"), args=[count], keywords=[])]:
+                given, blocks = before, self.parse(count, depth)
+        match given:
             case [value, ast.Name(id=name), *rest] if name in POLAR_LISTS and len(rest) < 2:
                 known = POLAR_LISTS[name]
                 numbers = known.numbers
                 eps: Expr = self.parse(rest[0], depth) if rest else num(known.eps)
-                return polar(
-                    self.parse(value, depth), numbers, eps, num(known.safety), self.span(node)
-                )
+                safety: Expr = num(known.safety)
+                of = self.parse(value, depth)
+                return polar(of, numbers, eps, safety, self.span(node), blocks)
             case [value, ast.List(elts=rows), eps_node, *rest] if rows and len(rest) < 2:
                 numbers = tuple(self._literal(each) for row in rows for each in self._triple(row))
                 safety = self.parse(rest[0], depth) if rest else ONE
                 eps = self.parse(eps_node, depth)
-                return polar(self.parse(value, depth), numbers, eps, safety, self.span(node))
-            case [_, ast.Name(id=name) as given, *_] if name not in POLAR_LISTS:
+                of = self.parse(value, depth)
+                return polar(of, numbers, eps, safety, self.span(node), blocks)
+            case [ast.Name(id=name), value, *_] if name in POLAR_LISTS:
+                hint = f"write `polar({ast.unparse(value)[:40]}, {name})`"
+                raise self.fail(node.args[0], "the list of `polar` comes after the matrix", hint)
+            case [_, ast.Name(id=name) as wish, *_] if name not in POLAR_LISTS:
                 hint = did_you_mean(name, POLAR_LISTS, what="lists")
-                raise self.fail(given, f"`{name}` is not a list of coefficients", hint)
+                raise self.fail(wish, f"`{name}` is not a list of coefficients", hint)
         raise self.fail(
             node,
             "`polar` is written `polar(x, LIST)` or `polar(x, LIST, eps)`",
-            f"lists: {', '.join(POLAR_LISTS)}; or `polar(x, [[a, b, c], ...], eps)`",
+            f"lists: {', '.join(POLAR_LISTS)}; or `polar(x, [[a, b, c], ...], eps)`; `block(n)` at "
+            "the end makes one of each of n blocks of rows",
         )
 
     def _triple(self, row: ast.expr) -> list[ast.expr]:

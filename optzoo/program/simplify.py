@@ -27,7 +27,10 @@ from optzoo.program.tensors.named_sides import NUMBER, Known, shape_of
 from optzoo.program.tensors.repeated import SIZES, WholeOperands
 
 _ZERO_AT_ZERO = frozenset(
-    ["neg", "square", "sqrt", "abs", "sign", "tanh", "positive", "transpose", "polar", "diagonal"]
+    [
+        *("neg", "square", "sqrt", "abs", "sign", "tanh", "positive"),
+        *("transpose", "polar", "block_polar", "diagonal"),
+    ]
 )
 """Operations that are 0 where their first argument is."""
 
@@ -87,19 +90,38 @@ def specialise(program: Program, zeros: Collection[str]) -> Program:
     return drop_unused(replace(folded, pooled=pooled))
 
 
-def without_sums(program: Program) -> Program:
-    """Return the program of a model whose sums over all parameters are 0, as before any gradient.
+def with_given_sums(program: Program) -> Program:
+    """Return a program whose sums over all parameters are given, as analyses of one parameter want.
 
-    Analyses of one parameter's momentum hold what follows from them where it starts.
+    What only they read is left out: they are numbers of the step, whatever they are made of.
     """
     if not program.pooled:
         return program
-    known: dict[Name, Expr] = {line.target: ZERO for line in program.pooled}
-    known[MODEL_STEP] = Name("t")
+    known: dict[Name, Expr] = {MODEL_STEP: Name("t")}
     scalars = tuple(
-        replace(line, expr=_simplify(substitute(line.expr, known.get))) for line in program.scalars
+        replace(line, expr=substitute(line.expr, known.get)) for line in program.scalars
     )
-    return drop_unused(replace(program, scalars=scalars, pooled=()))
+    bare = drop_unused(replace(program, scalars=scalars, pooled=()))
+    read = {name for line in bare.scalars for name in names_in(line.expr)}
+    return replace(bare, pooled=tuple(line for line in program.pooled if line.target in read))
+
+
+def without_polar_eps(program: Program) -> Program:
+    """Return a program whose `polar` does not see the size of a matrix: its eps is 0.
+
+    Without any `polar` it is the program itself.
+    """
+
+    def bare(expr: Expr) -> Expr:
+        if not isinstance(expr, Call):
+            return expr
+        args = [bare(arg) for arg in expr.args]
+        if expr.op == "polar":
+            args[2] = ZERO
+        return Call(expr.op, tuple(args), expr.span)
+
+    step = tuple(replace(line, expr=bare(line.expr)) for line in program.step)
+    return program if step == program.step else replace(program, step=step)
 
 
 def conditions_of(program: Program) -> tuple[Expr, ...]:

@@ -9,10 +9,18 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
+from optzoo.errors import nearest
 from optzoo.files.explanations import bad_value, shown
 from optzoo.program.expressions import Expr, format_expression
 from optzoo.program.parsing import ExpressionError, parse_expression
@@ -86,11 +94,13 @@ def parse_coefficients(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and value and all(map(_is_triple, value)):
         return tuple(tuple(_exact(number) for number in step) for step in value)
+    meant = nearest(value, POLAR_LISTS) if isinstance(value, str) else None
+    lists = f"{', '.join(POLAR_LISTS)}, or steps of three numbers: `[[a, b, c], ...]`"
     raise bad_value(
         "these are no coefficients of `polar`"
         if isinstance(value, list)
         else f"{shown(value)} is no list of coefficients",
-        hint=f"{', '.join(POLAR_LISTS)}, or steps of three numbers: `[[a, b, c], ...]`",
+        hint=lists if meant is None else f"did you mean `{meant}`?",
     )
 
 
@@ -143,6 +153,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+    written: ClassVar[str] = ""
+    """How such a section is written, for who wrote something else."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, value: Any) -> Any:
+        if not cls.written or isinstance(value, dict | Section):
+            return value
+        message = f"expected a mapping of keys to values, not {shown(value)}"
+        raise bad_value(message, hint=f"write it as `{cls.written}`")
 
 
 def mapping_kind(value: Any) -> str:

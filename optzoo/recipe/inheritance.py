@@ -27,6 +27,7 @@ from optzoo.files.overlays import (
     remove,
     value_at,
 )
+from optzoo.files.unchanged import Source
 from optzoo.recipe.names import FIXED
 from optzoo.recipe.schema import HERE, SECOND_VERSION, RecipeSpec
 from optzoo.recipe.sections import PRECONDITIONERS
@@ -73,11 +74,14 @@ class Assembly:
         self.find, self.check = find, check
         self.known: dict[Path, Document] = {}
         self.chain: list[Path] = []
+        self.sources: list[Source] = []
 
-    def read(self, path: Path) -> Document:
+    def read(self, path: Path, asked: str | Path | None = None) -> Document:
         """Return the document of a file, put together but not checked."""
         self.chain.append(path.resolve())
-        found = self.put_together(read_document(path))
+        document = read_document(path)
+        self.sources.append((asked or path, path, document.text))
+        found = self.put_together(document)
         self.chain.pop()
         return found
 
@@ -90,6 +94,9 @@ class Assembly:
         if not isinstance(data, dict):
             return document
         _check_version(document)
+        if not isinstance(data.get("extends", ""), str):
+            message = "`extends` names one recipe, a shipped one or a path"
+            raise InputError(Diagnostic("bad-value", message, document.location(("extends",))))
         found = document
         if isinstance(data.get("extends"), str):
             parent = self.other(data["extends"], ("extends",), document)
@@ -113,7 +120,8 @@ class Assembly:
         where = document.location(loc)
         is_path = name.endswith((".yaml", ".yml")) or "/" in name
         try:
-            path = self.find(Path(document.path).parent / name if is_path else name)
+            asked = Path(document.path).parent / name if is_path else name
+            path = self.find(asked)
         except InputError as error:
             found = error.diagnostics[0]
             message, hint = found.message, found.hint
@@ -131,7 +139,7 @@ class Assembly:
             message = f"more than {MAX_CHAIN} recipes need one another in a row"
             raise InputError(Diagnostic("too-deep", message, where))
         if place not in self.known:
-            self.known[place] = self.read(path)
+            self.known[place] = self.read(path, asked)
             self.check(self.known[place])
         return self.known[place]
 
@@ -165,6 +173,7 @@ def _check_version(document: Document) -> None:
             "later-version",
             f"`{key}` needs `version: 2`, and this recipe has {version}",
             document.location((key,), key=True),
+            "write `version: 2` at the top: all else means what it meant",
         )
         for key in SECOND_VERSION
         if key in document.data
@@ -194,7 +203,10 @@ def _laid_over(
     """Return the parent's document with the child's changes, as a document of the child's file."""
     found = fresh_copy(parent)
     found.path, found.text = child.path, child.text
-    faults = [*_collisions(parent, child, parent_name), *_vain_removals(parent, child, parent_name)]
+    faults = [
+        *_collisions(parent, child, parent_name),
+        *_vain_removals(parent, child, parent_name),
+    ]
     if faults:
         raise InputError(*faults)
     for key in own_keys:
@@ -251,16 +263,12 @@ def _collisions(parent: Document, child: Document, parent_name: str) -> Iterator
         if is_gone or (section_there not in KINDS_OF_NAMES and section_there in child.data):
             continue
         before = parent.location(loc_there, key=True)
-        what, was = _kind_of_name(section), _kind_of_name(section_there)
+        what, was = (KINDS_OF_NAMES.get(s, f"buffer of `{s}`") for s in (section, section_there))
         message = f"`{name}` would be a {what}, and is a {was} of {parent_name} ({before})"
         hint = "give it another name: one name has one meaning"
         if section_there in KINDS_OF_NAMES:
             hint += f"; or take the other away, `{section_there}: {{{name}: null}}`"
         yield Diagnostic("rebound-name", message, child.location(loc, key=True), hint)
-
-
-def _kind_of_name(section: str) -> str:
-    return KINDS_OF_NAMES.get(section, f"buffer of `{section}`")
 
 
 def _names_of(document: Document) -> Iterator[tuple[str, str, Loc]]:
@@ -277,12 +285,17 @@ def _names_of(document: Document) -> Iterator[tuple[str, str, Loc]]:
 
 
 def _vain_removals(parent: Document, child: Document, parent_name: str) -> Iterator[Diagnostic]:
+    """Yield names that the child removes, or changes a part of, and the parent does not have."""
     for section, kind in KINDS_OF_NAMES.items():
         held, there = child.data.get(section), parent.data.get(section) or {}
         for name, value in held.items() if isinstance(held, dict) else ():
             mark = child.location((section, name), key=True)
-            if value is None and name not in there and mark.path == child.path:
-                message = f"`{name}` is no {kind} of {parent_name}: there is nothing to remove"
+            if name in there or mark.path != child.path:
+                continue
+            message = f"`{name}` is no {kind} of {parent_name}: there is nothing to "
+            is_half = isinstance(value, dict) and not {"default", "in", "doc"} <= {*value}
+            if value is None or (is_half and section == "hyperparameters"):
+                message += "remove" if value is None else "change, and a new one has all its keys"
                 hint = did_you_mean(name, there, what=f"{kind}s of {parent_name}")
                 yield Diagnostic("unknown-name", message, mark, hint)
 
@@ -428,7 +441,7 @@ def _rule_of(document: Document) -> Document:
 def _with_recipes_used(document: Document, load: Callable[[str, Loc], Document]) -> Document:
     """Return a document whose routes hold the recipes that they use, but for its own parts."""
     found, known = fresh_copy(document), document.data.get("parts") or {}
-    routes = document.data["routes"]
+    routes = document.data["routes"] if isinstance(known, dict) else ()
     for held, what in ((routes, "routes"), (known, "parts")):
         if isinstance(held, list | dict) and len(held) > MAX_ROUTES:
             message = f"{len(held):,} {what}: at most {MAX_ROUTES}"

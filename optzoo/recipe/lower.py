@@ -39,7 +39,7 @@ from optzoo.program.tensors.named_sides import FULL, Known, Shape, kept_shapes
 from optzoo.program.tensors.repeated import with_whole_operands
 from optzoo.recipe.names import IDENTITY, mix_of, uses_of
 from optzoo.recipe.next_values import expand_next
-from optzoo.recipe.ordering import LoweringError, ordered, ordered_sums
+from optzoo.recipe.ordering import MOVED, LoweringError, ordered, ordered_sums
 from optzoo.recipe.schedules import lower_scalar
 from optzoo.recipe.schema import AveragingSpec, RecipeSpec
 from optzoo.recipe.section_lines import LR, Lines, T, init_value
@@ -55,7 +55,6 @@ from optzoo.recipe.sections import (
     UpdateSpec,
 )
 
-MOVED = Name("moved")
 AT_FIRST = call("equal", T, ONE)
 IMPLICIT_LR = Hyper("lr", Fraction(1), parse_interval("[0, inf)"), "multiplies the whole step")
 
@@ -73,7 +72,8 @@ def lower_recipe(
         spec = spec.model_copy(update={"weight_decay": None})
     program = lower_unchecked(spec, values or {})
     program = program if decays else drop_unused(program)
-    faults = check_program(program) or check_version(program, spec.version)
+    faults = check_program(program, version=spec.version)
+    faults = faults or check_version(program, spec.version)
     if faults:
         raise LoweringError(faults)
     return with_whole_operands(program) if spec.version > 1 else program
@@ -91,6 +91,16 @@ def check_version(program: Program, version: int) -> list[Fault]:
                 hint = "with `version: 2` at the top it takes tensors too"
                 faults.append(Fault("sort-mismatch", message, line.source, node.span, hint))
     return faults
+
+
+def check_polar_dtype(spec: RecipeSpec, programs: Sequence[Program]) -> list[Fault]:
+    """Return a dtype of `polar` that none of a recipe's rules has a use for."""
+    nodes = (node for program in programs for line in program.step for node in walk(line.expr))
+    is_read = any(isinstance(node, Call) and node.op == "polar" for node in nodes)
+    if is_read or "polar_dtype" not in spec.model_fields_set:
+        return []
+    message = "`polar_dtype` is read by `polar`, and nothing here is polar"
+    return [Fault("bad-value", message, ("polar_dtype",), hint="remove it: `polar_dtype: null`")]
 
 
 def lower_unchecked(spec: RecipeSpec, values: Mapping[str, Expr]) -> Program:

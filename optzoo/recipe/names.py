@@ -28,7 +28,7 @@ from optzoo.program.expressions import (
 from optzoo.program.ir import CLOCK_INPUTS, Loc
 from optzoo.program.ops import OPS
 from optzoo.program.parsing import parse_expression
-from optzoo.recipe.fields import Section
+from optzoo.recipe.fields import STARTS, Section
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.schema import RecipeSpec
 from optzoo.recipe.sections import (
@@ -99,7 +99,7 @@ def scope_of(spec: RecipeSpec) -> NameScope:
         scope.tensors.add(spec.averaging.buffer)
     if spec.direction is not None:
         scope.tensors.add("direction")
-    if spec.version > 1 and spec.averaging is None:
+    if spec.version > 1 and (spec.averaging is None or spec.point is not None):
         scope.tensors.add("moved")
     return scope
 
@@ -271,6 +271,7 @@ def _check_version(spec: RecipeSpec) -> list[Fault]:
         for node in walk(use.expr):
             if isinstance(node, Call) and OPS[node.op].since > 1:
                 found.append((f"`{OPS[node.op].text}`", use.loc, node.span))
+                break  # one of an expression: what is to do is the same for all
     for name, buffer in spec.buffers.items():
         for key in ("first", "refresh"):
             if getattr(buffer, key) is not None:
@@ -365,10 +366,15 @@ def _check_name(name: Name, use: Use, scope: NameScope) -> Fault | None:
                 hint += " that extend another, or have a section `direction`"
         else:
             hint = did_you_mean(name.id, scope.all)
+        if use.loc[-1] == "init" and hint.startswith("known"):
+            hint = f"a buffer starts as {', '.join(STARTS)}, a number or an expression; {hint}"
         return Fault("unknown-name", message, use.loc, name.span, hint)
     if sort == "tensor" and use.wanted in ("scalar", "pure"):
         message = f"`{name}` is a tensor, and a number is wanted here"
         hint = "numbers are made of hyperparameters, `t`, `T`, `lr` and scalars"
+        if name.id in SIZES:
+            message = f"`{name}` is another for each parameter, and one number is wanted here"
+            hint = "sizes stand in expressions of tensors: `input`, `signals`, `update`"
         return Fault("sort-mismatch", message, use.loc, name.span, hint)
     if use.wanted == "pure" and (name.id not in {*scope.hyperparameters, "t", "T"}):
         message = f"a default may read hyperparameters, `t` and `T`, not `{name}`"

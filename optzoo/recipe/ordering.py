@@ -7,6 +7,11 @@ from collections.abc import Mapping, Sequence
 from optzoo.program.check import Fault
 from optzoo.program.expressions import Name, names_in
 from optzoo.program.ir import Line
+from optzoo.program.reading import STARTS
+
+MOVED = Name("moved")
+"""The point after the step, as recipes call it."""
+_STARTS = [(key,) for key in STARTS]
 
 
 class LoweringError(Exception):
@@ -76,6 +81,19 @@ def ordered_sums(
 
 
 def _circle(path: Sequence[Name], lines: Mapping[Name, Line]) -> Fault:
+    began = next((name for name in path if lines[name].source[-1:] in _STARTS), None)
+    if began is not None:
+        loc = lines[began].source
+        message = f"where `{loc[-2]}` starts needs `{loc[-2]}` itself"
+        hint = f"`{loc[-1]}` comes before that: let it read `grad`, `param` or numbers"
+        return Fault("cycle", message, loc, hint=hint)
+    if MOVED in path:
+        reader = path[path.index(MOVED) - 1] if path[0] != MOVED else path[-2]
+        message = "`moved` is the point after the step, and the step needs this"
+        hint = (
+            "read `param`, the point before it; `point`, and buffers it does not read, see `moved`"
+        )
+        return Fault("cycle", message, lines[reader].source, hint=hint)
     chain = " -> ".join(f"`{name}`" for name in path)
     hint = f"let one of them read a previous value, such as `{path[0].id}.prev`"
     return Fault("cycle", f"these need one another: {chain}", lines[path[0]].source, hint=hint)

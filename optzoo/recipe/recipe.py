@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -20,16 +20,18 @@ import yaml
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.files.documents import Document, parse_document, validate_document
 from optzoo.files.shipped import find_file
+from optzoo.files.unchanged import WhileUnchanged
 from optzoo.program.arithmetic import FloatDomain, NotRealError
 from optzoo.program.check import Fault, check_values
 from optzoo.program.checked import CheckedScalars
 from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression
 from optzoo.program.ir import Loc, Program
-from optzoo.program.parsing import ExpressionError, parse_expression
+from optzoo.program.parsing import parse_expression
+from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.simplify import specialise
 from optzoo.recipe.inheritance import Assembly
-from optzoo.recipe.lower import IMPLICIT_LR, lower_recipe
+from optzoo.recipe.lower import IMPLICIT_LR, check_polar_dtype, lower_recipe
 from optzoo.recipe.names import check_names
 from optzoo.recipe.ordering import LoweringError
 from optzoo.recipe.routes import Routing, Rule, error_of_rule, routing_of
@@ -42,8 +44,8 @@ from optzoo.recipe.values import (
     Value,
     check_total_steps,
     one_number,
-    parse_value,
     plain_value,
+    read_overrides,
     read_state_dtypes,
     why_illegal,
 )
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 
 MAX_CHECKED = 1_000
 """Steps whose scalars are computed before an analysis looks at a recipe."""
+MOST_VARIANTS = 16
+"""Settings of one recipe that are kept with their programs."""
+_loaded: WhileUnchanged[Recipe] = WhileUnchanged(find_file)
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -63,7 +68,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     Raises InputError with every mistake of the file, each with line, column and a hint; a mistake
     of a recipe that it extends or uses is one of that file.
     """
-    return _checked(Assembly(find_file, _checked).read(find_file(name_or_path)))
+    path = find_file(name_or_path)
+    found = _loaded.get(path)
+    if found is None:
+        assembly = Assembly(find_file, _checked)
+        found = _checked(assembly.read(path))
+        _loaded.put(path, assembly.sources, found)
+    return found
 
 
 def parse_recipe(text: str, path: str = "<recipe>") -> Recipe:
@@ -89,6 +100,9 @@ def _checked(document: Document) -> Recipe:
         raise error_of_rule(faults, document)
     for rule in recipe.rules:
         rule.trained_program()
+    faults = check_polar_dtype(spec, [rule.program() for rule in recipe.rules])
+    if faults and document.location(faults[0].source).path == document.path:  # not inherited
+        raise error_of_rule(faults, document)
     if isinstance(spec.state_dtype, dict):
         known = recipe.buffers
         for name in spec.state_dtype:
@@ -223,15 +237,15 @@ class Recipe:
     def diagnostic(self, error: NotRealError) -> Diagnostic:
         """Return what is wrong with a scalar, with the line of this recipe that it comes from."""
         assert error.line is not None  # whoever ran the scalars has placed it
+        before = {name: start.state for name, start in starts_of(self._program).items()}
         hint = (
             "scalars are finite real numbers in float64: keep it there with `min`, `max` or an eps"
         )
-        if (
-            isinstance(error.line.expr, Call)
-            and len(text := format_expression(error.line.expr)) < 100
-        ):
-            hint += f" in `{text}`"
-        fault = Fault("not-real", str(error), error.line.source, hint=hint)
+        text = format_expression(error.line.expr)
+        if isinstance(error.line.expr, Call) and len(text) < 100:
+            hint += f" in `{in_own_names(text, before)}`"
+        message = in_own_names(str(error), before)
+        fault = Fault("not-real", message, error.line.source, hint=hint)
         return error_of_rule([fault], self.document, self._rule).diagnostics[0]
 
     @property
@@ -287,29 +301,28 @@ class Recipe:
         """
         if not values:
             return self
-        knobs = self.hyperparameters
-        intervals = {n: knob.interval for n, knob in knobs.items()}
-        faults: list[Diagnostic] = []
-        parsed: dict[str, Expr] = {}
-        for name, value in values.items():
-            if name not in knobs:
-                hint = did_you_mean(name, knobs, what="hyperparameters")
-                message = f"`{name}` is not a hyperparameter of {self.name}"
-                faults.append(Diagnostic("unknown-name", message, hint=hint))
-                continue
-            try:
-                parsed[name] = parse_value(name, value, knobs)
-            except ExpressionError as error:
-                message = f"`{name}={value}`: {error.message}"
-                faults.append(Diagnostic("bad-value", message, hint=error.hint))
-                continue
-            reason = why_illegal(parsed[name], knobs[name].interval, intervals)
-            if reason is not None:
-                message, hint = f"`{name}={value}` {reason}", f"`{name}`: {knobs[name].doc}"
-                faults.append(Diagnostic("bad-value", message, hint=hint))
-        if faults:
-            raise InputError(*faults)
-        return replace(self, overrides={**self.overrides, **parsed})
+        parsed = read_overrides(values, self.hyperparameters, self.name)
+        key = tuple(parsed.items())
+        found = self._variants.pop(key, None)
+        if found is None:
+            found = replace(self, overrides={**self.overrides, **parsed})
+        self._variants[key] = found  # the latest last
+        if len(self._variants) > MOST_VARIANTS:
+            del self._variants[next(iter(self._variants))]
+        return found
+
+    @cached_property
+    def _variants(self) -> dict[tuple[tuple[str, Expr], ...], Recipe]:
+        """What `with_overrides` has returned, so that it is lowered once."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what the recipe is, without what has been made of it."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recipe:
+        """Return the recipe: it never changes."""
+        return self
 
     @property
     def state_dtypes(self) -> dict[str, str]:

@@ -166,6 +166,9 @@ def routing_of(spec: RecipeSpec, document: Document) -> Routing:
             rules[rule.label] = rule
         asked = tuple(route.kind or ()), tuple(route.name or ()), tuple(route.rank or ())
         routes.append(Route(labels[key], *asked))
+    if HERE in spec.parts:
+        message = f"`{HERE}` is the recipe itself, and no part of it"
+        _refuse(document, [Fault("bad-value", message, ("parts", HERE), at_key=True)])
     used = {route.use for route in spec.routes if isinstance(route.use, str)}
     faults = [_unused_part(name) for name in spec.parts if name not in used]
     _refuse(document, [*faults, *_unreached(routes), *_bad_settings(spec, rules)])
@@ -259,7 +262,8 @@ def _unreached(routes: Sequence[Route]) -> Iterator[Fault]:
                 for wide, own in zip(before.wishes, route.wishes, strict=True)
             ):
                 message = f"this route is never reached: route {j + 1} takes {before.asked} before"
-                yield Fault("unreached", message, ("routes", i))
+                hint = "put it first, or remove it"
+                yield Fault("unreached", message, ("routes", i), hint=hint)
                 break
 
 

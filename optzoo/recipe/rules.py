@@ -49,7 +49,7 @@ def rule_program(
     observed = observed.model_copy(update={"observers": ours.observers(spec, rule)})
     program = _Transposed(ours, rule, observed).program
     program = replace(program if decays else drop_unused(program), name=_name(spec, rule))
-    faults = check_program(program)
+    faults = check_program(program, version=rule.spec.version)
     if faults:
         raise LoweringError(faults)
     return with_whole_operands(program) if rule.spec.version > 1 else program
@@ -148,7 +148,7 @@ class _Transposed:
 
     def rename_own(self, lowered: Program) -> None:
         """Give another name to what is called as a hyperparameter of ours."""
-        own = dict.fromkeys(line.target.id for line in lowered.lines)
+        own = dict.fromkeys(line.target.id for line in (*lowered.pooled, *lowered.lines))
         self.names = {name: self.fresh(name) for name in own if name in self.taken}
         self.taken |= own.keys()
 
@@ -218,6 +218,7 @@ class _Transposed:
             scalars=ordered(lines),
             step=step,
             views=views,
+            pooled=tuple(line(old) for old in lowered.pooled),
         )
         used = {name.id for name in found.names()} | {"lr"}
         hypers = tuple(h for n, h in self.ours.plain.items() if n in used)

@@ -7,9 +7,11 @@ interpreter and no torch.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -22,6 +24,7 @@ from pydantic import (
 
 from optzoo.errors import UPGRADE
 from optzoo.files.explanations import bad_value, shown
+from optzoo.program.tensors.polar_lists import POLAR_LISTS
 from optzoo.recipe.fields import (
     MAX_NAME,
     Expression,
@@ -35,8 +38,10 @@ from optzoo.recipe.sections import (
     DirectionSpec,
     HyperparameterSpec,
     PointSpec,
+    PolarSpec,
     PreconditionerSpec,
     RefreshedSpec,
+    RmsSpec,
     ScalarSpec,
     SignalSpec,
     UpdateSpec,
@@ -55,6 +60,8 @@ HERE = "here"
 
 class WeightDecaySpec(Section):
     """Weight decay: its amount, its kind, the point it acts at, and whether lr multiplies it."""
+
+    written = "{amount: weight_decay, kind: decoupled}"
 
     amount: Expression
     kind: Literal["coupled", "decoupled", "after", "proximal"] = Field(
@@ -80,6 +87,8 @@ class AveragingSpec(Section):
     beta 0 (left out) is ordinary weight averaging; otherwise Schedule-Free and GPA.
     """
 
+    written = "{weight: 1/t}"
+
     weight: Expression = Field(description="c: weight of the newest iterate")
     beta: Expression | None = Field(default=None, description="interpolation of the gradient point")
     buffer: Identifier = Field(default="b", description="name of the buffer b = x_old - z_new")
@@ -87,6 +96,8 @@ class AveragingSpec(Section):
 
 class ObserverSpec(Section):
     """An average that rides along and never touches the trajectory."""
+
+    written = "{weight: 1/t}"
 
     weight: Expression = Field(description="c: weight of the newest iterate")
 
@@ -117,14 +128,30 @@ def _check_use(value: Any) -> Any:
     )
 
 
+def _check_pattern(pattern: str) -> str:
+    """Return a pattern of names; one whose bracket stays open would match nothing but itself."""
+    if not pattern:
+        raise bad_value("an empty pattern fits no name", hint="`*` fits any name")
+    if re.search(r"\[(?!!?\]?[^\]]*\])", pattern):
+        raise bad_value("a `[` of this pattern is not closed", hint="`[abc]` is one of a, b and c")
+    return pattern
+
+
 class RouteSpec(Section):
     """Which parameters take which rule; those that meet everything that is said here."""
+
+    written = "{kind: matrix, use: here}"
 
     kind: (
         Annotated[list[Kind], BeforeValidator(_listed), _one_or_list({"enum": list(KINDS)})] | None
     ) = Field(default=None, description=f"one or more of {', '.join(KINDS)}")
     name: (
-        Annotated[list[str], BeforeValidator(_listed), _one_or_list({"type": "string"})] | None
+        Annotated[
+            list[Annotated[str, AfterValidator(_check_pattern)]],
+            BeforeValidator(_listed),
+            _one_or_list({"type": "string"}),
+        ]
+        | None
     ) = Field(default=None, description="patterns of names, such as `*q_proj*`; one must fit")
     rank: (
         Annotated[
@@ -141,6 +168,18 @@ class RouteSpec(Section):
         default_factory=dict,
         description="hyperparameters of that rule, as expressions in those of this recipe",
     )
+
+
+def _check_word(word: Any) -> Any:
+    """Return the word that is a preconditioner; those with settings are told how to say them."""
+    settings: dict[str, type[Section]] = {"polar": PolarSpec, "rms": RmsSpec}
+    if isinstance(word, str) and word in settings:
+        hint = f"write `preconditioner: {{{word}: {settings[word].written}}}`"
+        raise bad_value(f"`{word}` needs its settings", hint=hint)
+    if isinstance(word, str) and word in POLAR_LISTS:
+        hint = f"write `preconditioner: {{polar: {{coefficients: {word}}}}}`"
+        raise bad_value(f"`{word}` is a list of coefficients of `polar`", hint=hint)
+    return word
 
 
 def _may_extend(schema: dict[str, Any]) -> None:
@@ -200,7 +239,7 @@ class RecipeSpec(Section):
         default="zeros", description="what `grad.prev` is at the first step"
     )
     preconditioner: Annotated[
-        Annotated[Literal["none", "sign"], Tag("[word]")]
+        Annotated[Literal["none", "sign"], BeforeValidator(_check_word), Tag("[word]")]
         | Annotated[PreconditionerSpec, Tag("[mapping]")],
         Discriminator(mapping_kind),
     ] = "none"
@@ -254,6 +293,14 @@ class RecipeSpec(Section):
     routes: list[RouteSpec] = Field(
         default_factory=list, description="which parameters take which rule; the first that fits"
     )
+
+    @field_validator("routes", mode="before")
+    @classmethod
+    def _are_listed(cls, routes: Any) -> Any:
+        if isinstance(routes, list | tuple):
+            return routes
+        hint = f"a line for each, in order: `- {RouteSpec.written}`"
+        raise bad_value(f"expected a list, not {shown(routes)}", hint=hint)
 
     @field_validator("version")
     @classmethod

@@ -140,7 +140,8 @@ class Lines:
         """Return the polar factor of a matrix, times its scale."""
         guard = spec.guard
         eps = spec.eps if spec.eps is not None else num(guard.eps if guard else DEFAULT_EPS)
-        factor = polar(expr, spec.numbers, eps, num(guard.safety) if guard else ONE)
+        safety = num(guard.safety) if guard else ONE
+        factor = polar(expr, spec.numbers, eps, safety, blocks=spec.blocks)
         return factor if spec.scale is None else mul(self.tensor(spec.scale), factor)
 
     def rms_divisor(self, rms: RmsSpec) -> Expr:

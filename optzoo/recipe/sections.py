@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from optzoo.files.explanations import bad_value
+from optzoo.program.expressions import Expr, constant_value
 from optzoo.program.intervals import Interval, parse_interval
 from optzoo.program.tensors.polar_lists import POLAR_LISTS, PolarList
 from optzoo.recipe.fields import (
@@ -35,6 +36,8 @@ from optzoo.recipe.fields import (
 
 class HyperparameterSpec(Section):
     """A knob. `default` is a number, or an expression in other knobs, `t` and `T` (a schedule)."""
+
+    written = '{default: 0.9, in: "[0, 1)", doc: what it is}'
 
     default: Expression = Field(description="value when nothing else is asked for")
     interval: Interval = Field(alias="in", description="allowed values, such as `[0, 1)`")
@@ -157,6 +160,8 @@ class RefreshSpec(Section):
     of `every`.
     """
 
+    written = "{every: 10, input: EXPRESSION}"
+
     every: Expression = Field(description="steps between two refreshments")
     offset: Expression | None = Field(default=None, description="0 if left out")
     input: Expression = Field(description="what the buffer becomes")
@@ -186,6 +191,16 @@ class StartSpec(Section):
 class BufferSpec(StartSpec):
     """A momentum buffer: `new = decay * prev + gain * input`."""
 
+    written = "{input: grad, decay: DECAY, gain: 1 - DECAY}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_fed(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not value.keys() & _FED:
+            message = "a buffer says `input`, `decay` and `gain`, or `refresh`"
+            raise bad_value(message, hint=f"write it as `{cls.written}`")
+        return value
+
     input: Expression
     decay: Expression
     gain: Expression = Field(description="1 makes a sum, `1 - decay` makes an average")
@@ -209,6 +224,8 @@ _FED = {"input", "decay", "gain"}
 
 class RmsSpec(Section):
     """Divide by the root of a running mean of squares."""
+
+    written = "{of: grad, decay: beta2, eps: eps}"
 
     of: Expression | None = Field(
         default=None, description="what is squared; the gradient if left out"
@@ -235,6 +252,8 @@ class RmsSpec(Section):
 class PolarSpec(Section):
     """Replace a matrix by its polar factor, by Newton-Schulz steps (version 2)."""
 
+    written = "{coefficients: jordan}"
+
     coefficients: Annotated[
         Any,
         BeforeValidator(parse_coefficients),
@@ -251,6 +270,20 @@ class PolarSpec(Section):
     scale: Expression | None = Field(
         default=None, description="factor of the result; may read `rows`, `cols`, `size`"
     )
+    blocks: Expression | None = Field(
+        default=None,
+        description="into how many blocks of rows a matrix is cut, each with a factor of its own: "
+        "heads, or 3 for queries, keys and values in one",
+    )
+
+    @field_validator("eps")
+    @classmethod
+    def _is_above_0(cls, eps: Expr | None) -> Expr | None:
+        value = constant_value(eps) if eps is not None else None
+        if value is not None and value <= 0:
+            hint = f"gradients may be 0, and so their norm: such as {POLAR_LISTS['jordan'].eps}"
+            raise bad_value("must be above 0", hint=hint)
+        return eps
 
     @property
     def numbers(self) -> tuple[Fraction, ...]:

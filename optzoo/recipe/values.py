@@ -136,3 +136,34 @@ def read_state_dtypes(
     if faults:
         raise InputError(*faults)
     return wish
+
+
+def read_overrides(
+    values: Mapping[str, Value], knobs: Mapping[str, Hyperparameter], recipe: str
+) -> dict[str, Expr]:
+    """Return hyperparameter values as expressions in the others, by name.
+
+    Raises InputError for an unknown name or a value outside its interval, all at once.
+    """
+    intervals = {n: knob.interval for n, knob in knobs.items()}
+    faults: list[Diagnostic] = []
+    parsed: dict[str, Expr] = {}
+    for name, value in values.items():
+        if name not in knobs:
+            hint = did_you_mean(name, knobs, what="hyperparameters")
+            message = f"`{name}` is not a hyperparameter of {recipe}"
+            faults.append(Diagnostic("unknown-name", message, hint=hint))
+            continue
+        try:
+            parsed[name] = parse_value(name, value, knobs)
+        except ExpressionError as error:
+            message = f"`{name}={value}`: {error.message}"
+            faults.append(Diagnostic("bad-value", message, hint=error.hint))
+            continue
+        reason = why_illegal(parsed[name], knobs[name].interval, intervals)
+        if reason is not None:
+            message, hint = f"`{name}={value}` {reason}", f"`{name}`: {knobs[name].doc}"
+            faults.append(Diagnostic("bad-value", message, hint=hint))
+    if faults:
+        raise InputError(*faults)
+    return parsed

@@ -78,14 +78,15 @@ class Answer:
 
     @property
     def recipe(self) -> str:
-        """The name of the recipe."""
-        return self.seen.recipe.name
+        """The name of the recipe, and of its rule where it has several."""
+        return _called(self.seen.recipe)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; a risk that float64 does not hold is infinite."""
         batch = self.problem.batch
         return {
-            "recipe": self.recipe,
+            "recipe": self.seen.recipe.name,
+            **({"rule": self.seen.recipe.label} if self.seen.recipe.is_routed else {}),
             "view": self.seen.view,
             "batch": int(batch) if math.isfinite(batch) else batch,
             "steps": self.steps,
@@ -93,6 +94,11 @@ class Answer:
             "hyperparameters": dict(self.hyperparameters),
             **self.further,
         }
+
+
+def _called(recipe: Recipe) -> str:
+    """Return the name of a recipe, and of its rule where it has several."""
+    return f"{recipe.name}, {recipe.label}" if recipe.is_routed else recipe.name
 
 
 def answers(question: Question, tell: Callable[[str], None] = lambda _: None) -> list[Answer]:
@@ -103,7 +109,7 @@ def answers(question: Question, tell: Callable[[str], None] = lambda _: None) ->
     found: list[Answer] = []
     for recipe in question.recipes:
         for view in question.views:
-            tell(f"{recipe.name}, {view}")
+            tell(f"{_called(recipe)}, {view}")
             found += (
                 _tuned(question, recipe, view) if question.tune else _read(question, recipe, view)
             )
@@ -200,3 +206,45 @@ def with_settings(recipes: Sequence[Recipe], settings: Mapping[str, Value]) -> l
         r.with_overrides({n: v for n, v in settings.items() if n in r.hyperparameters})
         for r in recipes
     ]
+
+
+def rules_of(
+    recipes: Sequence[Recipe],
+    view: str,
+    tune: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Recipe]:
+    """Return the recipes, those with routes once for each rule that has an expected risk.
+
+    A rule that does not read a hyperparameter to `tune` is left out too; `tell` is called with what
+    is. Raises InputError for a recipe of which nothing is left.
+    """
+    found = []
+    for recipe in recipes:
+        if not recipe.is_routed:
+            found.append(recipe)
+            continue
+        left: list[Recipe] = []
+        reasons: dict[str, InputError] = {}
+        for rule in recipe.rules:
+            try:
+                LinearRecipe.of(rule, view)
+                _check_reads(rule, tune)
+                left.append(rule)
+            except InputError as error:
+                reasons[rule.label] = error
+        if not left:
+            raise next(iter(reasons.values()))
+        for label, reason in reasons.items():
+            tell(f"{_called(recipe.at(label))}, is left out: {reason.diagnostics[0].message}")
+        found += left
+    return found
+
+
+def _check_reads(rule: Recipe, names: Sequence[str]) -> None:
+    """Raise InputError for a hyperparameter of the recipe that one of its rules does not read."""
+    read = {name.id for name in rule.program().names()} | {"all"}
+    for name in names:
+        if name in rule.hyperparameters and name not in read:
+            message = f"the step of {_called(rule)} does not read `{name}`"
+            raise InputError(Diagnostic("unknown-name", message))

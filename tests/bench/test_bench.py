@@ -19,7 +19,7 @@ import torch
 from optzoo import load_recipe
 from optzoo.bench import packages
 from optzoo.bench.chart import draw_report
-from optzoo.bench.contenders import Place, engine_contender, package_contender
+from optzoo.bench.contenders import Place, engine_contender, main_cost, package_contender
 from optzoo.bench.measure import Timing, cpu_stopwatch, peak_bytes, take_turns
 from optzoo.bench.overhead import MEASURES, format_overhead, run_overhead
 from optzoo.bench.results import Group, Report, Result
@@ -29,7 +29,7 @@ from optzoo.bench.shapes import count_elements, parse_count, transformer_shapes
 from optzoo.bench.text import format_report
 from optzoo.engines.engine import ENGINES
 from optzoo.errors import InputError
-from optzoo.interpreters.cost import cost
+from optzoo.interpreters.cost import Storage, cost
 from optzoo.optimizer.precision import PORTION, portions
 
 TINY = {"params": "2K", "rounds": 2, "steps": 1, "warmup": 1, "device": "cpu"}
@@ -230,6 +230,41 @@ def test_bytes_are_counted_with_the_dtypes_in_memory(dtype: str, moved: int, sta
     contender.step()
     assert contender.step_bytes == moved
     assert contender.state_bytes == state
+
+
+ROUTED = """
+name: routed
+version: 2
+summary: momentum for the matrices, AdamW for what has one axis
+reference: none
+extends: sgd_momentum
+routes: [{kind: matrix, use: here}, {use: adamw}]
+"""
+
+
+def test_a_recipe_with_routes_is_counted_rule_by_rule(tmp_path: Path) -> None:
+    """Bare tensors tell their axes, and so which rule they take."""
+    path = tmp_path / "routed.yaml"
+    path.write_text(ROUTED)
+    recipe = load_recipe(path)
+    bills = {rule.label: cost(rule.trained_program()) for rule in recipe.rules}
+    storage = Storage.usual("float32")
+    moved = {label: bill.step_bytes(storage) for label, bill in bills.items()}
+    assert moved["here"] != moved["adamw"]
+    for shapes, wanted, label in [
+        ([(8, 8), (36,)], 0.64 * moved["here"] + 0.36 * moved["adamw"], "here"),
+        ([(36,), (4, 16)], 0.36 * moved["adamw"] + 0.64 * moved["here"], "here"),
+        ([(8, 2), (84,)], 0.16 * moved["here"] + 0.84 * moved["adamw"], "adamw"),
+    ]:
+        bill, said = main_cost(recipe, shapes)
+        assert bill == bills[label]
+        assert said.endswith(f"passes and operations of `{label}`")
+        contender = engine_contender(recipe, "foreach", Place(shapes, "float32", "cpu"), bill)
+        contender.step()
+        assert contender.step_bytes == pytest.approx(wanted)
+    settings = Settings(recipes=[str(path)], engines=["foreach"], against=[], **TINY)
+    (found,) = run_bench(settings, stopwatch=fake_clock()).groups
+    assert "bare tensors go by their axes" in found.notes[0]
 
 
 def test_a_run_measures_all_engines_beside_adamw_and_the_copy() -> None:

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_runs import TINY, optzoo
+from commands import optzoo
+from tiny_runs import TINY
 
 from optzoo.bench import throughput
 from optzoo.bench.throughput import BareLoop

@@ -9,19 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import optzoo as run
+from commands import typed
 from typer.testing import CliRunner
 
 import optzoo
 from optzoo.cli.app import app
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "optzoo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-
-
 def test_help_names_every_command_and_examples() -> None:
-    done = run("--help")
+    done = subprocess.run(typed("--help"), capture_output=True, text=True, check=False)
     assert done.returncode == 0
     for verb in ("list", "show", "validate", "schema", "new", "train", "eval"):
         assert f"\n  {verb} " in done.stdout

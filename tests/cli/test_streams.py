@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, environment
+from commands import environment
+from tiny_runs import TINY
 
 TRAIN = ("train", "sgd", "--run-dir", "run", *TINY, "--steps", "2")
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import optzoo
 from made_sweeps import SWEEP, diverge, fail, made_loss, make_sweep
-from tiny_runs import TINY, optzoo
+from tiny_runs import TINY
 from typer.testing import CliRunner
 
 from optzoo.cli.app import app

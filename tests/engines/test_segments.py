@@ -56,7 +56,30 @@ SIDES = (
     "update: grad*rows/size + where(rows > cols, grad.T.T @ identity(grad.T @ grad), sign(grad))\n"
 )
 PASSING = "buffers:\n  k: {input: grad, decay: 0, gain: 1}\nupdate: k.prev + norm(grad)\n"
-RECIPES = {"turned": TURNED, "reduced": REDUCED, "sides": SIDES, "passing": PASSING}
+BY_BLOCK = """
+buffers: {m: {input: grad, decay: 0.5, gain: 1}}
+preconditioner: {polar: {coefficients: jordan, blocks: 2}}
+update: {mix: {m: 1}}
+"""
+BLOCKS = "update: 'polar(grad, [[1.5, -0.5, 0]], 1e-2, 1.1, block(3)) + polar(grad.T, jordan).T'\n"
+NUMBERS = """
+signals: {x: '0.5', y: "where(rows > cols, 1, grad)", z: "where(t == 1, 0, grad)"}
+buffers: {b: {input: "mean(x, row) + 0*grad", decay: 0.5, gain: 1}}
+update: >-
+  b + grad*sum(x) + grad*sum(y) + z @ grad.T @ grad + grad*norm(where(t == 2, 3, grad), row)
+  + where(rows > cols, sum(where(rows > cols, 1, grad)), mean(grad, row))*grad
+"""
+"""Numbers of the host where a sum or a product wants every element of what they stand for."""
+
+RECIPES = {
+    "numbers": NUMBERS,
+    "turned": TURNED,
+    "reduced": REDUCED,
+    "sides": SIDES,
+    "passing": PASSING,
+    "by block": BY_BLOCK,
+    "blocks": BLOCKS,
+}
 
 
 def drawn_shapes() -> list[torch.Tensor]:
@@ -105,6 +128,23 @@ def test_a_step_is_cut_where_whole_matrices_have_to_be_known() -> None:
 def segments_of(name: str) -> list[Segment]:
     program = optzoo.load_recipe(name).program()
     return [p for p in cut(program, decided(program, {})).pieces if isinstance(p, Segment)]
+
+
+def test_each_block_of_rows_has_a_polar_factor_of_its_own() -> None:
+    grad = torch.from_numpy(np.random.default_rng(0).normal(size=(7, 4)))
+    blocks = [grad[:2], grad[2:4], grad[4:]]  # as even as may be
+    one = optzoo.parse_recipe(HEAD + "update: polar(grad, quintic)\n")
+    each = optzoo.parse_recipe(HEAD + "update: 'polar(grad, quintic, block(3))'\n")
+    assert "polar(grad, quintic, block(3))" in each.program().text()
+    assert each.program().digest != one.program().digest
+    ends = []
+    for recipe, parts in ((one, blocks), (each, [grad])):
+        params = [torch.nn.Parameter(torch.zeros_like(part)) for part in parts]
+        for param, part in zip(params, parts, strict=True):
+            param.grad = part
+        recipe.build(params, engine="reference").step()
+        ends.append(torch.cat([param.detach() for param in params]))
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -13,7 +13,7 @@ from optzoo.cli.app import app
 from optzoo.description.description import describe, describe_rules
 from optzoo.description.output.page import format_markdown
 from optzoo.equivalence.conversion import convert_to_accelerated, convert_to_recipe
-from optzoo.equivalence.route_pairs import paired_rules, routed_equivalence
+from optzoo.equivalence.route_pairs import format_comparison, paired_rules, routed_equivalence
 
 HEAD = (
     "name: {name}\nversion: 2\nsummary: a recipe with routes\nreference: none\n"
@@ -158,3 +158,21 @@ def test_a_copy_of_a_recipe_elsewhere_has_its_files_written_in(tmp_path: Path) -
     assert (copied.name, copied.hyperparameters["eps"].default) == ("copy", 1e-6)
     code, _ = run("new", "near", "--from", str(mine), "-o", str(tmp_path / "near.yaml"))
     assert "extends: base.yaml" in (tmp_path / "near.yaml").read_text()
+
+
+def test_a_sum_and_an_average_before_polar_differ_by_its_eps_alone() -> None:
+    text = "name: summed\nversion: 2\nsummary: a sum\nreference: none\nextends: muon\n"
+    summed = text + "buffers: {m: {gain: 1}}\nupdate: {mix: {m: mu, grad: 1}}\n"
+    found = routed_equivalence(optzoo.load_recipe("muon"), optzoo.parse_recipe(summed))
+    matrix, rest = found.pairs
+    assert rest.verdict.same
+    assert not matrix.verdict.same
+    assert matrix.verdict.unguarded is not None
+    shown = format_comparison(found, ["muon", "summed"])
+    assert shown.startswith("the same but for the eps inside `polar`, route by route: muon")
+    assert "with that eps at 0: equal to 40 digits" in shown
+    assert matrix.verdict.to_json()["same_without_polar_eps"]
+    other = summed.replace("grad: 1}", "grad: 2}")
+    found = routed_equivalence(optzoo.load_recipe("muon"), optzoo.parse_recipe(other))
+    assert found.pairs[0].verdict.unguarded is None
+    assert format_comparison(found, ["muon", "summed"]).startswith("different, route by route")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -192,3 +195,31 @@ def test_the_table_of_a_model() -> None:
     lines = str(table).splitlines()
     assert lines[0].split() == ["name", "kind", "shape", "rule", "program"]
     assert lines[2].split() == ["wte.weight", "embedding", "11", "x", "6", "here", "adamw"]
+
+
+def rules(params: Any) -> list[tuple[str, str]]:
+    return [(row.name, row.rule) for row in optzoo.routes("muon", params)]
+
+
+def test_the_table_takes_what_build_takes() -> None:
+    model = Model(tied=False)
+    compiled = torch.compile(model, backend="eager")
+    assert rules(compiled) == rules(model)
+    named = list(model.named_parameters())
+    wanted = rules(named)  # less is known of them than of the model
+    assert {rule for _, rule in wanted} == {"here", "adamw"}
+    for given in (
+        compiled.named_parameters(),
+        [("module." + name, p) for name, p in named],
+        [{"params": named[:3]}, {"params": iter(named[3:]), "lr": 0.1}],
+        optzoo.load_recipe("muon").build(named).param_groups,
+    ):
+        assert rules(given) == wanted
+    (row,) = optzoo.routes("muon", [{"params": torch.ones(2, 3)}])
+    assert (row.name, row.rule) == ("parameter 0", "here")
+
+
+@pytest.mark.parametrize("given", [{"a": torch.ones(2)}, "model", 3, torch.ones(2), [nn.ReLU()]])
+def test_what_is_neither_a_model_nor_parameters_is_told(given: object) -> None:
+    with pytest.raises(optzoo.InputError, match="is neither a model nor parameters"):
+        optzoo.routes("muon", given)

@@ -61,7 +61,6 @@ class AdamMini(Oracle):
 
     recipe = "adam_mini"
     defaults = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "heads": 4}
-    our_defaults = {"weight_decay": 0.01}
     default_lr = 1e-3
     shape = (8, 5)
     lively = {**AdamW.lively, "heads": 2.0}

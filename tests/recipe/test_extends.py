@@ -341,4 +341,4 @@ def test_a_filter_of_a_scaled_update_is_at_fault_where_it_is_written(tmp_path: P
     """Also where the fault is in a rule that only a part of the parent makes."""
     text = "buffers: {q: {input: direction, decay: 0.9, gain: 0.1}}\nupdate: q.T\n"
     shown = fails(tmp_path, text, "adafactor")
-    assert f"{tmp_path / 'mine.yaml'}:7:9: these do not fit" in shown
+    assert f"{tmp_path / 'mine.yaml'}:7:9: the step is a matrix of cols x rows" in shown

@@ -121,7 +121,7 @@ def draw(program: Program, rng: random.Random) -> Program:
     return program.with_values(values)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # six of the original, whatever mutants come between
 def path(program: Program, seed: int, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Return all points of a run on drawn gradients and learning rates."""
     rng = np.random.default_rng(seed)

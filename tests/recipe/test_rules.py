@@ -127,3 +127,21 @@ def test_the_digest_counts_routes_and_every_rule() -> None:
     assert others[2].program_digest == first.program_digest
     assert others[0].program_digest != first.program_digest
     assert optzoo.parse_recipe(text.replace("half", "a part")).digest == first.digest
+
+
+@pytest.mark.parametrize("taken", ["s", "start", "found_sum", "d"])
+def test_numbers_of_the_model_are_told_from_hyperparameters_of_the_same_name(taken: str) -> None:
+    """Of the recipe with the routes: what is summed up reads the rule's own tensors."""
+    text = HOST.format(name="prodigy").replace("  q:", f"  {taken}:").replace("q*lr", f"{taken}*lr")
+    mine, own = parameters(), parameters()
+    routed = optzoo.parse_recipe(text).build(mine, lr=1.0)
+    plain = optzoo.load_recipe("prodigy").build(own, lr=0.5)
+    random = torch.Generator().manual_seed(1)
+    for _ in range(6):
+        for a, b in zip(mine, own, strict=True):
+            a.grad = torch.randn(a.shape, dtype=a.dtype, generator=random)
+            b.grad = a.grad.clone()
+        routed.step()
+        plain.step()
+    for a, b in zip(mine, own, strict=True):
+        assert torch.equal(a, b)

@@ -113,6 +113,28 @@ def test_the_table_compares_with_tuned_baselines() -> None:
     assert float(over_momentum) <= 1.001
 
 
+def test_each_rule_of_a_recipe_with_routes_has_a_row(tmp_path: Path) -> None:
+    """A rule is what it would be alone; one that has no risk, or not the knob, is left out."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\nversion: 2\nsummary: two rules\nreference: none\nextends: sgd_momentum\n"
+        "update: m/(norm(m) + 1e-3)\n"
+        "routes: [{kind: matrix, use: here}, {kind: head, use: sgd}, {use: odd}]\n"
+        "parts: {odd: {update: 'm*m*m'}}\n"
+    )
+    common = ("--steps", "20", "--dim", "4")
+    found = rows(str(path), *common)
+    assert [(row["recipe"], row["rule"]) for row in found] == [("mine", "here"), ("mine", "sgd")]
+    lr = str(found[0]["hyperparameters"]["lr"])
+    decay = str(found[0]["hyperparameters"]["weight_decay"])
+    (alone,) = rows("sgd", *common, "--set", f"lr={lr}", "--set", f"weight_decay={decay}")
+    assert found[1]["risk"] == alone["risk"]
+    told = run(str(path), *common, "--tune", "momentum")
+    assert "mine, sgd, is left out" in told.output
+    assert "mine, odd, is left out" in told.output
+    assert "mine, here" in told.output
+
+
 def test_what_was_held_fixed_is_printed() -> None:
     text = run("mars", "--steps", "5", "--no-gains").stdout
     assert "held fixed, taken as 1:" in text

@@ -33,9 +33,18 @@ seeds: [0, 1]
 """
 
 
+def write_sweep_file(folder: Path) -> Path:
+    (folder / "tiny.yaml").write_text(SETUP)
+    path = folder / "mine.yaml"
+    path.write_text(SWEEP.replace("SETUP", str(folder / "tiny.yaml")))
+    return path
+
+
 @pytest.fixture
 def sweep_file(tmp_path: Path) -> Path:
-    (tmp_path / "tiny.yaml").write_text(SETUP)
-    path = tmp_path / "mine.yaml"
-    path.write_text(SWEEP.replace("SETUP", str(tmp_path / "tiny.yaml")))
-    return path
+    return write_sweep_file(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sweep_file_of_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sweep_file(tmp_path_factory.mktemp("sweep"))

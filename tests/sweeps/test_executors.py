@@ -47,10 +47,10 @@ def wait_for(what: Any, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def calm(tmp_path: Path, sweep_file: Path) -> SweepFolder:
+@pytest.fixture(scope="module")
+def calm(sweep_file_of_module: Path) -> SweepFolder:
     """The same sweep, undisturbed."""
-    folder = made(tmp_path / "calm", sweep_file, steps=300)
+    folder = made(sweep_file_of_module.with_name("calm"), sweep_file_of_module, steps=300)
     run(folder, LocalExecutor(2))
     return folder
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import command, environment
+from commands import environment, typed
 
 from optzoo.sweeps.folder import JobState, SweepFolder, open_sweep
 
@@ -23,7 +23,7 @@ DEADLINE = 120 + 20 * KILLS
 def start(sweep_file: Path, folder: Path) -> subprocess.Popen[bytes]:
     words = ["sweep", str(sweep_file), "--dir", str(folder), "--jobs", WORKERS, "--quiet"]
     return subprocess.Popen(
-        command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        typed(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import ROOT, Done, command, environment, optzoo, tiny_options
+from commands import Done, environment, optzoo, typed
+from tiny_runs import ROOT, tiny_options
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     path = tmp_path_factory.mktemp("quick") / "run"
     recipe = str(ROOT / "recipes" / "ademamix.yaml")
     done = subprocess.run(
-        command("train", recipe, "--run-dir", str(path)),
+        typed("train", recipe, "--run-dir", str(path)),
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import ROOT, Done, optzoo
+from commands import Done, optzoo
+from tiny_runs import ROOT
 
 from optzoo.data.batches import Batches
 from optzoo.data.preparation.prepare import Request, prepare

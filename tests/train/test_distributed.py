@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from processes import run_processes
-from tiny_runs import TINY
+from tiny_runs import TINY, stop_after
 
 import optzoo
 from optzoo.cli.options import split_setting
@@ -29,10 +30,12 @@ CHANGES += [("execution.threads", "1"), ("batch.sequences", "4"), ("evaluation.e
 CHANGES += [("evaluation.sequences", "10"), ("checkpoint.every", "2")]
 
 
-def start(rank: int, world: int, path: Path, steps: int, *changes: tuple[str, str]) -> Any:
+def start(
+    rank: int, world: int, path: Path, steps: int, *changes: tuple[str, str], recipe: str = "mars"
+) -> Any:
     fields = [*CHANGES, ("budget.steps", str(steps)), *changes]
     return start_run(
-        "mars", run_dir=path, changes=fields, observers=["ema:0.5"], quiet=True
+        recipe, run_dir=path, changes=fields, observers=["ema:0.5"], quiet=True
     ).result["views"]
 
 
@@ -163,3 +166,34 @@ def test_saved_by_four_resumed_by_two_and_by_one(alone: Path, tmp_path: Path) ->
         assert named.keys() == whole.tensors[group].keys()
         for name, tensor in named.items():
             torch.testing.assert_close(whole.tensors[group][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def start_of(rank: int, world: int, path: Path, recipe: str) -> str:
+    make_trouble("signal", 3)
+    with pytest.raises(StopRequestedError) as stopped:
+        start(rank, world, path, STEPS, ("execution.parallel", "fsdp"), recipe=recipe)
+    return str(stopped.value)
+
+
+def resume(rank: int, world: int, path: Path) -> Any:
+    return resume_run(path, quiet=True).result["views"]
+
+
+@pytest.mark.parametrize("recipe", ["muon", "soap", "adafactor"])
+def test_state_of_other_sides_is_resumed_by_any_number(recipe: str, tmp_path: Path) -> None:
+    """Squares of rows and columns, means of rows, and routes, with FSDP2."""
+    wanted = start(0, 1, tmp_path / "alone", STEPS, recipe=recipe)
+    assert run_processes(2, start_of, tmp_path / "by-1", recipe) == ["SIGTERM"] * 2
+    shutil.copytree(tmp_path / "by-1", tmp_path / "by-2")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(4, patch)
+        with pytest.raises(StopRequestedError):
+            start(0, 1, tmp_path / "from-1", STEPS, ("execution.parallel", "fsdp"), recipe=recipe)
+    for world, name in ((1, "by-1"), (2, "by-2"), (2, "from-1")):
+        path = tmp_path / name
+        everyone = run_processes(world, resume, path)
+        assert all(views == everyone[0] for views in everyone), "ranks differ"
+        assert losses(path) == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+        for view, loss in everyone[0].items():
+            found = wanted[view]["nats_per_token"]
+            assert loss["nats_per_token"] == pytest.approx(found, rel=1e-4), view

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import TINY, optzoo
+from commands import optzoo
+from tiny_runs import TINY
 
 from optzoo.train.noise import noise_scale, signal_and_noise, squared_norm
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import environment, optzoo
+from commands import environment, optzoo
 
 from optzoo.recipe.recipe import load_recipe
 from optzoo.train.experiment import make_model

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiny_runs import Done, optzoo
+from commands import Done, optzoo
 
 from optzoo.data.corpus import VOCABULARY, Corpus, read_standard_library
 

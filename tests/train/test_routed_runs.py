@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import Done, optzoo, stopped_run
+from commands import Done, optzoo
+from tiny_runs import stopped_run
 
 import optzoo as package
 from optzoo.interpreters.cost import cost

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import TINY, Done, command, environment, optzoo, tiny_options
+from commands import Command, Done, optzoo
+from tiny_runs import TINY, tiny_options
 
 Tiny = Callable[..., Done]
 
@@ -113,9 +114,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
     kills = 0
     for _ in range(40):
         arguments = resume if (path / "run.json").exists() else start
-        process = subprocess.Popen(
-            command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True
-        )
+        process = Command(*arguments)
         deadline = time.monotonic() + 60
         seen = len(list(path.glob("checkpoints/*")))
         while process.poll() is None and time.monotonic() < deadline:
@@ -142,12 +141,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_weights(
 def test_sigterm_saves_and_says_how_to_go_on(tiny: Tiny, tmp_path: Path) -> None:
     path = tmp_path / "stopped"
     steps = ("--steps", "100000", "--checkpoint-every", "100000")
-    process = subprocess.Popen(
-        command("train", "adamw", "--run-dir", str(path), "--quiet", *TINY, *steps),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = Command("train", "adamw", "--run-dir", str(path), "--quiet", *TINY, *steps)
     deadline = time.monotonic() + 60
     metrics = path / "metrics.jsonl"
     while time.monotonic() < deadline and not (metrics.exists() and metrics.stat().st_size > 9000):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import Done
+from commands import Done
 from torch import nn
 
 from optzoo.errors import InputError, RunError

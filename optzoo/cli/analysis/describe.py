@@ -110,6 +110,7 @@ def _printer(
 ) -> Callable[[list[Description]], str]:
     from optzoo.description.output.page import format_latex_page, format_markdown
     from optzoo.description.output.text import format_reports
+    from optzoo.program.reading import readable
 
     if as_json:
         return lambda found: json.dumps(_to_json(found), indent=2)
@@ -118,7 +119,7 @@ def _printer(
     if as_markdown:
         return lambda found: format_markdown(*found).rstrip("\n")
     if as_program:
-        return lambda found: "\n\n".join(each.program.text() for each in found)
+        return lambda found: "\n\n".join(readable(each.program) for each in found)
     return format_reports
 
 

@@ -131,20 +131,25 @@ def quadratic(
         typer.echo("random features have a spectrum and a target of their own", err=True)
     loaded = [load_recipe(name) for name in recipes]
     _make_place(plot)
-    from optzoo.risk.question import Question, with_settings
+    from optzoo.risk.question import Question, rules_of, with_settings
     from optzoo.risk.regression.problem import Problem
 
+    views, tuned = _views(view, observe or ()), _names(tune)
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
     question = Question(
-        with_settings(loaded, read_settings(settings)),
+        rules_of(with_settings(loaded, read_settings(settings)), views[0], tuned, tell),
         Problem(spectrum, _numbers("dim", dim)[0], target, stream, noise, seed=seed),
         _numbers("batch", batch),
         [_whole("steps", number) for number in _numbers("steps", steps)],
-        _views(view, observe or ()),
+        views,
         total_steps,
         samples,
         to_risk,
         lr_schedule,
-        _names(tune),
+        tuned,
         check,
     )
     _answer(question, as_json, gains, plot)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from optzoo.description.forms.closed_forms import Closed, closed_form
-from optzoo.description.forms.spelling import Definition, definitions, spelled
+from optzoo.description.forms.spelling import Definition, definitions, in_own_names, spelled
 from optzoo.description.forms.symbolic_step import NoClosedFormError, System, minus
 from optzoo.description.forms.symbols import Symbols
 from optzoo.description.forms.verify import verified
@@ -38,7 +38,7 @@ class Formulas:
 
     def spelled(self, ratio: Ratio) -> Expr:
         """Return a formula as an expression."""
-        return spelled(ratio, self.symbols.steady)
+        return in_own_names(spelled(ratio, self.symbols.steady), self.symbols)
 
     def text(self, ratio: Ratio) -> str:
         """Return a formula as text."""

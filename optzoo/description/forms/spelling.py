@@ -167,11 +167,28 @@ def definitions(symbols: Symbols, ratios: Iterable[Ratio]) -> list[Definition]:
     found: dict[str, Definition] = {}
     while pending:
         name = pending.pop(0)
+        if Name(name) in symbols.sums and name not in found:
+            found[name] = Definition(NameAt(name), symbols.sums[Name(name)])
         if name in lines and name not in found:
             shown = Name(name) if name in symbols.steady else NameAt(name)
-            found[name] = Definition(shown, _at_steps(lines[name], symbols))
+            found[name] = Definition(shown, in_own_names(_at_steps(lines[name], symbols), symbols))
             pending += [n.id for n in names_in(lines[name])]
+            if Name(name) in symbols.starts:
+                start = symbols.starts[Name(name)]
+                found[name] = Definition(Name(f"{start.state.id}(0)"), start.value)
     return list(found.values())
+
+
+def in_own_names(formula: Expr, symbols: Symbols) -> Expr:
+    """Return a formula in which what a state was before a step is its value a step earlier."""
+
+    def own(name: Name) -> Name | None:
+        start = symbols.starts.get(Name(name.id))
+        if start is None or not isinstance(name, NameAt):
+            return None
+        return NameAt(start.state.id, offset=name.offset - 1)
+
+    return substitute(formula, own)
 
 
 def _at_steps(expr: Expr, symbols: Symbols) -> Expr:

@@ -15,7 +15,7 @@ from optzoo.description.recurrences import affine_parts, running_max_of
 from optzoo.interpreters.rational import ONE, NotRationalFunctionError, SymbolDomain, symbolic_power
 from optzoo.program.check import intervals_of
 from optzoo.program.domain import evaluate
-from optzoo.program.expressions import Expr, Name, names_in
+from optzoo.program.expressions import Call, Expr, Name, names_in
 from optzoo.program.ir import CLOCK_INPUTS, MODEL_STEP, Line, Program
 from optzoo.program.ratios import (
     STEP,
@@ -30,6 +30,7 @@ from optzoo.program.ratios import (
     power,
     substitute,
 )
+from optzoo.program.reading import starts_of
 
 
 class Symbols:
@@ -48,7 +49,9 @@ class Symbols:
         }
         self.values |= {line.target: atom_ratio(Atom(line.target.id)) for line in program.pooled}
         self.values[MODEL_STEP] = atom_ratio(STEP)
-        self.lines = {line.target: line.expr for line in program.scalars}
+        self.lines: dict[Name, Expr] = {line.target: line.expr for line in program.scalars}
+        self.starts = starts_of(program)
+        self.sums = {line.target: Call("model_sum", (line.expr,)) for line in program.pooled}
         self.named: set[str] = set()
         for name in self.inits:
             self.values[Name(name, "prev")] = atom_ratio(Atom(name, -1))

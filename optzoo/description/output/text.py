@@ -88,8 +88,12 @@ def statement(description: Description) -> str:
             f"; step {decision.cut} reads the gradient before for the last time and keeps its own, "
             "which Eq. (1) cannot say"
         )
-    if decision.held_fixed:
-        text += f"\n  numerator coefficients; held fixed: {', '.join(decision.held_fixed)}"
+    held = [*decision.held_fixed]
+    if description.of_model:
+        held.append(f"numbers of the model ({', '.join(description.of_model)})")
+    if held:
+        text += "\n  numerator coefficients; " if decision.held_fixed else "\n  "
+        text += f"held fixed: {', '.join(held)}"
     if description.left_out is not None:
         text += f"\n  {description.left_out} left out"
     return text
@@ -100,7 +104,8 @@ def _formulas(description: Description) -> list[str]:
     if not description.decision.linear:
         return []
     if found is None:
-        rest = "; numbers are read off the response" if description.form else ""
+        is_read_off = description.form and any(row.coefficients for row in description.steps)
+        rest = "; numbers are read off the response" if is_read_off else ""
         return [f"no closed form found{rest}"]
     if description.form:
         lines = _equation_one(description)
@@ -171,6 +176,8 @@ def _table(description: Description) -> list[str]:
         rows.append(
             [f"{row.t}", _exact(c.beta_a), _exact(c.eta_a), _exact(c.alpha_a), *_settled(c)]
         )
+    if description.of_model and not found:
+        return ["these coefficients are of a run: numbers of the model follow from its gradients"]
     if description.order == 0:
         return align([("t", "alpha_a"), *((row[0], row[3]) for row in rows)], ">")
     lines = align([("t", "beta_a", "eta_a", "alpha_a", "memory", "in all"), *rows], ">")
@@ -178,6 +185,8 @@ def _table(description: Description) -> list[str]:
     lines.append("  in all: alpha_a + eta_a/(1 - beta_a), what one gradient weighs in all steps")
     lines.append("          together if the coefficients stay as they are")
     lines += _whole_run(description)
+    if description.of_model:
+        lines.append("  with the numbers of the model where they start; a run moves them")
     if len(found) < len(rows):
         lines.append("  -: at these hyperparameters the coefficients have no value at this step")
     if any(p.kind == "orthogonaliser" and p.after for p in description.nonlinearities):

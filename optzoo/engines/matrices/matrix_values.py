@@ -36,6 +36,8 @@ class MatrixDomain:
             return ELEMENTWISE[op](*args)
         if op == "polar":
             return _polar(self.dtype, *args)
+        if op == "block_polar":
+            return _block_polar(self.dtype, *args)
         known = OPS[op]
         if known.kept == "block":
             return _block(known.reduces or "", *args)
@@ -81,6 +83,16 @@ def _polar(dtype: torch.dtype, a: Tensor, safety: float, eps: float, *numbers: f
         x = torch.baddbmm(x, *((x, mixed) if is_tall else (mixed, x)), beta=first)
     found: Tensor = x.to(a.dtype)
     return found
+
+
+def _block_polar(dtype: torch.dtype, a: Tensor, count: float, *numbers: float) -> Tensor:
+    """Return the polar factor of each block of rows, equal blocks as matrices of one stack."""
+    blocks = row_blocks(a.shape[-2], count)
+    if len({end - begin for begin, end in blocks}) == 1:
+        apart = a.reshape(len(a) * len(blocks), -1, a.shape[-1])
+        return _polar(dtype, apart, *numbers).reshape(a.shape)
+    parts = [_polar(dtype, a[..., begin:end, :], *numbers) for begin, end in blocks]
+    return torch.cat(parts, dim=-2)
 
 
 def _identity(a: Tensor) -> Tensor:

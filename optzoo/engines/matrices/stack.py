@@ -50,13 +50,14 @@ class Stack:
         return stacked.to(self.dtype)
 
     def is_home(self, tensor: Tensor) -> bool:
-        """Whether a tensor lies in memory that the step began with."""
+        """Whether a tensor may lie in memory that the step began with; several are copied."""
+        if self.count > 1:
+            return False
+        if type(tensor) is not Tensor or tensor.is_meta:  # there is no memory to compare
+            return True
         place = tensor.untyped_storage().data_ptr()
-        return any(
-            place == home.untyped_storage().data_ptr()
-            for homes in self.homes.values()
-            for home in homes
-        )
+        held = (home for homes in self.homes.values() for home in homes)
+        return any(place == home.untyped_storage().data_ptr() for home in held)
 
     def store(self, name: Name, new: float | Tensor) -> None:
         """Write a value into the homes of a name, repeated along sides of 1."""

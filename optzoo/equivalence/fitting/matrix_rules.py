@@ -51,10 +51,16 @@ def _polar(x: Any, safety: Any, eps: Any, *numbers: Any) -> Any:
     return x
 
 
+def _block_polar(x: Any, count: Any, *numbers: Any) -> Any:
+    blocks = row_blocks(np.shape(x)[-2], float(np.max(count)))
+    return np.concatenate([_polar(x[..., a:b, :], *numbers) for a, b in blocks], axis=-2)
+
+
 MATRIX_RULES: dict[str, Rule] = {
     "matmul": np.matmul,
     "transpose": _turned,
     "polar": _polar,
+    "block_polar": _block_polar,
     "rows": lambda x: np.float64(np.shape(x)[-2]),
     "cols": lambda x: np.float64(np.shape(x)[-1]),
     "size": lambda x: np.float64(np.shape(x)[-2] * np.shape(x)[-1]),

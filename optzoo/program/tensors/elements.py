@@ -186,6 +186,16 @@ def _polar(rules: Rules, a: Value, safety: Any, eps: Any, *coefficients: Any) ->
     return spread(x, rows, cols)
 
 
+def _block_polar(rules: Rules, a: Value, count: Any, *numbers: Any) -> Value:
+    rows, cols = sides(a)
+    whole = _lines(a)
+    found = []
+    for begin, end in row_blocks(rows, float(count)):
+        part = _polar(rules, _from_lines(whole[begin:end]), *numbers)
+        found += _lines(spread(part, end - begin, cols))
+    return _from_lines(found)
+
+
 def _identity(_: Rules, a: Value) -> Value:
     size, _cols = sides(a)
     one, zero = _units(a)
@@ -377,6 +387,7 @@ _MATRIX_RULES: dict[str, Rule] = {
     "matmul": _matmul,
     "transpose": _transpose,
     "polar": _polar,
+    "block_polar": _block_polar,
     "identity": _identity,
     "diagonal": _diagonal,
     "orthonormal": _orthonormal,

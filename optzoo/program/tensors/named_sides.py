@@ -105,7 +105,7 @@ def shape_of(expr: Expr, shapes: Mapping[Name, Known], *, is_patient: bool = Fal
             return _ends(expr, shapes, is_patient=is_patient) if None in args else known
         case "transpose":
             return None if args[0] is None else Shape(args[0].cols, args[0].rows)
-        case "polar" | "orthonormal":
+        case "polar" | "block_polar" | "orthonormal":
             return args[0]
         case "identity" | "eigenbasis" | "power" | "diagonal":
             return _of_square(expr, args[0])
@@ -159,6 +159,8 @@ def _of_square(expr: Call, shape: Known) -> Known:
         what = "an identity matrix has" if expr.op == "identity" else f"`{expr.op}` takes"
         message = f"{what} two sides of the same name, and this is {shape.words}"
         hint = "such as `grad @ grad.T`, of rows x rows"
+        if expr.op == "power":
+            hint += "; of each element it is `x**p`"
         if expr.op == "identity":
             hint = "say whose: `identity(grad @ grad.T)` is of rows x rows"
         raise ShapeError(expr, message, hint)
