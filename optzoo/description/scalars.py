@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from optzoo.description.recurrences import affine_parts, reaches, running_max_of
 from optzoo.errors import Diagnostic, InputError
 from optzoo.program.arithmetic import LARGEST, DecimalDomain, NotRealError, power, precisely
-from optzoo.program.checked import outside
+from optzoo.program.bounds.checked import outside
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import Expr, Name, names_in
 from optzoo.program.ir import Program

@@ -33,7 +33,7 @@ from optzoo.optimizer.entries import (
 )
 from optzoo.optimizer.group_options import MomentumWord
 from optzoo.optimizer.precision import MASTER, Part, Precision
-from optzoo.program.checked import CheckedScalars
+from optzoo.program.bounds.checked import CheckedScalars
 from optzoo.program.ir import Program
 from optzoo.recipe.recipe import Recipe
 

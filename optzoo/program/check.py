@@ -15,11 +15,11 @@ from itertools import count
 from typing import Literal
 
 from optzoo.errors import did_you_mean
+from optzoo.program.bounds.ranges import Never, divisions, interval_of
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
-from optzoo.program.ranges import Never, divisions, interval_of
 from optzoo.program.reading import in_own_names, starts_of
 from optzoo.program.tensors.named_sides import FULL, GIVEN, Known, ShapeError, fits, shape_of
 

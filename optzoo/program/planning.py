@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optzoo.program.bounds.ranges import does_not_hold, guarded
 from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in
 from optzoo.program.ir import GRAD, PARAM, Line, Program, lines_needed
-from optzoo.program.ranges import does_not_hold, guarded
 
 PER_STEP, PER_TENSOR, ELEMENTWISE = range(3)
 """Levels of an expression: one number per step, one number per tensor, a tensor."""

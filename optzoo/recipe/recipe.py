@@ -22,8 +22,8 @@ from optzoo.files.documents import Document, parse_document, validate_document
 from optzoo.files.shipped import find_file
 from optzoo.files.unchanged import WhileUnchanged
 from optzoo.program.arithmetic import FloatDomain, NotRealError
+from optzoo.program.bounds.checked import CheckedScalars
 from optzoo.program.check import Fault, check_values
-from optzoo.program.checked import CheckedScalars
 from optzoo.program.domain import initial_memory, kept_memory
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression
 from optzoo.program.ir import Loc, Program

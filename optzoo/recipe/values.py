@@ -9,13 +9,13 @@ from typing import Any
 
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
+from optzoo.program.bounds.ranges import Never, interval_of
 from optzoo.program.check import STEPS
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ops import OPS
 from optzoo.program.parsing import ExpressionError, parse_expression
-from optzoo.program.ranges import Never, interval_of
 
 Value = float | int | str
 

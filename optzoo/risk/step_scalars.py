@@ -18,7 +18,7 @@ from optzoo.description.folding import scan
 from optzoo.description.recurrences import affine_parts, running_max_of
 from optzoo.interpreters.arrays import ArrayDomain
 from optzoo.program.arithmetic import NotRealError, RealDomain
-from optzoo.program.checked import outside
+from optzoo.program.bounds.checked import outside
 from optzoo.program.domain import evaluate, initial_memory, kept_memory, run_scalars
 from optzoo.program.expressions import ONE, ZERO, Expr, Name, names_in
 from optzoo.program.ir import Line, Program

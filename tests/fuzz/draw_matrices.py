@@ -210,6 +210,7 @@ class MatrixDraft(Draft):
                 f"polar({x}, {self.pick(*LISTS)}, 1e-2)",
                 f"polar({y}, {self.pick(*LISTS[:3])})",
                 f"polar({x}, {LISTS[3]}, 1e-2, 1.5)",
+                f"polar({x}, jordan, 1e-2, block(2))",
                 f"orthonormal({x})",
                 f"take({y}, order({self.row(0)}), row)",
                 f"take({y}, order(({self.column(0)}).T), column)",

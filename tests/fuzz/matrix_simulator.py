@@ -214,6 +214,10 @@ class MatrixSimulation(Simulation):
                     taken, other = (yes, no) if holds else (no, yes)
                     return self._as_wide(self._walk(taken, shift), other, shift)
                 return np.where(holds != 0, self._walk(yes, shift), self._walk(no, shift))
+            case ast.Call(func=ast.Name(id="polar"), args=[a, ast.Name(id=name), eps, ast.Call()]):
+                whole, eps_ = self._walk(a, shift), ast.literal_eval(eps)
+                parts = [p for p in (whole[: len(whole) // 2], whole[len(whole) // 2 :]) if len(p)]
+                return np.concatenate([polar(part, name, eps_) for part in parts])
             case ast.Call(func=ast.Name(id="polar"), args=[a, ast.Name(id=name), *eps]):
                 return polar(self._walk(a, shift), name, *map(ast.literal_eval, eps))
             case ast.Call(func=ast.Name(id="polar"), args=[a, *numbers]):

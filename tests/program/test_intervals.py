@@ -186,8 +186,8 @@ def test_bad_intervals_are_refused(text: str) -> None:
     ],
 )
 def test_division_is_decided(divisor: str, is_safe: bool) -> None:
+    from optzoo.program.bounds.ranges import interval_of
     from optzoo.program.expressions import Name
-    from optzoo.program.ranges import interval_of
 
     values = {
         Name("beta"): Interval(0, 1, False, True),

@@ -11,10 +11,10 @@ import optzoo
 from optzoo.description.description import describe
 from optzoo.equivalence.sides import Conditions
 from optzoo.equivalence.verdict import equivalence
+from optzoo.program.bounds.ranges import interval_of
 from optzoo.program.expressions import Name
 from optzoo.program.intervals import Interval
 from optzoo.program.parsing import parse_expression
-from optzoo.program.ranges import interval_of
 
 ENGINES = ("reference", "foreach", "compiled")
 HEAD = """

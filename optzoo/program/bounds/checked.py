@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 
 from optzoo.program.arithmetic import LARGEST_FLOAT32, NotRealError, RealDomain
+from optzoo.program.bounds.ranges import TOTAL, does_not_hold, guarded, interval_of
 from optzoo.program.check import Sort, intervals_of, sorts_of
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, Name, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ir import MODEL_STEP, Hyper, Line, Program
-from optzoo.program.ranges import TOTAL, does_not_hold, guarded, interval_of
 
 _REALS = RealDomain()
 _FLOAT32 = Interval(-LARGEST_FLOAT32, LARGEST_FLOAT32)

@@ -1,0 +1,1 @@
+"""What numbers may be, and the scalars of a step held to it."""
