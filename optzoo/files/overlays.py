@@ -7,7 +7,8 @@ been put together still points into the right file.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from optzoo.files.documents import Document, Loc
@@ -116,3 +117,30 @@ def lay_over(
             lay_over(target, (*loc, key), source, (*at, key), levels, keeps_nulls=keeps_nulls)
     else:
         place(target, loc, source, at)
+
+
+def renamed(document: Document, sections: Sequence[str], name: str, other: str) -> Document:
+    """Return a document whose texts and keys in some sections say `other` for the word `name`.
+
+    What `doc` holds is for people and stays.
+    """
+    found, reads = fresh_copy(document), re.compile(rf"(?<![\w.]){name}(?!\w)")
+    for section in sections:
+        if section in found.data:
+            found.data[section] = _with_word(found.data[section], reads, other)
+    for marks in (found.keys, found.values):
+        for loc in [loc for loc in marks if any(reads.search(str(part)) for part in loc[1:])]:
+            to = tuple(reads.sub(other, part) if isinstance(part, str) else part for part in loc)
+            marks[to] = marks.pop(loc)
+    return found
+
+
+def _with_word(value: Any, reads: re.Pattern[str], other: str) -> Any:
+    if isinstance(value, str):
+        return reads.sub(other, value)
+    if isinstance(value, dict):
+        return {
+            reads.sub(other, key): held if key == "doc" else _with_word(held, reads, other)
+            for key, held in value.items()
+        }
+    return value

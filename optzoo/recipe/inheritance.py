@@ -26,6 +26,7 @@ from optzoo.files.overlays import (
     part_of_document,
     place,
     remove,
+    renamed,
     value_at,
 )
 from optzoo.files.unchanged import Source
@@ -58,6 +59,8 @@ _NOT_IN_PARTS = (
     *("name", "version", "extends", "family", "reference", "notes"),
     *("hyperparameters", "observers", "training", "parts", "routes"),
 )
+_RENAMED = ("hyperparameters", *_WITH_EXPRESSIONS, "direction")
+"""Sections that a child's word is looked for in."""
 _DIRECTION = re.compile(r"(?<![\w.])direction(?!\w)")
 
 
@@ -191,7 +194,7 @@ def _in_words_of_version_2(document: Document) -> Document:
             other = f"{name}_"
             while other in defined:
                 other += "_"
-            document = _renamed(document, name, other)
+            document = renamed(document, _RENAMED, name, other)
     return document
 
 
@@ -358,7 +361,7 @@ def _filtering(found: Document, child: Document) -> Document:
         place(found, ("signals", name), update, ())
         if isinstance(update.data, dict):
             _mix_as_input(found, ("signals", name))
-        child = _renamed(child, "direction", name)
+        child = renamed(child, _RENAMED, "direction", name)
     mark = found.values.get(("update",))
     remove(found, ("update",))
     found.data["update"] = name if scale is None else {"mix": name, "scale": scale}
@@ -402,30 +405,6 @@ def _texts(value: Any) -> Iterator[str]:
         for key, held in value.items():
             yield key
             yield from _texts(held)
-
-
-def _renamed(document: Document, name: str, other: str) -> Document:
-    """Return a document whose expressions, and mappings by name, say `other` for `name`."""
-    found, reads = fresh_copy(document), re.compile(rf"(?<![\w.]){name}(?!\w)")
-    for section in ("hyperparameters", *_WITH_EXPRESSIONS, "direction"):
-        if section in found.data:
-            found.data[section] = _with_name(found.data[section], reads, other)
-    for marks in (found.keys, found.values):
-        for loc in [loc for loc in marks if any(reads.search(str(part)) for part in loc[1:])]:
-            to = tuple(reads.sub(other, part) if isinstance(part, str) else part for part in loc)
-            marks[to] = marks.pop(loc)
-    return found
-
-
-def _with_name(value: Any, reads: re.Pattern[str], other: str) -> Any:
-    if isinstance(value, str):
-        return reads.sub(other, value)
-    if isinstance(value, dict):
-        return {
-            reads.sub(other, key): held if key == "doc" else _with_name(held, reads, other)
-            for key, held in value.items()
-        }
-    return value
 
 
 # ------------------------------------------------------------------ what routes use

@@ -47,6 +47,7 @@ from optzoo.recipe.values import (
     plain_value,
     read_overrides,
     read_state_dtypes,
+    unknown_in_state_dtype,
     why_illegal,
 )
 
@@ -103,14 +104,9 @@ def _checked(document: Document) -> Recipe:
     faults = check_polar_dtype(spec, [rule.program() for rule in recipe.rules])
     if faults and document.location(faults[0].source).path == document.path:  # not inherited
         raise error_of_rule(faults, document)
-    if isinstance(spec.state_dtype, dict):
-        known = recipe.buffers
-        for name in spec.state_dtype:
-            if name not in known:
-                message = f"`{name}` is not a buffer of {spec.name}"
-                hint = did_you_mean(name, known, what="buffers")
-                fault = Fault("unknown-name", message, ("state_dtype", name), (0, 0), hint, True)
-                raise error_of_rule([fault], document)
+    faults = unknown_in_state_dtype(spec, recipe.buffers)
+    if faults:
+        raise error_of_rule(faults, document)
     return recipe
 
 

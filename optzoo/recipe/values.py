@@ -10,12 +10,13 @@ from typing import Any
 from optzoo.errors import Diagnostic, InputError, did_you_mean
 from optzoo.program.arithmetic import DecimalDomain, NotRealError, precisely
 from optzoo.program.bounds.ranges import Never, interval_of
-from optzoo.program.check import STEPS
+from optzoo.program.check import STEPS, Fault
 from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Expr, constant_value, format_expression, names_in, walk
 from optzoo.program.intervals import Interval
 from optzoo.program.ops import OPS
 from optzoo.program.parsing import ExpressionError, parse_expression
+from optzoo.recipe.schema import RecipeSpec
 
 Value = float | int | str
 
@@ -167,3 +168,20 @@ def read_overrides(
     if faults:
         raise InputError(*faults)
     return parsed
+
+
+def unknown_in_state_dtype(spec: RecipeSpec, buffers: Sequence[str]) -> list[Fault]:
+    """Return names under `state_dtype` that are no buffers of the recipe, if any."""
+    if not isinstance(spec.state_dtype, dict):
+        return []
+    return [
+        Fault(
+            "unknown-name",
+            f"`{name}` is not a buffer of {spec.name}",
+            ("state_dtype", name),
+            hint=did_you_mean(name, buffers, what="buffers"),
+            at_key=True,
+        )
+        for name in spec.state_dtype
+        if name not in buffers
+    ]

@@ -58,10 +58,10 @@ CASES = {
         "`mu*A.prev` is a matrix of cols x cols, and `grad @ grad.T` is a matrix of rows x rows",
         "sides are told apart by name",
     ),
-    "identity of nothing known": (
+    "identity of no square": (
         f"{KNOBS}buffers:\n"
-        "  R: {init: identity, input: R.prev @ grad @ grad.T, decay: 0, gain: 1}\n"
-        "update: R.T @ grad\n",
+        "  R: {init: identity, input: grad, decay: 0, gain: 1}\n"
+        "update: R\n",
         "identity",
         "an identity matrix has two sides of the same name",
         "say whose: `identity(grad @ grad.T)`",
