@@ -103,7 +103,12 @@ def with_given_sums(program: Program) -> Program:
     )
     bare = drop_unused(replace(program, scalars=scalars, pooled=()))
     read = {name for line in bare.scalars for name in names_in(line.expr)}
-    return replace(bare, pooled=tuple(line for line in program.pooled if line.target in read))
+    kept = []
+    for line in reversed(program.pooled):  # a sum may stand in a later one
+        if line.target in read:
+            kept.append(line)
+            read |= set(names_in(line.expr))
+    return replace(bare, pooled=tuple(reversed(kept)))
 
 
 def without_polar_eps(program: Program) -> Program:
