@@ -7,6 +7,7 @@ called tells its sides (`SIDES`).
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any
 
@@ -392,4 +393,17 @@ def draw_legal_matrices(random: Random) -> tuple[str, list[str]]:
         except InputError as error:
             refused.append(str(error))
             continue
-        return text, refused
+        if not _counts(yaml.safe_load(text)):
+            return text, refused
+
+
+def _counts(recipe: Any) -> bool:
+    """Whether a buffer that is drawn as a matrix is made of itself and numbers: one number."""
+    tensors = {"grad", "param", "direction", "moved", *recipe.get("signals", {})}
+    tensors |= recipe.get("buffers", {}).keys()
+    for name, buffer in recipe.get("buffers", {}).items():
+        text = " ".join(map(str, (buffer.get("input", "grad"), buffer.get("first", ""))))
+        read = tensors & set(re.findall(r"\w+", f"{text} {buffer.get('refresh', '')}"))
+        if not read - {name} and buffer.get("init") not in ("grad", "param"):
+            return True
+    return False

@@ -251,7 +251,7 @@ def _unclear_names(self: Any, level: int, expr: Any) -> Any:
 @pytest.mark.parametrize(
     ("place", "name", "wrong"),
     [
-        (foreach_blocks, "_with_last_reads", _every_read_is_the_last),
+        (foreach_blocks, "with_last_reads", _every_read_is_the_last),
         (foreach_blocks, "settled", _without_copies),
         (foreach_blocks.BlockStep, "_store", _stored_one_by_one),
         ("optzoo.program.planning._Lifter", "operand", _unclear_names),

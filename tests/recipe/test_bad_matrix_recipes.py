@@ -59,9 +59,7 @@ CASES = {
         "sides are told apart by name",
     ),
     "identity of no square": (
-        f"{KNOBS}buffers:\n"
-        "  R: {init: identity, input: grad, decay: 0, gain: 1}\n"
-        "update: R\n",
+        f"{KNOBS}buffers:\n  R: {{init: identity, input: grad, decay: 0, gain: 1}}\nupdate: R\n",
         "identity",
         "an identity matrix has two sides of the same name",
         "say whose: `identity(grad @ grad.T)`",
