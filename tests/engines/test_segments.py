@@ -10,9 +10,9 @@ import torch
 
 import optzoo
 from optzoo.engines import compiled
-from optzoo.engines.build import CompilationError
+from optzoo.engines.build import CompilationError, load
 from optzoo.engines.matrices import matrix_step, segment_blocks, segment_kernel
-from optzoo.engines.render import c_segment
+from optzoo.engines.render import c_segment, render
 from optzoo.program.ops import REDUCTIONS
 from optzoo.program.simplify import decided
 from optzoo.program.tensors.segments import Pieces, Segment, cut
@@ -145,6 +145,18 @@ def test_each_block_of_rows_has_a_polar_factor_of_its_own() -> None:
         recipe.build(params, engine="reference").step()
         ends.append(torch.cat([param.detach() for param in params]))
     torch.testing.assert_close(*ends, rtol=0, atol=1e-14)
+
+
+def test_a_step_on_matrices_is_shown_as_c_that_compiles() -> None:
+    for name in ("muon", "adafactor", "soap"):
+        text = render(optzoo.load_recipe(name).trained_program(), "c")
+        library = load(text)
+        count = text.count("void segment_")
+        assert count > 1, name
+        shown = [part.split("(")[0] for part in text.split("void segment_")[1:]]
+        assert all(hasattr(library, f"segment_{k}") for k in shown)
+    assert "/* u := " in text
+    assert "Where t == 1 does not hold." in text
 
 
 @pytest.mark.parametrize("name", RECIPES)

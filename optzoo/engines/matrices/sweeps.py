@@ -18,8 +18,8 @@ from optzoo.program.domain import evaluate
 from optzoo.program.expressions import Call, Name
 from optzoo.program.ir import Line
 from optzoo.program.ops import OPS, Op
-from optzoo.program.tensors.named_sides import NUMBER, Shape
-from optzoo.program.tensors.segments import Pieces, Segment, Spread
+from optzoo.program.tensors.named_sides import Shape
+from optzoo.program.tensors.segments import Pieces, Segment, Spread, spread_of
 
 Values = dict[Name, float | Tensor]
 _NUMBERS = IeeeDomain()
@@ -52,7 +52,7 @@ def sweep_of(segment: Segment, shapes: Mapping[Name, Shape], stack: Stack) -> Sw
     """Return how to walk a stack: as one long row each where nothing depends on rows."""
     rows, cols = stack.sides(segment.shape)
     is_flat = all(kept_of(line) == "whole" for line in segment.reductions)
-    spreads = [_spread(shapes[name], segment.shape) for name in segment.reads]
+    spreads = [spread_of(shapes[name], segment.shape) for name in segment.reads]
     exchanged: dict[Spread, Spread] = {}
     if rows == 1:
         exchanged = {"column": "full", "row": "one"}
@@ -62,14 +62,6 @@ def sweep_of(segment: Segment, shapes: Mapping[Name, Shape], stack: Stack) -> Sw
     if is_flat and {"row", "column"}.isdisjoint(spreads):
         rows, cols = 1, rows * cols
     return Sweep(rows, cols, tuple(spreads))
-
-
-def _spread(shape: Shape, within: Shape) -> Spread:
-    if shape == within:
-        return "full"
-    if shape == NUMBER:
-        return "one"
-    return "column" if shape.rows == "1" else "row"
 
 
 class Places:

@@ -22,10 +22,11 @@ from collections.abc import Mapping, Sequence
 
 from optzoo.engines.render.c import TENSORS
 from optzoo.engines.render.c_functions import functions
-from optzoo.program.expressions import Call, Name, names_in
-from optzoo.program.ir import Line
+from optzoo.program.expressions import Call, Name, format_expression, names_in
+from optzoo.program.ir import Line, Program
 from optzoo.program.ops import OPS
-from optzoo.program.tensors.segments import Segment, Spread
+from optzoo.program.simplify import conditions_of, decided
+from optzoo.program.tensors.segments import Segment, Spread, cut, spread_of
 
 CHUNK = 16_384
 """Elements that one thread takes at a time, about."""
@@ -54,9 +55,35 @@ def render_segment(segment: Segment, spreads: Mapping[Name, Spread], dtype: str)
     )
 
 
+def render_pieces(program: Program) -> str:
+    """Return a step of a program with matrices: its segments as C, in float32, and what is between.
+
+    Of conditions that are numbers of the host, those of most steps: they do not hold.
+    """
+    conditions = conditions_of(program)
+    found = cut(program, decided(program, dict.fromkeys(conditions, False)))
+    head = [f"One step of {program.name} on matrices: segments of elements, each one pass through"]
+    head += ["memory, and between them, as comments, what torch computes."]
+    head += [f"Where {format_expression(each)} does not hold." for each in conditions]
+    rows = ["/* " + "\n   ".join(head), "*/"]
+    rows += functions("float32", bfloat16=False, random=False, shown=False)
+    for k, piece in enumerate(found.pieces):
+        if isinstance(piece, Line):
+            rows += [f"/* {piece} */", ""]
+            continue
+        spreads = {name: spread_of(found.shapes[name], piece.shape) for name in piece.reads}
+        names = ", ".join(map(str, [*piece.reads, *piece.keeps, *piece.stores]))
+        rows += [f"/* slots: {names}"]
+        rows += [f"   c{i} = {format_expression(e)}" for i, (_, e) in enumerate(piece.coefficients)]
+        rows += ["*/", *_SegmentRenderer(piece, spreads, f"segment_{k}").rows(), ""]
+    return "\n".join(rows)
+
+
 class _SegmentRenderer:
-    def __init__(self, segment: Segment, spreads: Mapping[Name, Spread]) -> None:
-        self.segment, self.spreads = segment, spreads
+    def __init__(
+        self, segment: Segment, spreads: Mapping[Name, Spread], name: str = "segment"
+    ) -> None:
+        self.segment, self.spreads, self.name = segment, spreads, name
         self.coefficients = {name: f"c{k}" for k, (name, _) in enumerate(segment.coefficients)}
         self.read = {name: f"x{k}" for k, name in enumerate(segment.reads)}
         self.made = {line.target: f"y{k}" for k, line in enumerate(segment.lines)}
@@ -67,7 +94,7 @@ class _SegmentRenderer:
         outputs = [*segment.keeps, *segment.stores]
         width = len(segment.reads) + len(outputs)
         head = [
-            "void segment(int64_t matrices, int64_t rows, int64_t cols, int64_t band,",
+            f"void {self.name}(int64_t matrices, int64_t rows, int64_t cols, int64_t band,",
             "             void *const *slots, const double *coefficients,",
             "             double *const *partial, int threads)",
             "{",

@@ -82,6 +82,15 @@ def is_large(shape: Shape) -> bool:
     return "1" not in shape
 
 
+def spread_of(shape: Shape, within: Shape) -> Spread:
+    """Return what of a matrix of one shape has a number of its own in another."""
+    if shape == within:
+        return "full"
+    if shape == NUMBER:
+        return "one"
+    return "column" if shape.rows == "1" else "row"
+
+
 def cut(program: Program, lines: Sequence[Line]) -> Pieces:
     """Return tensor lines of a program (see `decided`) in pieces."""
     splitter = _Splitter(program)
