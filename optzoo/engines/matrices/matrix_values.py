@@ -78,11 +78,23 @@ def _polar(dtype: torch.dtype, a: Tensor, safety: float, eps: float, *numbers: f
     x = (a / (safety * size + eps)).to(dtype)
     for k in range(0, len(numbers), 3):
         first, third, fifth = numbers[k : k + 3]
-        gram = x.mT @ x if is_tall else x @ x.mT
-        mixed = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
-        x = torch.baddbmm(x, *((x, mixed) if is_tall else (mixed, x)), beta=first)
+        gram = _product(x.mT, x) if is_tall else _product(x, x.mT)
+        mixed = _product_and(gram, third, gram, gram, fifth)
+        x = _product_and(x, first, *((x, mixed) if is_tall else (mixed, x)))
     found: Tensor = x.to(a.dtype)
     return found
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return products of stacks; one matrix alone takes half the time where it is no stack."""
+    return (a[0] @ b[0]).unsqueeze(0) if len(a) == len(b) == 1 else a @ b
+
+
+def _product_and(c: Tensor, beta: float, a: Tensor, b: Tensor, alpha: float = 1.0) -> Tensor:
+    """Return beta*c + alpha*a @ b."""
+    if len(c) == 1:
+        return torch.addmm(c[0], a[0], b[0], beta=beta, alpha=alpha).unsqueeze(0)
+    return torch.baddbmm(c, a, b, beta=beta, alpha=alpha)
 
 
 def _block_polar(dtype: torch.dtype, a: Tensor, count: float, *numbers: float) -> Tensor:
@@ -115,7 +127,7 @@ _MATRICES: dict[str, Callable[..., Value]] = {
     "rows": _side(lambda a: a.shape[-2]),
     "cols": _side(lambda a: a.shape[-1]),
     "size": _side(lambda a: a.shape[-2] * a.shape[-1]),
-    "matmul": torch.matmul,
+    "matmul": _product,
     "transpose": lambda a: a.mT,
     "identity": _identity,
     "diagonal": lambda a: a.diagonal(dim1=-2, dim2=-1).unsqueeze(-1),
