@@ -146,7 +146,7 @@ def _product_flops(call: Call, shapes: Sequence[Known], sizes: Mapping[str, int]
             return (len(call.args) // 3 - 1) * (4 * small * small * large + 2 * small**3)
         case "block_polar":
             count = call.args[1].value if isinstance(call.args[1], Num) else Fraction(1)
-            blocks = max(1, min(rows, int(count)))
+            blocks = max(1, min(rows, round(count)))
             small, large = sorted((-(-rows // blocks), cols))
             steps = (len(call.args) - 4) // 3
             return blocks * steps * (4 * small * small * large + 2 * small**3)

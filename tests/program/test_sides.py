@@ -8,6 +8,7 @@ import optzoo
 from optzoo.errors import InputError
 from optzoo.program.expressions import Name, format_expression
 from optzoo.program.parsing import parse_expression
+from optzoo.program.tensors.elements import row_blocks
 from optzoo.program.tensors.named_sides import GIVEN, NUMBER, Shape, ShapeError, shape_of
 
 SHAPES = {
@@ -128,3 +129,8 @@ def test_folding_keeps_what_a_sum_goes_over() -> None:
     optimizer.step()
     wanted = torch.tensor([[-6.0] * 3, [-6.0] * 3], dtype=torch.float64)
     torch.testing.assert_close(param.detach(), wanted, rtol=0, atol=1e-14)
+
+
+def test_a_number_of_blocks_is_rounded() -> None:
+    """2.3*100 is 230 in rationals and a little less in floats."""
+    assert len(row_blocks(240, 2.3 * 100)) == len(row_blocks(240, 230)) == 230

@@ -131,9 +131,9 @@ def _reduce(name: str, kept: Kept, args: Sequence[Value], rules: Rules) -> Value
 def row_blocks(rows: int, count: float) -> list[tuple[int, int]]:
     """Return where each of `count` blocks of rows begins and ends.
 
-    The blocks are as even as may be, and at most one for each row.
+    The blocks are as even as may be, and at most one for each row; `count` is rounded.
     """
-    number = max(1, min(rows, int(count)))
+    number = max(1, min(rows, round(count)))
     edges = [k * rows // number for k in range(number + 1)]
     return list(pairwise(edges))
 
