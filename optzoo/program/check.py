@@ -16,7 +16,16 @@ from typing import Literal
 
 from optzoo.errors import did_you_mean
 from optzoo.program.bounds.ranges import Never, divisions, interval_of
-from optzoo.program.expressions import Call, Expr, Name, Num, format_expression, names_in, walk
+from optzoo.program.expressions import (
+    POLAR_EPS,
+    Call,
+    Expr,
+    Name,
+    Num,
+    format_expression,
+    names_in,
+    walk,
+)
 from optzoo.program.intervals import EVERYTHING, Interval, apply_interval, point
 from optzoo.program.ir import CLOCK_INPUTS, GRAD, MODEL_STEP, PARAM, Line, Loc, Program
 from optzoo.program.ops import OPS, Op
@@ -403,8 +412,8 @@ def _check_division(program: Program, values: dict[Name, Interval], version: int
     faults, tensors = [], _tensors(program)
     for line in (*program.lines, *program.pooled):
         for node in walk(line.expr):
-            if isinstance(node, Call) and node.op in ("polar", "block_polar"):
-                eps = node.args[2 if node.op == "polar" else 3]
+            if isinstance(node, Call) and node.op in POLAR_EPS:
+                eps = node.args[POLAR_EPS[node.op]]
                 faults += _check_guard(line, node, eps, interval_of(eps, values))
         for node, interval in divisions(line.expr, values, tensors):
             if 0 in interval:

@@ -122,6 +122,10 @@ def one_minus(a: Expr) -> Expr:
     return sub(ONE, a)
 
 
+POLAR_EPS = {"polar": 2, "block_polar": 3}
+"""Which argument of a polar factor is the eps added to its norm."""
+
+
 def polar(
     value: Expr,
     numbers: Sequence[Fraction],

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from optzoo.program.expressions import (
     ONE,
+    POLAR_EPS,
     ZERO,
     Call,
     Expr,
@@ -121,8 +122,8 @@ def without_polar_eps(program: Program) -> Program:
         if not isinstance(expr, Call):
             return expr
         args = [bare(arg) for arg in expr.args]
-        if expr.op == "polar":
-            args[2] = ZERO
+        if expr.op in POLAR_EPS:
+            args[POLAR_EPS[expr.op]] = ZERO
         return Call(expr.op, tuple(args), expr.span)
 
     step = tuple(replace(line, expr=bare(line.expr)) for line in program.step)

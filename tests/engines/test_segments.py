@@ -14,7 +14,7 @@ from optzoo.engines.build import CompilationError, load
 from optzoo.engines.matrices import matrix_step, segment_blocks, segment_kernel
 from optzoo.engines.render import c_segment, render
 from optzoo.program.ops import REDUCTIONS
-from optzoo.program.simplify import decided
+from optzoo.program.simplify import decided, without_polar_eps
 from optzoo.program.tensors.segments import Pieces, Segment, cut
 
 HEAD = """
@@ -137,6 +137,7 @@ def test_each_block_of_rows_has_a_polar_factor_of_its_own() -> None:
     each = optzoo.parse_recipe(HEAD + "update: 'polar(grad, quintic, block(3))'\n")
     assert "polar(grad, quintic, block(3))" in each.program().text()
     assert each.program().digest != one.program().digest
+    assert "polar(grad, quintic, 0, block(3))" in without_polar_eps(each.program()).text()
     ends = []
     for recipe, parts in ((one, blocks), (each, [grad])):
         params = [torch.nn.Parameter(torch.zeros_like(part)) for part in parts]
